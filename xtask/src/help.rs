@@ -1,0 +1,145 @@
+//! The texts of `--help`.
+
+/// A command, in one line and in full.
+struct Topic {
+    name: &'static str,
+    summary: &'static str,
+    text: &'static str,
+}
+
+const TOPICS: &[Topic] = &[
+    Topic {
+        name: "setup",
+        summary: "install the eBPF toolchain and the programs that tests use",
+        text: "\
+Usage: cargo xtask setup
+
+Finds or installs what building and testing need, and says what it does before doing it. Every other
+command does the same for what it needs itself. Uses the first of these that works:
+
+  1. rustup's nightly with rust-src, and a bpf-linker of the same LLVM;
+  2. on Debian, as root or with sudo: the distribution's own Rust for BPF, and a bpf-linker built for it;
+  3. otherwise it prints what to install by hand on Debian, Ubuntu, Fedora and Arch.
+
+bpf-linker goes into $XDG_CACHE_HOME/lb-build (~/.cache/lb-build), where other clones find it.
+
+Examples:
+  cargo xtask setup          # under a second when nothing is missing",
+    },
+    Topic {
+        name: "build-ebpf",
+        summary: "build and verify the eBPF objects",
+        text: "\
+Usage: cargo xtask build-ebpf [--release]
+
+Builds the objects `lb-ebpf` (the product) and `testbed` (for labs and benchmarks) into
+<target>/bpf/bpfel-unknown-none/release, always with optimisation, and verifies that they hold their
+programs. `cargo build` embeds the first of them in `lb`.
+
+Examples:
+  cargo xtask build-ebpf",
+    },
+    Topic {
+        name: "build",
+        summary: "build the eBPF objects, then `lb`",
+        text: "\
+Usage: cargo xtask build [--release]
+
+Examples:
+  cargo xtask build              # target/debug/lb
+  cargo xtask build --release    # target/release/lb",
+    },
+    Topic {
+        name: "run",
+        summary: "build, then `lb run` with the arguments given (root)",
+        text: "\
+Usage: cargo xtask run -- ARGUMENT...
+
+Builds `lb` and becomes `lb run ARGUMENT...`, under sudo unless you are root.
+
+Examples:
+  cargo xtask run -- --config lb.toml
+  cargo xtask run -- --help      # the options of `lb run`",
+    },
+    Topic {
+        name: "demo",
+        summary: "a client, a director and three real servers, live (root)",
+        text: "\
+Usage: cargo xtask demo [ARGUMENT...]
+
+Builds everything and runs the demonstration in network namespaces of its own, under sudo unless you are
+root. Ctrl-C cleans up.
+
+Examples:
+  cargo xtask demo
+  cargo xtask demo --keep        # leave the lab running, to explore it
+  cargo xtask demo -- --help     # the demonstration's own options",
+    },
+    Topic {
+        name: "bench",
+        summary: "measure the data plane (root)",
+        text: "\
+Usage: cargo xtask bench [ARGUMENT...]
+
+Builds everything with optimisation and prints nanoseconds per packet and frames per second, under sudo
+unless you are root.
+
+Examples:
+  cargo xtask bench
+  cargo xtask bench -- --help    # the benchmarks' own options",
+    },
+    Topic {
+        name: "test",
+        summary: "run the tests: unit, fixtures, labs (root)",
+        text: "\
+Usage: cargo xtask test [unit|fixtures|labs] [FILTER...] [-- OPTION...]
+
+Builds everything, then runs three levels in this order and sums them up:
+
+  unit       unit tests, documentation examples, loom models
+  fixtures   frame in, verdict and frame out, through the loaded program (root)
+  labs       the daemon with real clients and servers in network namespaces (root)
+
+FILTERs choose tests by a part of their name; OPTIONs go to the test programs. Labs run a few at a time:
+as many as there are cores, from 2 to 4; RUST_TEST_THREADS or `-- --test-threads=N` says otherwise.
+
+Examples:
+  cargo xtask test
+  cargo xtask test unit scheduler
+  cargo xtask test labs -- --nocapture",
+    },
+    Topic {
+        name: "ci",
+        summary: "formatting, lints with warnings denied, then the tests (root)",
+        text: "\
+Usage: cargo xtask ci
+
+What .ci/run runs: rustfmt and clippy on every crate (clippy for lb-ebpf on the BPF target too), then
+`cargo xtask test`. Every stage runs, whatever became of the one before.
+
+Examples:
+  cargo xtask ci",
+    },
+];
+
+/// All commands, a line each.
+pub(crate) fn overview() -> String {
+    let mut text = String::from("Usage: cargo xtask COMMAND [ARGUMENT...]\n\nCommands:\n");
+    for topic in TOPICS {
+        text.push_str(&format!("  {:<11} {}\n", topic.name, topic.summary));
+    }
+    text.push_str(
+        "\nExamples:\n  cargo xtask demo\n  cargo xtask test\n  cargo xtask test --help    # one command in full",
+    );
+    text
+}
+
+/// One command in full, if there is such a command.
+pub(crate) fn of(command: &str) -> Option<String> {
+    let topic = TOPICS.iter().find(|topic| topic.name == command)?;
+    let mut summary = topic.summary.to_owned();
+    if let Some(first) = summary.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    Some(format!("{summary}.\n\n{}", topic.text))
+}

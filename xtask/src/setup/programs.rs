@@ -1,0 +1,28 @@
+//! The programs that labs, benchmarks and the demo start.
+
+use crate::root::find_program;
+
+/// A program, and the package that brings it.
+pub(crate) struct Program {
+    pub(crate) name: &'static str,
+    pub(crate) debian: &'static str,
+    pub(crate) fedora: &'static str,
+    pub(crate) arch: &'static str,
+}
+
+/// All of them. A lab that needs another adds it here, and every machine has it.
+const PROGRAMS: &[Program] = &[
+    Program { name: "nginx", debian: "nginx-light", fedora: "nginx", arch: "nginx" },
+    Program { name: "curl", debian: "curl", fedora: "curl", arch: "curl" },
+    Program { name: "tcpdump", debian: "tcpdump", fedora: "tcpdump", arch: "tcpdump" },
+    Program { name: "ip", debian: "iproute2", fedora: "iproute", arch: "iproute2" },
+    Program { name: "ethtool", debian: "ethtool", fedora: "ethtool", arch: "ethtool" },
+    Program { name: "ping", debian: "iputils-ping", fedora: "iputils", arch: "iputils" },
+    Program { name: "arping", debian: "iputils-arping", fedora: "iputils", arch: "iputils" },
+    Program { name: "bpftool", debian: "bpftool", fedora: "bpftool", arch: "bpf" },
+];
+
+/// Those that are not on this machine.
+pub(crate) fn missing() -> Vec<&'static Program> {
+    PROGRAMS.iter().filter(|program| find_program(program.name).is_none()).collect()
+}
