@@ -1,0 +1,132 @@
+//! The connection table: which real server a flow goes to.
+//!
+//! Set-associative: a flow's hash names a bucket of [`WAYS`] entries in one array element; a look-up compares
+//! them all, an insert takes a free or expired one. When a bucket is full of live entries it is marked as
+//! overflowed and the flow goes to a second or third bucket, which are read only when the first has that mark.
+//!
+//! ```text
+//!   bucket (192 bytes, three cache lines)
+//!   ┌ way 0 ───────────────┬ way 1 ───────────────┬ … ┬ way 7 ───────────────┐
+//!   │ meta │ key 0 │ key 1 │ meta │ key 0 │ key 1 │   │ meta │ key 0 │ key 1 │
+//!   └──────┴───────┴───────┴──────┴───────┴───────┴───┴──────┴───────┴───────┘
+//!   meta: status 2 · recent 1 · overflowed 1 · generation 12 · destination 20 · state 4 · seen 24
+//! ```
+//!
+//! A hit reads the line its way lies in and those before it; it writes nothing unless the entry's state or
+//! the second in which it was last seen changed.
+//!
+//! # The protocol
+//!
+//! The kernel on every CPU and the daemon through a mapping work on a bucket at once. There are no locks.
+//!
+//! 1. An entry is *free*, *busy* (being written) or *valid*; its [`Meta`] says which.
+//! 2. **Look-up** reads meta, the keys, meta again. It is a hit only if both times the entry was valid and of
+//!    the same generation. Keys change only between a claim and a publish, and every claim advances the
+//!    generation, so the keys that matched belong to the meta that was read last.
+//! 3. **Claim**: compare-and-swap meta to busy, generation + 1. Lost: begin again, once; then the frame is
+//!    forwarded without being recorded, and counted.
+//! 4. **Keys** are written by compare-and-swap from the values read after the claim, the last word first; a
+//!    failure means that the claim has been taken over, and abandons the entry.
+//! 5. **Publish**: compare-and-swap busy to valid, then read the flow's buckets once more: of two entries for
+//!    one flow the one that a look-up finds first stays, the other is freed by compare-and-swap, and its
+//!    writer forwards to the destination of the one that stays.
+//! 6. State, last-seen and destination of a valid entry are changed by compare-and-swap of meta; losing one is
+//!    harmless.
+//! 7. The **sweeper** frees by compare-and-swap of exactly the meta it judged.
+//! 8. An entry that is busy for [`BUSY_SECONDS`] belongs to a writer that was killed, and may be claimed.
+//!    Should the writer only have slept, its swaps of the keys fail, because its successor changed them, and
+//!    its publish fails, because the generation is another. (Only the daemon can sleep there: programs in the
+//!    kernel are not preempted for seconds.)
+//! 9. The *overflowed* mark is kept in meta of way 0 and survives every change of that entry. It is set before
+//!    an entry is published in another bucket. The *recent* mark is set with it, every time; a sweep clears it first,
+//!    waits until no program runs that may have read it, looks at every entry, and clears *overflowed* only
+//!    where no entry lives away from home and *recent* is still clear.
+//!
+//! The generation has 12 bits: a look-up would have to sleep through exactly 4096 claims of one entry, or a
+//! multiple, between two of its reads, to be deceived. A program in the kernel is not preempted.
+//!
+//! Checked with loom in `tests/loom.rs`: insert/insert, insert/look-up, evict/look-up, sweep/look-up and
+//! sweep/insert.
+
+mod entry;
+pub mod state;
+mod table;
+
+pub use entry::{Entry, MAX_DESTINATION, Meta};
+pub use state::{State, Timeouts};
+pub use table::{Buckets, Inserted, Sweep, clear_recent, entries, insert, is_expired, lookup, sweep};
+
+use crate::Word;
+
+/// Entries in a bucket.
+pub const WAYS: usize = if cfg!(loom) { 2 } else { 8 };
+
+/// After this many seconds a busy entry's writer is taken for dead (IPVS's timeout of state NONE).
+pub const BUSY_SECONDS: u32 = 2;
+
+/// Words in the key of an IPv4 flow.
+pub const KEY_WORDS_V4: usize = 2;
+
+/// The connections that `len` buckets hold while fewer than 1 in 10,000 inserts evicts a live one:
+/// 3.2 of the 8 ways of a bucket.
+#[must_use]
+pub const fn capacity(len: u32) -> u64 {
+    len as u64 * 16 / 5
+}
+
+/// The buckets it takes to hold `connections`: the inverse of [`capacity`].
+#[must_use]
+pub const fn buckets_for(connections: u32) -> u32 {
+    (connections as u64 * 5).div_ceil(16) as u32
+}
+
+/// The buckets of the table of half-open flows beside a table of `len` buckets: one sixteenth, so that 2^20
+/// IPv4 connections cost less than 64 MiB together.
+#[must_use]
+pub const fn half_open_buckets(len: u32) -> u32 {
+    len.div_ceil(16)
+}
+
+/// The key of an IPv4 flow, as the words that are stored and compared.
+///
+/// `addresses` is the source and destination address, `ports` the source and destination port, both as they
+/// lie in the frame (network byte order, loaded as little-endian words).
+#[inline(always)]
+#[must_use]
+pub const fn key_v4(addresses: u64, ports: u32, protocol: u8) -> [u64; KEY_WORDS_V4] {
+    [addresses, ports as u64 | (protocol as u64) << 32]
+}
+
+/// One flow's place in a bucket.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Way<const K: usize> {
+    meta: Word,
+    key: [Word; K],
+}
+
+/// One element of the connection map.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Bucket<const K: usize> {
+    ways: [Way<K>; WAYS],
+}
+
+#[cfg(not(loom))]
+const _: () =
+    assert!(size_of::<Bucket<KEY_WORDS_V4>>() == 192, "three cache lines, at every multiple of 192");
+
+#[cfg(not(target_arch = "bpf"))]
+impl<const K: usize> Default for Bucket<K> {
+    fn default() -> Self {
+        Self {
+            ways: core::array::from_fn(|_| Way {
+                meta: Word::new(0),
+                key: core::array::from_fn(|_| Word::new(0)),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,381 @@
+//! Look-up, insert and sweep: the protocol of the module above, run by the kernel and by the daemon alike.
+
+use super::{Bucket, Entry, Meta, Timeouts, WAYS};
+use crate::clock::SECONDS_MASK;
+use crate::hash::{FlowHash, FlowSeed};
+
+/// Where buckets lie: a BPF map, a mapping of it, or a vector in a test.
+pub trait Buckets<const K: usize> {
+    /// How many there are; at least 3.
+    fn len(&self) -> u32;
+
+    /// The bucket at `index`; `None` only if it is not below [`len`](Self::len).
+    fn bucket(&self, index: u32) -> Option<&Bucket<K>>;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Finds the flow's entry, expired or not.
+#[inline(always)]
+pub fn lookup<'a, const K: usize, B: Buckets<K>>(
+    buckets: &'a B,
+    key: &[u64; K],
+    hash: FlowHash,
+) -> Option<Entry<'a>> {
+    let home = buckets.bucket(hash.home(buckets.len()))?;
+    let found = find(home, key);
+    if found.is_some() || !is_overflowed(home) {
+        return found;
+    }
+    let [second, third] = hash.elsewhere(buckets.len());
+    find(buckets.bucket(second)?, key).or_else(|| find(buckets.bucket(third)?, key))
+}
+
+#[inline(always)]
+fn is_overflowed<const K: usize>(home: &Bucket<K>) -> bool {
+    Meta::from_word(home.ways[0].meta.load()).is_overflowed()
+}
+
+#[inline(always)]
+fn find<'a, const K: usize>(bucket: &'a Bucket<K>, key: &[u64; K]) -> Option<Entry<'a>> {
+    (0..WAYS).find_map(|i| match_way(bucket, i, key))
+}
+
+/// The entry at way `i` if it is this flow's.
+#[inline(always)]
+fn match_way<'a, const K: usize>(bucket: &'a Bucket<K>, i: usize, key: &[u64; K]) -> Option<Entry<'a>> {
+    let way = &bucket.ways[i];
+    // Most ways hold another flow, and most flows differ in the last word: a glance outside the protocol.
+    if way.key[K - 1].load() != key[K - 1] {
+        return None;
+    }
+    let before = Meta::from_word(way.meta.load());
+    for (word, expected) in way.key.iter().zip(key) {
+        if word.load() != *expected {
+            return None;
+        }
+    }
+    let meta = Meta::from_word(way.meta.load());
+    meta.is_still(before).then(|| Entry::new(&way.meta, meta))
+}
+
+/// What became of an [`insert`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// The flow is recorded.
+    Stored,
+    /// The flow is recorded; a live flow had to go for it.
+    EvictedLive,
+    /// Another CPU recorded the flow first: forward to the destination it chose.
+    Existing(Meta),
+    /// The place was lost to another writer: try once more, then forward without recording.
+    Lost,
+}
+
+/// Records a flow that [`lookup`] did not find, with the destination, state and second of `content`. `now` is the
+/// current second.
+#[inline(always)]
+pub fn insert<const K: usize, B: Buckets<K>>(
+    buckets: &B,
+    key: &[u64; K],
+    hash: FlowHash,
+    content: Meta,
+    now: u32,
+    timeouts: &Timeouts,
+) -> Inserted {
+    let Some(flow) = FlowBuckets::of(buckets, hash) else { return Inserted::Lost };
+    let place = flow.place(timeouts, now, hash.salt());
+    if place.number >= WAYS && !mark_overflowed(flow.home) {
+        return Inserted::Lost;
+    }
+    let way = &flow.bucket(place.number).ways[place.number & (WAYS - 1)];
+    // What was judged may have changed: nobody's live entry is taken for a free one, nor a claim from its writer.
+    let before = Meta::from_word(way.meta.load());
+    if is_alive(before, timeouts, now) != 0 && (before.is_busy() || !place.evicts) {
+        return Inserted::Lost;
+    }
+    let claim = before.claimed(now);
+    if !way.meta.compare_exchange(before.word(), claim.word()) {
+        return Inserted::Lost;
+    }
+    // The claim is ours, unless we sleep so long that somebody takes us for dead: hence no plain stores.
+    let old: [u64; K] = core::array::from_fn(|i| way.key[i].load());
+    for i in (0..K).rev() {
+        if !way.key[i].compare_exchange(old[i], key[i]) {
+            return Inserted::Lost;
+        }
+    }
+    let published = claim.published(content);
+    if !way.meta.compare_exchange(claim.word(), published.word()) {
+        return Inserted::Lost;
+    }
+    // Of two CPUs that publish one flow at the same time, at least one sees the other's entry.
+    crate::atomic::full_fence();
+    if let Some(existing) = flow.settle(key, place.number) {
+        way.meta.compare_exchange(published.word(), published.freed().word());
+        return Inserted::Existing(existing);
+    }
+    if place.evicts { Inserted::EvictedLive } else { Inserted::Stored }
+}
+
+/// The buckets that a flow may lie in; their ways are numbered through, 0 being the first of its own bucket.
+struct FlowBuckets<'a, const K: usize> {
+    home: &'a Bucket<K>,
+    second: &'a Bucket<K>,
+    third: &'a Bucket<K>,
+}
+
+/// Where an entry is put.
+///
+/// Found without branches: the verifier of the kernel follows every path through a branch with the constants
+/// it yields, and eight ways in each bucket would be more paths than it walks (6.18: a million instructions
+/// were not enough). Masks and shifts yield numbers it knows nothing about.
+struct Place {
+    number: usize,
+    /// Whether a live flow goes.
+    evicts: bool,
+}
+
+impl<'a, const K: usize> FlowBuckets<'a, K> {
+    #[inline(always)]
+    fn of<B: Buckets<K>>(buckets: &'a B, hash: FlowHash) -> Option<Self> {
+        let len = buckets.len();
+        let [second, third] = hash.elsewhere(len);
+        Some(Self {
+            home: buckets.bucket(hash.home(len))?,
+            second: buckets.bucket(second)?,
+            third: buckets.bucket(third)?,
+        })
+    }
+
+    #[inline(always)]
+    fn bucket(&self, number: usize) -> &'a Bucket<K> {
+        if number < WAYS {
+            self.home
+        } else if number < 2 * WAYS {
+            self.second
+        } else {
+            self.third
+        }
+    }
+
+    /// The first way that is free or whose entry expired; if there is none, the way in the first two buckets
+    /// whose flow would expire first.
+    ///
+    /// `salt` decides between equals, so that it is not always the same way that goes.
+    #[inline(always)]
+    fn place(&self, timeouts: &Timeouts, now: u32, salt: u32) -> Place {
+        if let Some(way) = free_way(self.home, timeouts, now) {
+            return Place { number: way, evicts: false };
+        }
+        if let Some(way) = free_way(self.second, timeouts, now) {
+            return Place { number: WAYS + way, evicts: false };
+        }
+        if let Some(way) = free_way(self.third, timeouts, now) {
+            return Place { number: 2 * WAYS + way, evicts: false };
+        }
+        let salt = salt as usize & (2 * WAYS - 1);
+        let at_home = earliest(self.home, salt, timeouts, now);
+        let in_second = earliest(self.second, salt ^ WAYS, timeouts, now);
+        let earliest = if in_second < at_home { in_second } else { at_home };
+        Place { number: (earliest as usize ^ salt) & (2 * WAYS - 1), evicts: true }
+    }
+
+    /// Leaves one entry for the flow just published at `mine`.
+    ///
+    /// Returns the entry that a look-up finds before ours; frees those it would find after it.
+    #[inline(always)]
+    fn settle(&self, key: &[u64; K], mine: usize) -> Option<Meta> {
+        // The ways before ours, and those up to it, as bits: a comparison of numbers would teach the verifier
+        // something about ours at every way, and multiply its paths.
+        let before_mine = (1u64 << mine) - 1;
+        let mine = [before_mine, before_mine << 1 | 1];
+        let before = settle_bucket(self.home, 0, key, mine);
+        // Without the mark none of the bucket's flows is in another; whoever sets it now finds ours afterwards.
+        if before.is_some() || !is_overflowed(self.home) {
+            return before;
+        }
+        settle_bucket(self.second, WAYS, key, mine).or_else(|| settle_bucket(self.third, 2 * WAYS, key, mine))
+    }
+}
+
+/// The first way of a bucket that is free or whose entry expired.
+#[inline(always)]
+fn free_way<const K: usize>(bucket: &Bucket<K>, timeouts: &Timeouts, now: u32) -> Option<usize> {
+    let mut live = 0;
+    for (i, way) in bucket.ways.iter().enumerate() {
+        let meta = Meta::from_word(way.meta.load());
+        live |= is_alive(meta, timeouts, now) << i;
+    }
+    let free = !live & ((1 << WAYS) - 1);
+    if free == 0 { None } else { Some(lowest_bit(free)) }
+}
+
+/// Of the ways of a bucket, the least seconds left (above) with the number of the way xor `salt` (below).
+#[inline(always)]
+fn earliest<const K: usize>(bucket: &Bucket<K>, salt: usize, timeouts: &Timeouts, now: u32) -> u64 {
+    let rank = |i: usize| {
+        let meta = Meta::from_word(bucket.ways[i].meta.load());
+        // An entry that is being written is the last to go.
+        let left = left(meta, timeouts, now) & u64::from(u32::MAX) | meta.is_being_written() << 32;
+        left << 8 | (i ^ salt) as u64
+    };
+    let mut earliest = rank(0);
+    for i in 1..WAYS {
+        let other = rank(i);
+        if other < earliest {
+            earliest = other;
+        }
+    }
+    earliest
+}
+
+/// [`FlowBuckets::settle`] for one bucket, whose ways are numbered from `number`.
+#[inline(always)]
+fn settle_bucket<const K: usize>(
+    bucket: &Bucket<K>,
+    number: usize,
+    key: &[u64; K],
+    [before_mine, up_to_mine]: [u64; 2],
+) -> Option<Meta> {
+    for i in 0..WAYS {
+        if let Some(entry) = match_way(bucket, i, key) {
+            if before_mine >> (number + i) & 1 != 0 {
+                return Some(entry.meta);
+            }
+            if up_to_mine >> (number + i) & 1 == 0 {
+                entry.free();
+            }
+        }
+    }
+    None
+}
+
+/// The number of the lowest bit set in `bits`, of which there is one among the lowest [`WAYS`].
+///
+/// By a de Bruijn sequence (0b00010111 over 8 bits): BPF has no instruction for it.
+#[inline(always)]
+const fn lowest_bit(bits: u64) -> usize {
+    const NUMBERS: u32 = {
+        let mut numbers = 0;
+        let mut i = 0;
+        while i < 8 {
+            numbers |= i << (4 * (((0x17 << i) & 0xff) >> 5));
+            i += 1;
+        }
+        numbers
+    };
+    let lowest = bits & bits.wrapping_neg();
+    let position = (lowest.wrapping_mul(0x17) & 0xff) >> 5;
+    (NUMBERS >> (4 * position)) as usize & (WAYS - 1)
+}
+
+/// 1 if an entry is valid or busy and has time left, else 0; without a branch.
+///
+/// A busy entry has the time of a flow in which nothing was seen yet: [`super::BUSY_SECONDS`].
+#[inline(always)]
+fn is_alive(meta: Meta, timeouts: &Timeouts, now: u32) -> u64 {
+    left(meta, timeouts, now).wrapping_add(u64::from(u32::MAX)) >> 32 & meta.is_taken()
+}
+
+/// Seconds until an entry expires, wrapping below 0 once it has; without a branch.
+#[inline(always)]
+fn left(meta: Meta, timeouts: &Timeouts, now: u32) -> u64 {
+    // Seen by a CPU, or by the daemon, whose clock was read a moment later than ours.
+    const AHEAD: u32 = 2;
+    let age = now.wrapping_add(AHEAD).wrapping_sub(meta.seen()) & SECONDS_MASK;
+    u64::from(timeouts.of(meta.state()) + AHEAD).wrapping_sub(u64::from(age))
+}
+
+/// Marks a bucket, before one of its flows is published in another.
+#[inline(always)]
+fn mark_overflowed<const K: usize>(home: &Bucket<K>) -> bool {
+    let meta = Meta::from_word(home.ways[0].meta.load());
+    let marked = meta.with_overflow();
+    meta == marked || home.ways[0].meta.compare_exchange(meta.word(), marked.word())
+}
+
+/// What a [`sweep`] found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sweep {
+    /// Entries that were live when they were judged.
+    pub live: u64,
+    /// Entries that were freed because they had expired or their destination is gone.
+    pub freed: u64,
+}
+
+/// The first half of a sweep: clears the *recent* mark of every bucket.
+///
+/// Between this and [`sweep`] the caller waits until no program runs that may have read a mark
+/// (`membarrier(MEMBARRIER_CMD_GLOBAL)`, or a grace period of RCU).
+pub fn clear_recent<const K: usize, B: Buckets<K>>(buckets: &B) {
+    for bucket in (0..buckets.len()).filter_map(|i| buckets.bucket(i)) {
+        let meta = Meta::from_word(bucket.ways[0].meta.load());
+        if meta.is_recent() {
+            // Lost: the mark stays, and so does the overflow, until the next sweep.
+            bucket.ways[0].meta.compare_exchange(meta.word(), meta.without_recent().word());
+        }
+    }
+}
+
+/// The valid entries of a bucket with their keys, each read consistently. One that is taken over by another
+/// flow meanwhile is left out.
+pub fn entries<const K: usize>(bucket: &Bucket<K>) -> impl Iterator<Item = ([u64; K], Entry<'_>)> {
+    bucket.ways.iter().filter_map(|way| {
+        let before = Meta::from_word(way.meta.load());
+        let key = core::array::from_fn(|i| way.key[i].load());
+        let meta = Meta::from_word(way.meta.load());
+        meta.is_still(before).then(|| (key, Entry::new(&way.meta, meta)))
+    })
+}
+
+/// Whether an entry is one to forget.
+pub fn is_expired(meta: Meta, timeouts: &Timeouts, now: u32) -> bool {
+    meta.age(now) >= timeouts.of(meta.state())
+}
+
+/// Frees expired entries and those whose destination `is_gone`, shows every live one to `visit`, and takes
+/// the overflow mark from buckets of which no flow lives elsewhere.
+///
+/// `displaced` is scratch space of `buckets.len()` booleans; with less, marks stay where they are. `visit` gets
+/// the key and the meta of each live entry.
+pub fn sweep<const K: usize, B: Buckets<K>>(
+    buckets: &B,
+    seed: FlowSeed,
+    timeouts: &Timeouts,
+    now: u32,
+    displaced: &mut [bool],
+    is_gone: impl Fn(Meta) -> bool,
+    mut visit: impl FnMut(&[u64; K], Meta),
+) -> Sweep {
+    let mut result = Sweep::default();
+    displaced.fill(false);
+    let len = buckets.len();
+    for (index, bucket) in (0..len).filter_map(|i| Some((i, buckets.bucket(i)?))) {
+        for (key, entry) in entries(bucket) {
+            if (is_expired(entry.meta, timeouts, now) || is_gone(entry.meta)) && entry.free() {
+                result.freed += 1;
+                continue;
+            }
+            result.live += 1;
+            visit(&key, entry.meta);
+            let home = FlowHash::new(&key, seed).home(len);
+            if home != index
+                && let Some(mark) = displaced.get_mut(home as usize)
+            {
+                *mark = true;
+            }
+        }
+    }
+    for (index, bucket) in (0..len).filter_map(|i| Some((i, buckets.bucket(i)?))) {
+        let meta = Meta::from_word(bucket.ways[0].meta.load());
+        let is_home_to_others = displaced.get(index as usize).is_none_or(|displaced| *displaced);
+        if meta.is_overflowed() && !meta.is_recent() && !is_home_to_others {
+            bucket.ways[0].meta.compare_exchange(meta.word(), meta.without_overflow().word());
+        }
+    }
+    result
+}

@@ -1,0 +1,89 @@
+//! Real servers as the data plane sees them: one record for each (virtual server, real server).
+
+use crate::Word;
+
+/// Where frames for one real server go.
+///
+/// Words are written by the daemon only. `ethernet` holds the destination MAC as a whole, so a MAC changes in
+/// one store.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct Destination {
+    /// Bytes 0 to 7 of the new Ethernet header: destination MAC, first two bytes of the source MAC.
+    pub ethernet: Word,
+    /// Bytes 8 to 11 of the new Ethernet header in the low half: the rest of the source MAC.
+    pub source_tail: Word,
+    /// [`Flags`].
+    pub flags: Word,
+    /// The number of the service, for the daemon that takes over.
+    pub service: Word,
+    /// The real server's address, for the daemon that takes over: IPv4 as `::ffff:a.b.c.d`, the bytes in
+    /// network order, loaded as two little-endian words.
+    pub address: [Word; 2],
+    /// The configured weight.
+    pub weight: Word,
+}
+
+const _: () = assert!(size_of::<Destination>() == 64, "one cache line");
+
+impl Destination {
+    /// Whether frames may be sent there.
+    #[inline(always)]
+    pub fn is_usable(&self) -> bool {
+        Flags::from_word(self.flags.load()).contains(Flags::USABLE)
+    }
+}
+
+/// What may be done with a destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(u64);
+
+impl Flags {
+    /// The record is in use and its MAC is known: frames of its connections may be sent.
+    pub const USABLE: Self = Self(1);
+    /// The record is in use, if only because connections remember it.
+    pub const ALLOCATED: Self = Self(2);
+
+    /// From the word in the record.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// The word in the record.
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// Both.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// The two MACs of a rewritten header as [`Destination::ethernet`] and [`Destination::source_tail`].
+#[must_use]
+pub const fn ethernet_words(destination: [u8; 6], source: [u8; 6]) -> (u64, u64) {
+    let [d0, d1, d2, d3, d4, d5] = destination;
+    let [s0, s1, s2, s3, s4, s5] = source;
+    let head = u64::from_le_bytes([d0, d1, d2, d3, d4, d5, s0, s1]);
+    let tail = u64::from_le_bytes([s2, s3, s4, s5, 0, 0, 0, 0]);
+    (head, tail)
+}
+
+/// The destination MAC in [`Destination::ethernet`].
+#[must_use]
+pub const fn destination_mac(ethernet: u64) -> [u8; 6] {
+    let [d0, d1, d2, d3, d4, d5, _, _] = ethernet.to_le_bytes();
+    [d0, d1, d2, d3, d4, d5]
+}

@@ -1,0 +1,207 @@
+//! Virtual servers as the data plane sees them.
+//!
+//! ```text
+//!   (VIP, port, protocol) ──hash──> SERVICES_V4 bucket ──> number of the service ──> SERVICES ──> part of SLOTS
+//! ```
+//!
+//! The first step is a perfect hash that userspace builds: it draws multipliers until no bucket gets more than
+//! [`BUCKET_ENTRIES`] addresses, writes the buckets of the generation that is not in use, and publishes
+//! multiplier, size and generation as one [`Index`] word. So a look-up reads one cache line, whatever the
+//! number of services.
+
+use crate::Word;
+use crate::limits::{MAX_SERVICE_ADDRESSES, SLOT_WORDS};
+
+/// Addresses in one bucket, one cache line.
+pub const BUCKET_ENTRIES: usize = 4;
+
+/// Buckets of one generation: twice as many as addresses, so that a multiplier is soon found.
+pub const GENERATION_BUCKETS: u32 = 2 * MAX_SERVICE_ADDRESSES;
+
+/// An IPv4 service address as one word: never 0, so that an empty entry matches nothing.
+///
+/// `vip` and `port` are as they lie in the frame, loaded as little-endian words.
+#[inline(always)]
+#[must_use]
+pub const fn key_v4(vip: u32, port: u16, protocol: u8) -> u64 {
+    vip as u64 | (port as u64) << 32 | (protocol as u64) << 48
+}
+
+/// One address.
+#[repr(C)]
+#[derive(Debug)]
+pub struct AddressEntry {
+    /// [`key_v4`], or 0.
+    pub key: Word,
+    /// The number of the service.
+    pub service: Word,
+}
+
+/// One element of the address map.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct AddressBucket {
+    /// Used entries first.
+    pub entries: [AddressEntry; BUCKET_ENTRIES],
+}
+
+const _: () = assert!(size_of::<AddressBucket>() == 64, "one cache line");
+
+impl AddressBucket {
+    /// The service with this address.
+    #[inline(always)]
+    pub fn find(&self, key: u64) -> Option<u32> {
+        for entry in &self.entries {
+            if entry.key.load() == key {
+                return Some(entry.service.load() as u32);
+            }
+        }
+        None
+    }
+}
+
+/// Which buckets are in use and how an address is hashed to one, in one word: a random odd multiplier whose
+/// highest six bits say how far to shift the product, and whose bit 1 says which generation to look in. The
+/// word 0 means that there are no services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Index(u64);
+
+impl Index {
+    const SHIFT_SHIFT: u32 = 58;
+    const GENERATION: u64 = 1 << 1;
+
+    /// No services at all.
+    pub const EMPTY: Self = Self(0);
+
+    /// An index over `1 << bits` buckets of `generation` (false: the lower half of the map).
+    ///
+    /// `bits` is from 1 to 15; the highest six and lowest two bits of `random` are not used.
+    #[must_use]
+    pub const fn new(random: u64, bits: u32, generation: bool) -> Self {
+        let shift = (64 - bits as u64) << Self::SHIFT_SHIFT;
+        let random = random & !(0x3f << Self::SHIFT_SHIFT | 0x3);
+        Self(random | shift | if generation { Self::GENERATION } else { 0 } | 1)
+    }
+
+    /// The word as it is published.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// The word as it is published.
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// Whether there is anything to look up.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// How many buckets there are, as a power of two.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        64 - (self.0 >> Self::SHIFT_SHIFT) as u32
+    }
+
+    /// Which half of the map is in use.
+    #[inline(always)]
+    #[must_use]
+    pub const fn generation(self) -> bool {
+        self.0 & Self::GENERATION != 0
+    }
+
+    /// The element of the map where the address `key` is, if it is anywhere.
+    #[inline(always)]
+    #[must_use]
+    pub const fn position(self, key: u64) -> u32 {
+        let base = (self.0 & Self::GENERATION) * (GENERATION_BUCKETS / 2) as u64;
+        (base + (key.wrapping_mul(self.0) >> (self.0 >> Self::SHIFT_SHIFT))) as u32
+    }
+}
+
+/// One virtual server.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct Service {
+    /// The [`SlotTable`] in use, as one word: a new one is published by one store. 0 if the record is not in use.
+    pub table: Word,
+}
+
+const _: () = assert!(size_of::<Service>() == 64, "one cache line");
+
+/// A slot table: how a slot is picked, and which part of the slot map it lies in: a header of [`SLOT_HEADER`]
+/// words, of which the first counts the picks, then `length` slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotTable {
+    /// The number of the [`Selector`](crate::selector::Selector).
+    pub selector: u8,
+    /// The first word of the header: below [`SLOT_WORDS`](crate::limits::SLOT_WORDS), which is 2^20.
+    pub base: u32,
+    /// How many slots follow the header; 0 if no real server is usable.
+    pub length: u32,
+}
+
+/// Words before the first slot: a cache line for the counter, apart from the slots.
+pub const SLOT_HEADER: u32 = 8;
+
+const BASE_BITS: u32 = 24;
+const _: () = assert!(SLOT_WORDS <= 1 << BASE_BITS);
+
+impl SlotTable {
+    /// As one word: length 32 bits, selector 8, base 24.
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        (self.length as u64) << 32 | (self.selector as u64) << BASE_BITS | self.base as u64
+    }
+
+    /// From one word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        Self {
+            selector: (word >> BASE_BITS) as u8,
+            base: word as u32 & ((1 << BASE_BITS) - 1),
+            length: (word >> 32) as u32,
+        }
+    }
+
+    /// Words of the slot map that the table covers: none if it has no slots.
+    #[must_use]
+    pub const fn words(self) -> u32 {
+        if self.length == 0 { 0 } else { SLOT_HEADER + self.length }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_says_what_it_was_made_of() {
+        let index = Index::new(0x1234_5678_9ABC_DEF0, 13, true);
+        assert_eq!((index.bits(), index.generation(), index.is_empty()), (13, true, false));
+        assert_eq!(Index::from_word(index.word()), index);
+    }
+
+    #[test]
+    fn positions_stay_in_their_generation() {
+        for key in 1..5000u64 {
+            let lower = Index::new(key.wrapping_mul(0xABCD_EF12_3456_789B), 15, false).position(key);
+            let upper = Index::new(key.wrapping_mul(0xABCD_EF12_3456_789B), 15, true).position(key);
+            assert!(lower < GENERATION_BUCKETS);
+            assert!((GENERATION_BUCKETS..2 * GENERATION_BUCKETS).contains(&upper));
+        }
+    }
+
+    #[test]
+    fn a_slot_table_survives_its_word() {
+        let table = SlotTable { selector: 3, base: SLOT_WORDS - 8, length: 131_072 };
+        assert_eq!(SlotTable::from_word(table.word()), table);
+    }
+}

@@ -1,0 +1,22 @@
+//! What the data plane can be told while it runs: the one element of the settings map.
+
+use crate::Word;
+use crate::connection::Timeouts;
+use crate::interface::Interface;
+use crate::limits::MAX_INTERFACES;
+
+/// The settings map's element. One look-up for each frame finds all of it.
+#[repr(C, align(128))]
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug))]
+pub struct Settings {
+    /// The addresses in use: a [`service::Index`](crate::service::Index) as its word.
+    pub services_v4: Word,
+    /// The secret of the connection tables' hash: it must outlive the daemon, as the tables do.
+    pub flow_seed: [Word; 2],
+    /// Timeouts of connections by state.
+    pub timeouts: Timeouts,
+    /// The interfaces; each has a program of its own that knows its place here.
+    pub interfaces: [Interface; MAX_INTERFACES],
+}
+
+const _: () = assert!(size_of::<Settings>() == 128 * (1 + MAX_INTERFACES), "whole cache lines");
