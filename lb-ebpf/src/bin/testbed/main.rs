@@ -1,0 +1,161 @@
+//! Programs for labs and benchmarks. None of them is part of the product.
+//!
+//! | program | for |
+//! |---|---|
+//! | `pass` | a veth's peer must run XDP, or XDP_TX has nowhere to go |
+//! | `empty`, `swap` | what a frame costs when nothing is decided |
+//! | `reference` | the same forwarding with a hash map, an LRU map and `ktime_get_ns`, as other balancers do it |
+//! | `vary_swap`, `vary_lb`, `vary_reference` | the same with a source address that changes with every run |
+//! | `generate`, `sink` | live frames: one end sends them, the other counts and drops |
+
+#![no_std]
+#![no_main]
+#![expect(clippy::needless_pass_by_value, reason = "the signature of an XDP program")]
+
+mod reference;
+
+use aya_ebpf::Global;
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::helpers::bpf_redirect;
+use aya_ebpf::macros::{map, xdp};
+use aya_ebpf::maps::PerCpuArray;
+use aya_ebpf::programs::XdpContext;
+use lb_ebpf::kernel;
+
+/// One less than the number of sources, a power of two.
+#[unsafe(no_mangle)]
+static SOURCE_MASK: Global<u32> = Global::new(0);
+/// The interface `generate` sends to.
+#[unsafe(no_mangle)]
+static TARGET: Global<u32> = Global::new(0);
+
+/// How many frames `generate` has sent on each CPU.
+#[map]
+static GENERATED: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+/// Frames `sink` has seen.
+#[map]
+static SUNK: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+const SOURCE_ADDRESS: usize = 14 + 12;
+const MACS: usize = 12;
+
+#[xdp]
+fn pass(_context: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
+#[xdp]
+fn empty(_context: XdpContext) -> u32 {
+    xdp_action::XDP_TX
+}
+
+#[xdp]
+fn swap(context: XdpContext) -> u32 {
+    swap_macs(&context)
+}
+
+#[xdp]
+fn vary_swap(context: XdpContext) -> u32 {
+    vary(&context);
+    swap_macs(&context)
+}
+
+/// The product's program, as it is.
+#[xdp]
+fn lb(context: XdpContext) -> u32 {
+    kernel::balance(&context)
+}
+
+#[xdp]
+fn vary_lb(context: XdpContext) -> u32 {
+    vary(&context);
+    kernel::balance(&context)
+}
+
+#[xdp]
+fn reference(context: XdpContext) -> u32 {
+    reference::balance(&context)
+}
+
+#[xdp]
+fn vary_reference(context: XdpContext) -> u32 {
+    vary(&context);
+    reference::balance(&context)
+}
+
+#[xdp]
+fn generate(context: XdpContext) -> u32 {
+    vary_from_counter(&context);
+    // SAFETY: no pointers are passed.
+    unsafe { bpf_redirect(TARGET.load(), 0) as u32 }
+}
+
+#[xdp]
+fn sink(_context: XdpContext) -> u32 {
+    if let Some(sunk) = SUNK.get_ptr_mut(0) {
+        // SAFETY: this CPU's own element.
+        unsafe { *sunk += 1 };
+    }
+    xdp_action::XDP_DROP
+}
+
+/// Steps the source address to the next of `SOURCE_MASK + 1`: for a frame that is fed back as it became.
+#[inline(always)]
+fn vary(context: &XdpContext) {
+    set_source(context, |address| address.wrapping_add(1));
+}
+
+/// Sets the source address to the next of `SOURCE_MASK + 1`: for many frames that take turns.
+#[inline(always)]
+fn vary_from_counter(context: &XdpContext) {
+    if let Some(generated) = GENERATED.get_ptr_mut(0) {
+        // SAFETY: this CPU's own element.
+        let number = unsafe {
+            *generated += 1;
+            *generated
+        };
+        set_source(context, |_| number);
+    }
+}
+
+#[inline(always)]
+fn set_source(context: &XdpContext, next: impl Fn(u32) -> u32) {
+    let start = context.data();
+    if start + SOURCE_ADDRESS + 4 <= context.data_end() {
+        let mask = SOURCE_MASK.load();
+        // SAFETY: the verifier has just seen that the bytes lie in the frame.
+        unsafe {
+            let source = (start + SOURCE_ADDRESS) as *mut u32;
+            let address = u32::from_be(source.read_unaligned());
+            let varied = address & !mask | next(address) & mask;
+            source.write_unaligned(varied.to_be());
+        }
+    }
+}
+
+#[inline(always)]
+fn swap_macs(context: &XdpContext) -> u32 {
+    let start = context.data();
+    if start + MACS > context.data_end() {
+        return xdp_action::XDP_DROP;
+    }
+    // SAFETY: the verifier has just seen that the bytes lie in the frame.
+    unsafe {
+        let (first, second) = ((start as *mut u64), ((start + 4) as *mut u64));
+        let (head, tail) = (first.read_unaligned(), second.read_unaligned());
+        // Bytes 0 to 5 are the destination, 6 to 11 the source.
+        first.write_unaligned(tail >> 16 | head << 48);
+        ((start + 8) as *mut u32).write_unaligned((head >> 16) as u32);
+    }
+    xdp_action::XDP_TX
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier would reject a program that can come here.
+    loop {}
+}

@@ -1,0 +1,22 @@
+//! The rewrite: destination MAC = real server, source MAC = the interface's own. Nothing else changes.
+
+use lb_common::counter::Reason;
+use lb_common::destination::Destination;
+
+use crate::{Frame, Packet, Tables, Verdict};
+
+/// Rewrites and counts a frame that goes to `destination`, whose number is `number`.
+#[inline(always)]
+pub(crate) fn forward<F: Frame, T: Tables>(
+    frame: &mut F,
+    packet: &Packet,
+    number: u32,
+    destination: &Destination,
+    tables: &T,
+) -> Verdict {
+    if !frame.set_macs(destination.ethernet.load(), destination.source_tail.load() as u32) {
+        return Verdict::Pass(Reason::PassMalformed);
+    }
+    tables.count_forwarded(number, packet.length);
+    Verdict::Transmit
+}

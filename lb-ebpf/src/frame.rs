@@ -1,0 +1,53 @@
+//! The bytes of a frame, wherever they lie.
+
+/// A frame whose first byte is that of the Ethernet header.
+pub trait Frame {
+    /// The `N` bytes at `offset`; `None` if they reach beyond the frame's end.
+    fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]>;
+
+    /// Overwrites both MACs: `head` is bytes 0 to 7, the low half of `tail` bytes 8 to 11
+    /// ([`lb_common::destination::ethernet_words`]). Says whether the frame was long enough.
+    fn set_macs(&mut self, head: u64, tail: u32) -> bool;
+}
+
+#[cfg(not(target_arch = "bpf"))]
+impl Frame for &mut [u8] {
+    fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
+        self.get(offset..)?.first_chunk()
+    }
+
+    fn set_macs(&mut self, head: u64, tail: u32) -> bool {
+        let Some(macs) = self.first_chunk_mut::<12>() else { return false };
+        let (first, rest) = macs.split_at_mut(8);
+        first.copy_from_slice(&head.to_le_bytes());
+        rest.copy_from_slice(&tail.to_le_bytes());
+        true
+    }
+}
+
+/// Reads a little-endian word out of bytes of known length: one load, whatever its alignment.
+///
+/// The offsets are constants, so that the bounds checks vanish; a word beyond the end reads as 0.
+pub(crate) trait Words {
+    fn u16_at(&self, offset: usize) -> u16;
+    fn u32_at(&self, offset: usize) -> u32;
+    fn u64_at(&self, offset: usize) -> u64;
+}
+
+macro_rules! word_at {
+    ($name:ident, $word:ty) => {
+        #[inline(always)]
+        fn $name(&self, offset: usize) -> $word {
+            match self.get(offset..).and_then(<[u8]>::first_chunk) {
+                Some(bytes) => <$word>::from_le_bytes(*bytes),
+                None => 0,
+            }
+        }
+    };
+}
+
+impl<const N: usize> Words for [u8; N] {
+    word_at!(u16_at, u16);
+    word_at!(u32_at, u32);
+    word_at!(u64_at, u64);
+}

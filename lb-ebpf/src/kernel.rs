@@ -1,0 +1,248 @@
+//! The stages' traits on XDP frames and BPF maps.
+
+pub mod maps;
+
+use aya_ebpf::Global;
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::helpers::generated::bpf_jiffies64;
+use aya_ebpf::programs::XdpContext;
+use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, Meta};
+use lb_common::counter::Reason;
+use lb_common::destination::Destination;
+use lb_common::hash::FlowSeed;
+use lb_common::service::{AddressBucket, Service};
+use lb_common::settings::Settings;
+use lb_common::{Word, clock};
+
+use crate::track::{Decision, Record, decide, try_record};
+use crate::{Frame, Packet, Tables, Verdict, process};
+
+// Constants of one load of the program. The verifier knows their values and removes what they rule out.
+
+/// The interface this program is attached to: an index into the settings' interfaces.
+#[unsafe(no_mangle)]
+static INTERFACE: Global<u32> = Global::new(0);
+/// [`clock::reciprocal`] of the kernel's HZ.
+#[unsafe(no_mangle)]
+static TICK_RECIPROCAL: Global<u64> = Global::new(0);
+/// The secret of the connection tables' hash.
+#[unsafe(no_mangle)]
+static FLOW_SEED: Global<[u64; 2]> = Global::new([0, 0]);
+/// Buckets in CONNECTIONS_V4.
+#[unsafe(no_mangle)]
+static CONNECTION_BUCKETS: Global<u32> = Global::new(2);
+/// Buckets in HALF_OPEN_V4.
+#[unsafe(no_mangle)]
+static HALF_OPEN_BUCKETS: Global<u32> = Global::new(2);
+
+/// The product's program on one frame: all stages, and the verdict counted.
+#[inline(always)]
+pub fn balance(context: &XdpContext) -> u32 {
+    let mut frame = XdpFrame { start: context.data(), end: context.data_end() };
+    match process(&mut frame, &Maps) {
+        Verdict::Transmit => xdp_action::XDP_TX,
+        Verdict::Pass(reason) => {
+            Maps.count(reason);
+            xdp_action::XDP_PASS
+        }
+        Verdict::Drop(reason) => {
+            Maps.count(reason);
+            xdp_action::XDP_DROP
+        }
+    }
+}
+
+/// The kernel's jiffies, for the daemon that wants to know how they relate to its own clock.
+#[inline(always)]
+pub fn jiffies() -> u64 {
+    // SAFETY: the helper takes nothing and reads a counter.
+    unsafe { bpf_jiffies64() }
+}
+
+/// A frame between the two pointers the kernel gives.
+pub struct XdpFrame {
+    start: usize,
+    end: usize,
+}
+
+impl Frame for XdpFrame {
+    #[inline(always)]
+    fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
+        if self.start + offset + N > self.end {
+            return None;
+        }
+        // SAFETY: the verifier has just seen that the bytes lie in the frame, and no frame lies at address 0.
+        unsafe {
+            core::hint::assert_unchecked(self.start + offset != 0);
+            Some(&*((self.start + offset) as *const [u8; N]))
+        }
+    }
+
+    #[inline(always)]
+    fn set_macs(&mut self, head: u64, tail: u32) -> bool {
+        if self.start + 12 > self.end {
+            return false;
+        }
+        // SAFETY: as above.
+        unsafe {
+            (self.start as *mut u64).write_unaligned(head);
+            ((self.start + 8) as *mut u32).write_unaligned(tail);
+        }
+        true
+    }
+}
+
+/// The pinned maps.
+pub struct Maps;
+
+impl Tables for Maps {
+    type Connections = ConnectionMap;
+
+    #[inline(always)]
+    fn settings(&self) -> Option<&Settings> {
+        maps::SETTINGS.get(0)
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> usize {
+        INTERFACE.load() as usize
+    }
+
+    #[inline(always)]
+    fn connections(&self) -> &ConnectionMap {
+        &ConnectionMap::Main
+    }
+
+    #[inline(always)]
+    fn half_open(&self) -> &ConnectionMap {
+        &ConnectionMap::HalfOpen
+    }
+
+    #[inline(always)]
+    fn flow_seed(&self) -> FlowSeed {
+        let [first, second] = FLOW_SEED.load();
+        FlowSeed { first, second }
+    }
+
+    #[inline(always)]
+    fn addresses(&self, position: u32) -> Option<&AddressBucket> {
+        maps::SERVICES_V4.get(position)
+    }
+
+    #[inline(always)]
+    fn service(&self, number: u32) -> Option<&Service> {
+        maps::SERVICES.get(number)
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<&Word> {
+        maps::SLOTS.get(index)
+    }
+
+    #[inline(always)]
+    fn destination(&self, number: u32) -> Option<&Destination> {
+        maps::DESTINATIONS.get(number)
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        clock::seconds(jiffies(), TICK_RECIPROCAL.load())
+    }
+
+    #[inline(always)]
+    fn count(&self, reason: Reason) {
+        if let Some(counter) = maps::COUNTERS.get_ptr_mut(reason as u32) {
+            // SAFETY: this CPU's own element.
+            unsafe { *counter += 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn count_forwarded(&self, destination: u32, bytes: u16) {
+        if let Some(stats) = maps::REAL_STATS.get_ptr_mut(destination) {
+            // SAFETY: this CPU's own element.
+            unsafe {
+                (*stats).packets += 1;
+                (*stats).bytes += u64::from(bytes);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn count_connection(&self, destination: u32) {
+        if let Some(stats) = maps::REAL_STATS.get_ptr_mut(destination) {
+            // SAFETY: this CPU's own element.
+            unsafe { (*stats).connections += 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn log_scheduled(&self, packet: &Packet, destination: u32) {
+        aya_log_ebpf::debug!(
+            (),
+            "{:i}:{} -> {:i}:{} protocol {} scheduled to destination {}",
+            packet.source().swap_bytes(),
+            (packet.ports as u16).swap_bytes(),
+            packet.destination().swap_bytes(),
+            packet.destination_port().swap_bytes(),
+            packet.protocol,
+            destination
+        );
+    }
+
+    #[inline(always)]
+    fn decide(&self, packet: &Packet, service: u32, is_known: bool) -> Decision {
+        let (addresses, rest) = packet.words();
+        Decision::from_word(lb_decide(addresses, rest, service, u32::from(is_known)))
+    }
+
+    #[inline(always)]
+    fn try_record(&self, which: Record, packet: &Packet, content: Meta) -> Decision {
+        let (addresses, rest) = packet.words();
+        Decision::from_word(lb_record(addresses, rest, content.word(), which as u64))
+    }
+}
+
+// Functions with a symbol of their own are verified once, for any arguments, and not again for every path
+// that calls them ("global functions", kernel 5.6). They take and return plain numbers.
+
+/// [`decide`]: all that an established flow does not need.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_decide(addresses: u64, rest: u64, service: u32, is_known: u32) -> u64 {
+    decide(&Packet::from_words(addresses, rest), service, is_known != 0, &Maps).word()
+}
+
+/// [`try_record`]: an insert into one of the connection tables.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_record(addresses: u64, rest: u64, content: u64, which: u64) -> u64 {
+    let which = if which == Record::First as u64 { Record::First } else { Record::Confirmed };
+    try_record(which, &Packet::from_words(addresses, rest), Meta::from_word(content), &Maps).word()
+}
+
+/// One of the two connection maps.
+pub enum ConnectionMap {
+    /// CONNECTIONS_V4.
+    Main,
+    /// HALF_OPEN_V4.
+    HalfOpen,
+}
+
+impl Buckets<KEY_WORDS_V4> for ConnectionMap {
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        match self {
+            Self::Main => CONNECTION_BUCKETS.load(),
+            Self::HalfOpen => HALF_OPEN_BUCKETS.load(),
+        }
+    }
+
+    #[inline(always)]
+    fn bucket(&self, index: u32) -> Option<&Bucket<KEY_WORDS_V4>> {
+        match self {
+            Self::Main => maps::CONNECTIONS_V4.get(index),
+            Self::HalfOpen => maps::HALF_OPEN_V4.get(index),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The data plane, stage by stage.
+//!
+//! ```text
+//!   frame ──> parse ──> track ──hit──────────────────────────> forward ──> XDP_TX
+//!                         │ miss                                  ^
+//!                         └──> match_service ──> select ──────────┘
+//!                                   │               │
+//!                                   └─> XDP_PASS    └─> XDP_DROP
+//! ```
+//!
+//! Each stage is a small file. They are generic over where the bytes lie ([`Frame`]) and where the tables lie
+//! ([`Tables`]), so the same Rust runs in the kernel on a frame and on BPF maps, and on the host on a slice
+//! and on vectors. The programs that tie them to XDP are `main.rs` (the product's) and `bin/testbed.rs` (what
+//! labs and benchmarks need); they build for the BPF target only.
+
+#![no_std]
+
+mod forward;
+mod frame;
+mod match_service;
+mod parse;
+mod process;
+mod select;
+mod tables;
+pub mod track;
+
+#[cfg(target_arch = "bpf")]
+pub mod kernel;
+
+pub use frame::Frame;
+pub use parse::Packet;
+pub use process::{Verdict, process};
+pub use tables::Tables;
+
+#[cfg(test)]
+extern crate std;
+#[cfg(test)]
+mod tests;

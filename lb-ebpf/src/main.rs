@@ -1,0 +1,37 @@
+//! The product's programs: `lb` on every interface, and `clock` for the daemon.
+
+#![no_std]
+#![no_main]
+#![expect(clippy::needless_pass_by_value, reason = "the signature of an XDP program")]
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use lb_ebpf::kernel;
+
+/// Balances one frame.
+#[xdp]
+fn lb(context: XdpContext) -> u32 {
+    kernel::balance(&context)
+}
+
+/// Writes the kernel's jiffies into the first 8 bytes of the frame; run by the daemon, never attached.
+#[xdp]
+fn clock(context: XdpContext) -> u32 {
+    let start = context.data();
+    if start + 8 <= context.data_end() {
+        // SAFETY: the verifier has just seen that the bytes lie in the frame.
+        unsafe { (start as *mut u64).write_unaligned(kernel::jiffies()) };
+    }
+    xdp_action::XDP_DROP
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier would reject a program that can come here.
+    loop {}
+}
