@@ -1,0 +1,159 @@
+//! The command line: what may be typed, and what it does.
+
+mod check;
+mod list;
+mod output;
+mod real_server;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Checked, LoadError};
+
+/// Exit codes, the same for every command.
+const FAILED: u8 = 1;
+const NOT_RUNNING: u8 = 3;
+
+const EXAMPLES: &str = "\
+Examples:
+  lb check --config /etc/lb/lb.toml          is the file all right?
+  sudo lb run --config /etc/lb/lb.toml       forward
+  sudo lb list -n                            what goes where
+  sudo lb real-server up --vip 192.168.2.240 on a real server: accept the VIP's traffic
+
+Exit codes: 0 done, 1 it failed, 2 wrong usage, 3 the daemon is not running.";
+
+/// A layer-4 load balancer in direct-routing mode, in XDP.
+#[derive(Debug, Parser)]
+#[command(name = "lb", version, after_help = EXAMPLES, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the director: forward what the configuration says, until told to stop
+    Run(run::Run),
+    /// Check a configuration file and say everything that is wrong with it
+    Check(check::Check),
+    /// List virtual servers and their real servers
+    #[command(visible_alias = "ls")]
+    List(list::List),
+    /// Show what became of frames that were not forwarded, by reason
+    Counters(list::Counters),
+    /// On a real server: accept the traffic of a VIP without answering ARP for it
+    RealServer(real_server::RealServer),
+}
+
+/// The configuration file.
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration file
+    #[arg(long, short, value_name = "FILE", env = "LB_CONFIG", default_value = "/etc/lb/lb.toml")]
+    config: PathBuf,
+}
+
+impl ConfigFile {
+    fn load(&self) -> Result<Checked, Failure> {
+        config::load(&self.config).map_err(|error| match error {
+            // A list of its own form.
+            LoadError::Invalid(diagnostics) => {
+                eprintln!("{diagnostics}");
+                Failure::silent()
+            }
+            LoadError::Read { .. } => error.into(),
+        })
+    }
+}
+
+/// Where the daemon answers.
+#[derive(Debug, Args)]
+struct ControlSocket {
+    /// The daemon's socket
+    #[arg(long, value_name = "PATH", env = "LB_CONTROL_SOCKET", default_value = "/run/lb/lb.sock")]
+    control_socket: PathBuf,
+}
+
+impl Cli {
+    /// Does what was asked.
+    #[must_use]
+    pub fn execute(self) -> ExitCode {
+        let done = match self.command {
+            Command::Run(run) => run.execute(),
+            Command::Check(check) => check.execute(),
+            Command::List(list) => list.execute(),
+            Command::Counters(counters) => counters.execute(),
+            Command::RealServer(real_server) => real_server.execute(),
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.report(),
+        }
+    }
+}
+
+/// Why a command did not do what was asked.
+struct Failure {
+    code: u8,
+    /// What to say on standard error; empty if it has been said.
+    message: String,
+}
+
+impl Failure {
+    fn silent() -> Self {
+        Self { code: FAILED, message: String::new() }
+    }
+
+    fn report(self) -> ExitCode {
+        if !self.message.is_empty() {
+            eprintln!("lb: {}", self.message);
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { code: FAILED, message: error.to_string() }
+    }
+}
+
+/// A runtime for one command.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(|error| Failure { code: FAILED, message: format!("start the async runtime: {error}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_explains_itself_with_an_example() {
+        fn walk(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            assert!(command.get_about().is_some(), "{path} has no description");
+            if command.has_subcommands() {
+                command
+                    .get_subcommands()
+                    .filter(|command| command.get_name() != "help")
+                    .for_each(|command| walk(command, &path));
+            } else {
+                let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(examples.starts_with("Example"), "{path} has no example");
+            }
+        }
+        Cli::command().get_subcommands().for_each(|command| walk(command, "lb"));
+    }
+}

@@ -1,0 +1,53 @@
+//! `lb check`.
+
+use clap::Args;
+
+use super::output::print;
+use super::{ConfigFile, Failure, runtime};
+use crate::config::{self, Machine, Severity};
+use crate::net::Netlink;
+
+/// Check a configuration file.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  lb check --config /etc/lb/lb.toml
+
+Says everything that is wrong, each with its place and a remedy. What depends on this machine, such as an
+interface that does not exist here, is a warning, so that a file can be checked on another one.")]
+pub(super) struct Check {
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+impl Check {
+    pub(super) fn execute(self) -> Result<(), Failure> {
+        let checked = self.file.load()?;
+        let mut warnings = checked.warnings;
+        if let Some(interfaces) = interfaces()? {
+            let machine = Machine { interfaces };
+            warnings = warnings.merge(config::check_machine(&checked.config, &machine, Severity::Warning));
+        }
+        if !warnings.is_empty() {
+            eprintln!("{warnings}");
+        }
+        let servers = &checked.config.virtual_servers;
+        let real_servers: usize = servers.iter().map(|server| server.real_servers.len()).sum();
+        print(&format!(
+            "{}: ok, {} and {}\n",
+            self.file.config.display(),
+            count(servers.len(), "virtual server"),
+            count(real_servers, "real server")
+        ))
+    }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// The names of this machine's interfaces; none if they cannot be listed, which is not what was asked for.
+fn interfaces() -> Result<Option<Vec<String>>, Failure> {
+    let links = runtime()?.block_on(async { Netlink::open()?.links().await });
+    Ok(links.ok().map(|links| links.into_iter().map(|link| link.name).collect()))
+}

@@ -1,0 +1,159 @@
+//! `lb list` and `lb counters`.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use clap::Args;
+use lb_common::counter::{Kind, Reason};
+use serde::de::DeserializeOwned;
+
+use super::output::{print, print_json};
+use super::{ControlSocket, FAILED, Failure, NOT_RUNNING, runtime};
+use crate::control::api::{Director, VirtualServers};
+use crate::control::client::{self, ClientError};
+
+/// List virtual servers.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sudo lb list                 with names of hosts and services
+  sudo lb list -n              with numbers
+  sudo lb list --json | jq '.virtual_servers[].real_servers[] | select(.state != \"up\")'")]
+pub(super) struct List {
+    /// Numbers instead of names of hosts and services
+    #[arg(long, short)]
+    numeric: bool,
+    /// JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    socket: ControlSocket,
+}
+
+/// Show counters.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sudo lb counters
+  sudo lb counters --json")]
+pub(super) struct Counters {
+    /// JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    socket: ControlSocket,
+}
+
+impl List {
+    pub(super) fn execute(self) -> Result<(), Failure> {
+        let listed: VirtualServers = ask(&self.socket.control_socket, "/v1/virtual_servers")?;
+        if self.json { print_json(&listed) } else { print(&table(&listed, self.numeric)) }
+    }
+}
+
+impl Counters {
+    pub(super) fn execute(self) -> Result<(), Failure> {
+        let director: Director = ask(&self.socket.control_socket, "/v1/director")?;
+        if self.json { print_json(&director) } else { print(&counters(&director)) }
+    }
+}
+
+fn ask<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Failure> {
+    runtime()?.block_on(client::get(socket, path)).map_err(|error| Failure {
+        code: if matches!(error, ClientError::NotRunning { .. }) { NOT_RUNNING } else { FAILED },
+        message: error.to_string(),
+    })
+}
+
+/// In the manner of `ipvsadm -L`, with what a director in XDP knows besides.
+fn table(listed: &VirtualServers, numeric: bool) -> String {
+    const HEADINGS: [&str; 6] = ["Weight", "ActiveConn", "InActConn", "State", "MAC", ""];
+    let mut rows: Vec<(String, Option<[String; 6]>)> = Vec::new();
+    for service in &listed.virtual_servers {
+        let mut prefix = format!("{:<4} ", service.protocol.to_uppercase());
+        for (i, address) in service.addresses.iter().enumerate() {
+            let scheduler = if i == 0 { service.scheduler.as_str() } else { "" };
+            let address = socket_name(address, &service.protocol, numeric);
+            rows.push((format!("{prefix}{address} {scheduler}").trim_end().to_owned(), None));
+            prefix = " ".repeat(5);
+        }
+        for server in &service.real_servers {
+            let columns = [
+                server.weight.to_string(),
+                server.active_connections.to_string(),
+                server.inactive_connections.to_string(),
+                server.state.name().to_owned(),
+                server.mac.clone().unwrap_or_else(|| "-".to_owned()),
+                String::new(),
+            ];
+            rows.push((format!("  -> {}", host_name(&server.address, numeric)), Some(columns)));
+        }
+    }
+    let headings = HEADINGS.map(str::to_owned);
+    let header = ("  -> RemoteAddress".to_owned(), Some(headings));
+    let widest = |column: usize| {
+        let cells = rows.iter().chain([&header]).filter_map(|(_, cells)| Some(cells.as_ref()?[column].len()));
+        cells.max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..HEADINGS.len()).map(widest).collect();
+    let first =
+        rows.iter().chain([&header]).filter(|(_, cells)| cells.is_some()).map(|(first, _)| first.len());
+    let first = first.max().unwrap_or(0);
+    let mut text = "Prot LocalAddress:Port Scheduler\n".to_owned();
+    for (label, cells) in [&header].into_iter().chain(&rows) {
+        match cells {
+            None => text.push_str(label),
+            Some(cells) => {
+                let _ = write!(text, "{label:<first$}");
+                for (cell, width) in cells.iter().zip(&widths) {
+                    let _ = write!(text, " {cell:<width$}");
+                }
+            }
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    text
+}
+
+fn host_name(address: &str, numeric: bool) -> String {
+    match address.parse() {
+        Ok(ip) if !numeric => names(SocketAddr::new(ip, 0), "tcp").map(|(host, _)| host),
+        _ => None,
+    }
+    .unwrap_or_else(|| address.to_owned())
+}
+
+fn socket_name(address: &str, protocol: &str, numeric: bool) -> String {
+    match address.parse() {
+        Ok(socket) if !numeric => names(socket, protocol).map(|(host, service)| format!("{host}:{service}")),
+        _ => None,
+    }
+    .unwrap_or_else(|| address.to_owned())
+}
+
+/// Host and service, by name where they have one.
+fn names(socket: SocketAddr, protocol: &str) -> Option<(String, String)> {
+    let flags = if protocol == "udp" { libc::NI_DGRAM } else { 0 };
+    dns_lookup::getnameinfo(&socket, flags).ok()
+}
+
+fn counters(director: &Director) -> String {
+    let mut text = format!(
+        "lb {} on {} ({} XDP), room for {} connections\n",
+        director.version, director.interface, director.xdp_mode, director.max_connections
+    );
+    for (kind, title) in [
+        (Kind::Pass, "Handed to the local network stack"),
+        (Kind::Drop, "Dropped"),
+        (Kind::Event, "Events in the connection table"),
+    ] {
+        let _ = writeln!(text, "\n{title}");
+        for reason in Reason::ALL.iter().filter(|reason| reason.kind() == kind) {
+            let count = director.counters.get(reason.name()).copied().unwrap_or(0);
+            let _ = writeln!(text, "  {:<22} {count:>12}  {}", reason.name(), reason.description());
+        }
+    }
+    text
+}

@@ -1,0 +1,112 @@
+//! The configuration file: TOML to a [`Config`] that holds valid states only, or to everything that is wrong
+//! with it.
+//!
+//! ```text
+//! text ──> toml ──> reader (typed values, unknown keys) ──> draft ──> validate (the sections together) ──> model
+//!            └──────────┴──── diagnostics: code, place, message, help ────┴──> rendered, in the file's order
+//! ```
+//!
+//! serde's derive stops at the first error, so the document is walked here: each value is read on its own, and
+//! what one of them reports keeps no other from being looked at. A function that could not read its value
+//! returns `Reported`, which only reporting an error makes: nothing fails in silence.
+
+mod address;
+mod contract;
+mod diagnostic;
+mod director;
+mod draft;
+mod machine;
+mod model;
+mod reader;
+mod report;
+mod source;
+mod suggest;
+mod syntax;
+mod validate;
+mod value;
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity};
+pub use machine::{Machine, check_machine};
+pub use model::{Config, Director, OnExit, Peer, Protocol, RealServer, Timeouts, VirtualServer, XdpMode};
+pub use source::{Located, Span};
+
+use report::{Report, Reported};
+use toml::de::DeTable;
+
+/// A valid configuration, and what its author should know nevertheless.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// What the file says, with the defaults filled in.
+    pub config: Config,
+    /// Warnings only; possibly none.
+    pub warnings: Diagnostics,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file could not be read at all.
+    #[error("read configuration {}: {cause}{}", path.display(), remedy(cause))]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        cause: io::Error,
+    },
+    /// The file is not a valid configuration; displayed, this is the whole list.
+    #[error(transparent)]
+    Invalid(#[from] Diagnostics),
+}
+
+/// Reads and checks a configuration file. What depends on the machine is left to [`check_machine`].
+///
+/// # Errors
+///
+/// The file cannot be read, or anything in it is wrong.
+pub fn load(path: &Path) -> Result<Checked, LoadError> {
+    let bytes = fs::read(path).map_err(|cause| LoadError::Read { path: path.to_owned(), cause })?;
+    let name = path.display().to_string();
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(parse(&name, &text)?),
+        Err(error) => Err(LoadError::Invalid(syntax::not_utf8(&name, &error))),
+    }
+}
+
+/// Checks the text of a configuration file. `file_name` is what diagnostics call it.
+///
+/// # Errors
+///
+/// All that is wrong with the text, warnings among it, in the order of the file.
+pub fn parse(file_name: &str, text: &str) -> Result<Checked, Diagnostics> {
+    let report = Report::new(file_name, text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let config = syntax::check(&errors, &report).and_then(|()| read(document.get_ref(), &report));
+    let diagnostics = report.into_diagnostics();
+    match config {
+        Ok(config) if !diagnostics.has_errors() => Ok(Checked { config, warnings: diagnostics }),
+        _ => Err(diagnostics),
+    }
+}
+
+fn read<'a>(document: &'a DeTable<'a>, report: &'a Report) -> Result<Config, Reported> {
+    let file = reader::Table::root(document, report);
+    let director = director::director(&file);
+    let timeouts = director::timeouts(&file);
+    let virtual_servers = validate::virtual_servers(draft::virtual_servers(&file), report);
+    Ok(Config { director: director?, timeouts: timeouts?, virtual_servers: virtual_servers? })
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "; create it, or name another one with --config",
+        io::ErrorKind::PermissionDenied => "; run lb as root, or make the file readable for this user",
+        io::ErrorKind::IsADirectory => "; name a file in it with --config",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! The sections of the file and their keys: those that this version reads, and those of the contract that it
+//! cannot honour yet.
+//!
+//! ONE table: it says which keys are known, what a typo may have meant, where a misplaced key belongs, and what
+//! a later version adds by moving a line from `later` to `keys`.
+
+use super::diagnostic::Severity;
+
+/// A section of the file.
+pub(super) struct Section {
+    /// As it is written in the file.
+    pub(super) header: &'static str,
+    /// What this version reads.
+    pub(super) keys: &'static [&'static str],
+    /// What it does not.
+    pub(super) later: &'static [Later],
+}
+
+/// A key of the contract that this version does not honour.
+pub(super) struct Later {
+    pub(super) key: &'static str,
+    /// An error if traffic or protection would differ from what the author believes, else a warning.
+    pub(super) severity: Severity,
+    /// The value that asks for what happens anyway, and so does no harm.
+    pub(super) harmless: Option<&'static str>,
+    /// What the author has to do or to know without it.
+    pub(super) without: &'static str,
+}
+
+/// Everything outside a section, and the sections themselves.
+pub(super) static FILE: Section = Section {
+    header: "the file",
+    keys: &["director", "timeouts", "virtual_server"],
+    later: &[
+        refused("vrrp_instance", "let keepalived do VRRP, and set `manage_vips = false`"),
+        refused("vrrp_sync_group", "let keepalived do VRRP, and set `manage_vips = false`"),
+        refused("acl", "every client is let in; filter in front of the director or on the real servers"),
+        refused("smtp", "no mail is sent"),
+        refused(
+            "sync",
+            "other directors do not learn of this one's connections, so a failover breaks those of rr and wrr",
+        ),
+    ],
+};
+
+pub(super) static DIRECTOR: Section = Section {
+    header: "[director]",
+    keys: &[
+        "interfaces",
+        "xdp_mode",
+        "bpffs",
+        "control_socket",
+        "max_connections",
+        "on_exit",
+        "manage_vips",
+        "peers",
+    ],
+    later: &[
+        ignored("http", "there are no metrics and no status page; `lb list` shows the state"),
+        ignored("vlan_offload", "the setting of the network card stays as it is"),
+    ],
+};
+
+pub(super) static TIMEOUTS: Section =
+    Section { header: "[timeouts]", keys: &["tcp", "tcp_fin", "udp"], later: &[] };
+
+pub(super) static VIRTUAL_SERVER: Section = Section {
+    header: "[[virtual_server]]",
+    keys: &["name", "addresses", "protocol", "scheduler", "real_server"],
+    later: &[
+        refused("scheduler_flags", "sh hashes the client's address without its port").harmless_as("[]"),
+        refused("persistence", "`scheduler = \"sh\"` keeps a client on one real server"),
+        refused("one_packet", "datagrams of one flow go to one real server").harmless_as("false"),
+        refused("on_down", NOTHING_IS_CHECKED),
+        refused("quorum", NOTHING_IS_CHECKED).harmless_as("1"),
+        refused("quorum_up", NOTHING_IS_CHECKED),
+        refused("quorum_down", NOTHING_IS_CHECKED),
+        refused("sorry_server", "without a usable real server, new connections are dropped"),
+        refused("inhibit_on_failure", NOTHING_IS_CHECKED).harmless_as("false"),
+        refused(
+            "fwmark",
+            "the addresses of a group are those in `addresses`; its name is the way to edit it",
+        ),
+        refused("slow_start", "a real server gets its whole share at once").harmless_as("\"0s\""),
+        refused("acl", "every client is let in; filter in front of the director or on the real servers"),
+        refused("health_check", NOTHING_IS_CHECKED),
+    ],
+};
+
+pub(super) static REAL_SERVER: Section = Section {
+    header: "[[virtual_server.real_server]]",
+    keys: &["address", "weight", "mac"],
+    later: &[
+        refused("upper_threshold", "a real server's connections are not limited").harmless_as("0"),
+        refused("lower_threshold", "a real server's connections are not limited").harmless_as("0"),
+        refused("vlan", "real servers must be in the VLAN that the VIP's traffic arrives in"),
+        refused("health_check", NOTHING_IS_CHECKED),
+    ],
+};
+
+const NOTHING_IS_CHECKED: &str = "nothing checks real servers: one that fails keeps its share of connections until its \
+                                  weight is 0 or it is removed";
+
+/// Every section.
+pub(super) static SECTIONS: [&Section; 5] = [&FILE, &DIRECTOR, &TIMEOUTS, &VIRTUAL_SERVER, &REAL_SERVER];
+
+/// A scheduler of IPVS that may not be here yet.
+pub(super) struct LaterScheduler {
+    pub(super) name: &'static str,
+    /// The one that comes nearest.
+    pub(super) instead: &'static str,
+}
+
+/// IPVS's schedulers. Those that have come since are in `scheduler::ALL`, which is asked first.
+pub(super) static LATER_SCHEDULERS: [LaterScheduler; 10] = [
+    LaterScheduler { name: "lc", instead: "rr" },
+    LaterScheduler { name: "wlc", instead: "wrr" },
+    LaterScheduler { name: "lblc", instead: "dh" },
+    LaterScheduler { name: "lblcr", instead: "dh" },
+    LaterScheduler { name: "sed", instead: "wrr" },
+    LaterScheduler { name: "nq", instead: "wrr" },
+    LaterScheduler { name: "mh", instead: "sh" },
+    LaterScheduler { name: "fo", instead: "wrr" },
+    LaterScheduler { name: "ovf", instead: "wrr" },
+    LaterScheduler { name: "twos", instead: "wrr" },
+];
+
+/// The sentence about anything of the contract that this version lacks.
+pub(super) fn not_available(what: &str, verb: &str) -> String {
+    format!("{what} {verb} not available in this version of lb")
+}
+
+const fn refused(key: &'static str, without: &'static str) -> Later {
+    Later { key, severity: Severity::Error, harmless: None, without }
+}
+
+const fn ignored(key: &'static str, without: &'static str) -> Later {
+    Later { key, severity: Severity::Warning, harmless: None, without }
+}
+
+impl Later {
+    const fn harmless_as(self, value: &'static str) -> Self {
+        Self { harmless: Some(value), ..self }
+    }
+}
+
+impl Section {
+    /// All keys, read or not.
+    pub(super) fn all_keys(&self) -> impl Iterator<Item = &'static str> {
+        self.keys.iter().copied().chain(self.later.iter().map(|later| later.key))
+    }
+
+    pub(super) fn later(&self, key: &str) -> Option<&'static Later> {
+        self.later.iter().find(|later| later.key == key)
+    }
+
+    /// The last word of the header: the key by which the section above holds this one.
+    pub(super) fn key(&self) -> &'static str {
+        let path = self.header.trim_matches(['[', ']']);
+        path.rsplit('.').next().unwrap_or(path)
+    }
+}

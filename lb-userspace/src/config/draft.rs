@@ -1,0 +1,136 @@
+//! `[[virtual_server]]` sections as they were read, each by itself: what could not be read was reported and is
+//! missing.
+
+use std::net::SocketAddrV4;
+
+use lb_common::limits::MAX_WEIGHT;
+use macaddr::MacAddr6;
+
+use super::address::{self, RealServerAddress};
+use super::contract::{REAL_SERVER, VIRTUAL_SERVER};
+use super::diagnostic::{Code, Diagnostic};
+use super::model::{Protocol, RealServer, VirtualServer};
+use super::reader::{Table, Value};
+use super::report::{Partial, Reported};
+use super::source::{Located, Span};
+use super::value;
+use crate::scheduler::Scheduler;
+
+/// A `[[virtual_server]]`.
+pub(super) struct VirtualServerDraft {
+    pub(super) header: Span,
+    /// None if the file gives none.
+    pub(super) name: Result<Option<Located<String>>, Reported>,
+    pub(super) addresses: Partial<Located<SocketAddrV4>>,
+    pub(super) protocol: Result<Protocol, Reported>,
+    pub(super) scheduler: Result<Scheduler, Reported>,
+    pub(super) real_servers: Partial<RealServerDraft>,
+}
+
+/// A `[[virtual_server.real_server]]`.
+pub(super) struct RealServerDraft {
+    pub(super) header: Span,
+    pub(super) address: Result<RealServerAddress, Reported>,
+    pub(super) weight: Result<u32, Reported>,
+    mac: Result<Option<MacAddr6>, Reported>,
+}
+
+/// What a virtual server without a name is called.
+pub(super) fn default_name(protocol: Protocol, first: SocketAddrV4) -> String {
+    format!("{protocol}-{}-{}", first.ip(), first.port())
+}
+
+pub(super) fn virtual_servers(file: &Table<'_>) -> Partial<VirtualServerDraft> {
+    let sections = file.optional("virtual_server").map(|value| value.tables(&VIRTUAL_SERVER));
+    sections.unwrap_or_default().map(|section| virtual_server(&section))
+}
+
+fn virtual_server(table: &Table<'_>) -> VirtualServerDraft {
+    let name = table.value_or("name", None, |value| {
+        let text = value.text("write a short name in quotes: \"web\"")?;
+        value::name(&text)?;
+        Ok(Some(text.located(text.as_str().to_owned())))
+    });
+    let addresses = match table.required("addresses", ADDRESSES_HELP) {
+        Ok(value) => addresses(value),
+        Err(reported) => Partial::none(reported),
+    };
+    let protocol = table.value_or("protocol", Protocol::Tcp, |value| value.choice(&Protocol::NAMES));
+    let scheduler = table.required("scheduler", value::schedulers()).and_then(value::scheduler);
+    let real_servers = real_servers(table);
+    VirtualServerDraft { header: table.header(), name, addresses, protocol, scheduler, real_servers }
+}
+
+const ADDRESSES_HELP: &str = "write addresses = [\"192.168.2.240:80\"]: each VIP with its port";
+
+fn addresses(value: Value<'_>) -> Partial<Located<SocketAddrV4>> {
+    let elements = match value.list("\"192.168.2.240:80\"") {
+        Ok(elements) => elements,
+        Err(reported) => return Partial::none(reported),
+    };
+    if elements.is_empty() {
+        let diagnostic =
+            Diagnostic::new(Code::NoAddress, &value.span(), "this virtual server has no address");
+        return Partial::none(value.report().error(diagnostic.help(ADDRESSES_HELP)));
+    }
+    Partial::of(elements.into_iter().map(|element| {
+        let text = element.text("write the VIP and the port in quotes: \"192.168.2.240:80\"")?;
+        address::virtual_address(&text)
+    }))
+}
+
+fn real_servers(table: &Table<'_>) -> Partial<RealServerDraft> {
+    let value = table.optional("real_server");
+    let sections = value.map(|value| value.tables(&REAL_SERVER)).unwrap_or_default();
+    if sections.is_empty() {
+        let span = value.map_or(table.header(), |value| value.span());
+        let message = "this virtual server has no real server: nobody would answer its clients";
+        let help = "write [[virtual_server.real_server]] below it, and below that address = \"192.168.2.212\"; or \
+                    remove the virtual server";
+        let diagnostic = Diagnostic::new(Code::EmptyService, &span, message).help(help);
+        return Partial::none(table.report().error(diagnostic));
+    }
+    sections.map(|section| real_server(&section))
+}
+
+fn real_server(table: &Table<'_>) -> RealServerDraft {
+    let address = table
+        .required("address", "write address = \"192.168.2.212\": the real server's own address")
+        .and_then(|value| value.text("write the real server's own address in quotes: \"192.168.2.212\""))
+        .and_then(|text| address::real_server(&text));
+    let weight = table.value_or("weight", 1, |value| {
+        let help =
+            "real servers share new connections in the ratio of their weights; one of weight 0 takes none";
+        value.integer(0..=MAX_WEIGHT, help)
+    });
+    let mac = table.value_or("mac", None, |value| {
+        let text = value.text("write the MAC in quotes: \"02:00:00:00:00:01\"")?;
+        address::mac(&text).map(Some)
+    });
+    RealServerDraft { header: table.header(), address, weight, mac }
+}
+
+impl VirtualServerDraft {
+    /// What the rest of the program sees, if all of it could be read.
+    pub(super) fn finish(self) -> Result<VirtualServer, Reported> {
+        let addresses: Vec<SocketAddrV4> =
+            self.addresses.all()?.into_iter().map(|address| address.value).collect();
+        let protocol = self.protocol?;
+        let made = addresses.first().map(|first| default_name(protocol, *first));
+        let name = self.name?.map(|name| name.value).or(made).unwrap_or_default();
+        let real_servers = self.real_servers.all()?.into_iter().map(RealServerDraft::finish);
+        Ok(VirtualServer {
+            name,
+            addresses,
+            protocol,
+            scheduler: self.scheduler?,
+            real_servers: real_servers.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl RealServerDraft {
+    fn finish(self) -> Result<RealServer, Reported> {
+        Ok(RealServer { address: self.address?.address.value, weight: self.weight?, mac: self.mac? })
+    }
+}

@@ -1,0 +1,194 @@
+//! A configuration as the rest of the program sees it: every value is within its limits, and the sections fit
+//! together.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use macaddr::MacAddr6;
+
+use super::source::Located;
+use crate::scheduler::Scheduler;
+
+/// Everything that the file says, with the defaults filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[director]`.
+    pub director: Director,
+    /// `[timeouts]`.
+    pub timeouts: Timeouts,
+    /// `[[virtual_server]]`, in the order of the file; possibly none.
+    pub virtual_servers: Vec<VirtualServer>,
+}
+
+/// The director itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Director {
+    /// The network interfaces that receive and forward: exactly one in this version.
+    pub interfaces: Vec<Located<String>>,
+    /// Where in the kernel the program runs.
+    pub xdp_mode: XdpMode,
+    /// The directory of the pinned maps, in a bpf file system.
+    pub bpffs: PathBuf,
+    /// Where the daemon answers the command line; at most [`Director::MAX_SOCKET_PATH`] bytes long.
+    pub control_socket: PathBuf,
+    /// How many connections are remembered at once.
+    pub max_connections: u32,
+    /// What becomes of forwarding when the daemon stops.
+    pub on_exit: OnExit,
+    /// Whether the daemon adds the VIPs to the interface and announces them.
+    pub manage_vips: bool,
+    /// Other directors: what they forward is never scheduled again.
+    pub peers: Vec<Peer>,
+}
+
+impl Director {
+    pub(super) const DEFAULT_BPFFS: &str = "/sys/fs/bpf/lb";
+    pub(super) const DEFAULT_CONTROL_SOCKET: &str = "/run/lb/lb.sock";
+    pub(super) const DEFAULT_MAX_CONNECTIONS: u32 = 1 << 20;
+
+    /// The longest path of a Unix socket in bytes: `sun_path` of unix(7), without its terminating NUL.
+    pub const MAX_SOCKET_PATH: usize = 107;
+}
+
+/// Where in the kernel an XDP program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    /// In the driver if it can, else like [`XdpMode::Generic`].
+    Auto,
+    /// In the driver.
+    Native,
+    /// In the network stack: slower, with any driver.
+    Generic,
+}
+
+impl XdpMode {
+    pub(super) const NAMES: [(&str, Self); 3] =
+        [("auto", Self::Auto), ("native", Self::Native), ("generic", Self::Generic)];
+}
+
+/// What becomes of forwarding when the daemon stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnExit {
+    /// It goes on.
+    Keep,
+    /// It ends.
+    Detach,
+}
+
+impl OnExit {
+    pub(super) const NAMES: [(&str, Self); 2] = [("keep", Self::Keep), ("detach", Self::Detach)];
+}
+
+/// Another director, by what identifies its frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// By its MAC address.
+    Mac(MacAddr6),
+    /// By its address, whose MAC is resolved.
+    Address(Ipv4Addr),
+}
+
+/// How long a connection without frames is remembered; whole seconds (`ipvsadm --set`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// An established TCP connection.
+    pub tcp: Duration,
+    /// A TCP connection after a FIN.
+    pub tcp_fin: Duration,
+    /// UDP.
+    pub udp: Duration,
+}
+
+impl Default for Timeouts {
+    /// IPVS's (`tcp_timeouts` in `ip_vs_proto_tcp.c`, `udp_timeouts` in `ip_vs_proto_udp.c`).
+    fn default() -> Self {
+        Self {
+            tcp: Duration::from_secs(15 * 60),
+            tcp_fin: Duration::from_secs(2 * 60),
+            udp: Duration::from_secs(5 * 60),
+        }
+    }
+}
+
+/// A service: what clients connect to, and who answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VirtualServer {
+    /// Unique; made of the protocol and the first address if the file gives none.
+    pub name: String,
+    /// VIPs and ports, at least one; no other virtual server of this protocol has any of them.
+    pub addresses: Vec<SocketAddrV4>,
+    /// One protocol for all addresses.
+    pub protocol: Protocol,
+    /// Who chooses the real server of a new connection.
+    pub scheduler: Scheduler,
+    /// At least one; each address once; in the order of the file.
+    pub real_servers: Vec<RealServer>,
+}
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// The IP protocol number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+
+    /// The protocol with this number, if it is one of them.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            6 => Some(Self::Tcp),
+            17 => Some(Self::Udp),
+            _ => None,
+        }
+    }
+
+    pub(super) const NAMES: [(&str, Self); 2] = [("tcp", Self::Tcp), ("udp", Self::Udp)];
+}
+
+/// A host that answers for a VIP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RealServer {
+    /// Its own address, by which its MAC is resolved.
+    pub address: Ipv4Addr,
+    /// Its share of new connections, at most [`lb_common::limits::MAX_WEIGHT`]; 0 takes none.
+    pub weight: u32,
+    /// Its MAC, if it is not to be resolved.
+    pub mac: Option<MacAddr6>,
+}
+
+/// Names as the file has them, by which a value is shown too.
+macro_rules! displayed_by_name {
+    ($($kind:ty),*) => {$(
+        impl fmt::Display for $kind {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let name = Self::NAMES.iter().find_map(|(name, value)| (value == self).then_some(*name));
+                f.pad(name.unwrap_or_default())
+            }
+        }
+    )*};
+}
+
+displayed_by_name!(XdpMode, OnExit, Protocol);
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mac(mac) => mac.fmt(f),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}

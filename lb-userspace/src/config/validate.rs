@@ -1,0 +1,164 @@
+//! Virtual servers against each other, and against what the maps hold.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICE_ADDRESSES, MAX_SERVICES, SLOT_WORDS};
+
+use super::diagnostic::{Code, Diagnostic};
+use super::draft::{VirtualServerDraft, default_name};
+use super::model::VirtualServer;
+use super::report::{Partial, Report, Reported};
+use super::source::{Located, Span, repetitions};
+use super::suggest::quoted;
+use crate::scheduler::Server;
+
+/// Half of the slot map: while a service changes, its previous table and the new one exist side by side, and a
+/// reload may change all services.
+const MAX_SLOTS_OF_ALL: usize = SLOT_WORDS as usize / 2;
+
+/// All rules are looked at, whatever was wrong before.
+pub(super) fn virtual_servers(
+    drafts: Partial<VirtualServerDraft>,
+    report: &Report,
+) -> Result<Vec<VirtualServer>, Reported> {
+    names_are_unique(&drafts.read, report);
+    addresses_are_unique(&drafts.read, report);
+    real_servers_are_no_vips(&drafts.read, report);
+    for draft in &drafts.read {
+        real_servers_are_unique(draft, report);
+        ports_are_not_translated(draft, report);
+    }
+    let within_limits = fits(&drafts.read, report);
+    let virtual_servers: Vec<_> = drafts.all()?.into_iter().map(VirtualServerDraft::finish).collect();
+    within_limits.and_then(|()| virtual_servers.into_iter().collect())
+}
+
+fn names_are_unique(drafts: &[VirtualServerDraft], report: &Report) {
+    let given = drafts.iter().filter_map(|draft| draft.name.as_ref().ok()?.as_ref());
+    let given: Vec<_> = given.map(|name| (name.value.as_str(), &name.span)).collect();
+    for (name, again, first) in repetitions(given.iter().copied()) {
+        let message = format!("another virtual server is named {} already", quoted(name));
+        let diagnostic = Diagnostic::new(Code::DuplicateName, again, message).label("the second");
+        report.error(diagnostic.related(first, "the first").help("give each its own name"));
+    }
+    // Names that are made differ from each other as the addresses do, but one that is given may look like them.
+    let given: HashMap<_, _> = given.into_iter().collect();
+    for draft in drafts {
+        let (Ok(None), Ok(protocol), Ok(())) = (&draft.name, draft.protocol, draft.addresses.complete) else {
+            continue;
+        };
+        let Some(first) = draft.addresses.read.first() else { continue };
+        let made = default_name(protocol, first.value);
+        if let Some(given) = given.get(made.as_str()) {
+            let message = format!("another virtual server is named {} already", quoted(&made));
+            let diagnostic = Diagnostic::new(Code::DuplicateName, given, message).label("given here");
+            let diagnostic = diagnostic.related(&draft.header, "this one has no name, and so gets that one");
+            report.error(diagnostic.help("give each its own name"));
+        }
+    }
+}
+
+fn addresses_are_unique(drafts: &[VirtualServerDraft], report: &Report) {
+    let addresses = drafts.iter().filter_map(|draft| Some((draft, draft.protocol.ok()?)));
+    let addresses = addresses.flat_map(|(draft, protocol)| {
+        draft.addresses.read.iter().map(move |address| ((address.value, protocol), &address.span))
+    });
+    for ((address, protocol), again, first) in repetitions(addresses) {
+        let message = format!("{address}/{protocol} is a virtual server's address already");
+        let diagnostic = Diagnostic::new(Code::DuplicateAddress, again, message).label("the second time");
+        let diagnostic = diagnostic.related(first, "the first time");
+        report.error(diagnostic.help("remove it from one of the two places, or change its port"));
+    }
+}
+
+/// The MAC of such a real server would be the director's own.
+fn real_servers_are_no_vips(drafts: &[VirtualServerDraft], report: &Report) {
+    let mut vips: HashMap<Ipv4Addr, &Span> = HashMap::new();
+    for vip in drafts.iter().flat_map(|draft| &draft.addresses.read) {
+        vips.entry(*vip.value.ip()).or_insert(&vip.span);
+    }
+    for address in drafts.iter().flat_map(addresses_of_real_servers) {
+        if let Some(vip) = vips.get(&address.value) {
+            let message = format!("{address} is a VIP, so it cannot be a real server's address");
+            let diagnostic = Diagnostic::new(Code::VipIsRealServer, &address.span, message);
+            let diagnostic = diagnostic.label("a real server here").related(vip, "a VIP here");
+            let help = "write the address that the real server has besides the VIP; the VIP belongs on its `lo`, see \
+                        `lb real-server up`";
+            report.error(diagnostic.help(help));
+        }
+    }
+}
+
+fn real_servers_are_unique(draft: &VirtualServerDraft, report: &Report) {
+    let addresses = addresses_of_real_servers(draft).map(|address| (address.value, &address.span));
+    for (address, again, first) in repetitions(addresses) {
+        let message = format!("{address} is a real server of this virtual server already");
+        let diagnostic = Diagnostic::new(Code::DuplicateRealServer, again, message).label("the second time");
+        let diagnostic = diagnostic.related(first, "the first time");
+        report.error(diagnostic.help("remove one of the two; a larger share takes a larger `weight`"));
+    }
+}
+
+fn ports_are_not_translated(draft: &VirtualServerDraft, report: &Report) {
+    for real_server in &draft.real_servers.read {
+        let Ok(real_server) = &real_server.address else { continue };
+        let Some(port) = &real_server.port else { continue };
+        if let Some(other) = draft.addresses.read.iter().find(|vip| vip.port() != port.value) {
+            let vip_port = other.port();
+            let message = format!(
+                "direct routing cannot translate ports: what clients send to port {vip_port} reaches the real server on \
+                 port {vip_port}, not on {port}",
+            );
+            let diagnostic = Diagnostic::new(Code::PortTranslation, &port.span, message);
+            let diagnostic = diagnostic.related(&other.span, format!("clients connect to port {vip_port}"));
+            let address = real_server.address.value;
+            let help =
+                format!("write address = \"{address}\", and let the real server listen on port {vip_port}");
+            report.error(diagnostic.help(help));
+        }
+    }
+}
+
+/// What each map of the data plane holds.
+fn fits(drafts: &[VirtualServerDraft], report: &Report) -> Result<(), Reported> {
+    let addresses = drafts.iter().flat_map(|draft| &draft.addresses.read).map(|address| &address.span);
+    let real_servers = drafts.iter().flat_map(|draft| &draft.real_servers.read).map(|server| &server.header);
+    let counts = [
+        count(drafts.iter().map(|draft| &draft.header), MAX_SERVICES, "virtual servers", report),
+        count(addresses, MAX_SERVICE_ADDRESSES, "addresses of virtual servers", report),
+        count(real_servers, MAX_DESTINATIONS, "real servers, counted for each virtual server", report),
+    ];
+    counts.into_iter().collect::<Result<(), _>>()?;
+    let mut slots = 0;
+    for draft in drafts {
+        let Ok(scheduler) = draft.scheduler else { continue };
+        let servers = draft.real_servers.read.iter().filter_map(|server| server.weight.ok());
+        let servers: Vec<Server> = servers.map(|weight| Server { weight, usable: true }).collect();
+        slots += scheduler.slots(&servers).len();
+        if slots > MAX_SLOTS_OF_ALL {
+            let message =
+                format!("the virtual servers up to this one need more than {MAX_SLOTS_OF_ALL} slots");
+            let help = "wrr takes a slot for each unit of weight: divide the weights by what they have in common, or \
+                        round them; sh and dh take 256";
+            return Err(report.error(Diagnostic::new(Code::TooMany, &draft.header, message).help(help)));
+        }
+    }
+    Ok(())
+}
+
+fn count<'a>(
+    mut places: impl Iterator<Item = &'a Span>,
+    limit: u32,
+    what: &str,
+    report: &Report,
+) -> Result<(), Reported> {
+    let Some(excess) = places.nth(limit as usize) else { return Ok(()) };
+    let message = format!("there are {} {what}; lb holds {limit}", limit as usize + 1 + places.count());
+    let diagnostic = Diagnostic::new(Code::TooMany, excess, message).label("the first one too many");
+    Err(report.error(diagnostic.help("move some of them to another director")))
+}
+
+fn addresses_of_real_servers(draft: &VirtualServerDraft) -> impl Iterator<Item = &Located<Ipv4Addr>> {
+    draft.real_servers.read.iter().filter_map(|server| Some(&server.address.as_ref().ok()?.address))
+}

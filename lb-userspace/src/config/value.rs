@@ -1,0 +1,154 @@
+//! Durations, paths and names.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lb_common::clock::MAX_TIMEOUT_SECONDS;
+
+use super::contract::{LATER_SCHEDULERS, not_available};
+use super::diagnostic::{Code, Diagnostic};
+use super::reader::{Text, Value};
+use super::report::Reported;
+use super::suggest::{alternatives, in_quotes, nearest, quoted};
+use crate::scheduler::{self, Scheduler};
+
+/// A timeout of the connection table, which counts whole seconds.
+pub(super) fn timeout(value: Value<'_>) -> Result<Duration, Reported> {
+    const EXAMPLE: &str = "write a number and a unit: \"90s\", \"15m\" or \"2h\"";
+    let text = value.text(EXAMPLE)?;
+    let Some(duration) = duration(&text) else {
+        let help = match text.parse::<u64>() {
+            Ok(number) => format!("write \"{number}s\" for seconds, \"{number}m\" for minutes"),
+            Err(_) => EXAMPLE.to_owned(),
+        };
+        let message = format!("{} is not a duration", quoted(&text));
+        return Err(text.error(Code::InvalidDuration, message, help));
+    };
+    if duration.subsec_nanos() != 0 {
+        let message = format!("{} is not a whole number of seconds", quoted(&text));
+        return Err(text.error(
+            Code::InvalidDuration,
+            message,
+            "timeouts are counted in seconds: \"1s\" is the shortest",
+        ));
+    }
+    if !(1..=u64::from(MAX_TIMEOUT_SECONDS)).contains(&duration.as_secs()) {
+        let message = format!("{} is out of range for a timeout", quoted(&text));
+        let days = MAX_TIMEOUT_SECONDS / (24 * 60 * 60);
+        let help = format!("write at least \"1s\" and at most \"{days}days\"");
+        return Err(text.error(Code::OutOfRange, message, help));
+    }
+    Ok(duration)
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    // humantime 2.4 panics on a sum of 2^64 seconds ("5124095576030431h15s1000ms"). It takes 26 characters to
+    // write one; no duration that makes sense here is that long.
+    let sensible = text.len() <= 24;
+    sensible.then(|| humantime::parse_duration(text).ok()).flatten()
+}
+
+/// A path that does not depend on where the daemon was started.
+pub(super) fn absolute_path(value: Value<'_>, default: &str) -> Result<PathBuf, Reported> {
+    let help = format!("write an absolute path: \"{default}\"");
+    let text = value.text(&help)?;
+    let problem = if text.is_empty() {
+        "is empty"
+    } else if text.contains('\0') {
+        "has a zero byte in it"
+    } else if !text.starts_with('/') {
+        "is not absolute"
+    } else {
+        return Ok(PathBuf::from(text.as_str()));
+    };
+    Err(text.error(Code::InvalidPath, format!("the path {} {problem}", quoted(&text)), help))
+}
+
+/// A path that a Unix socket can be bound to.
+pub(super) fn socket_path(value: Value<'_>, default: &str, longest: usize) -> Result<PathBuf, Reported> {
+    let path = absolute_path(value, default)?;
+    let length = path.as_os_str().len();
+    if length > longest {
+        let message = format!("the path of a socket has at most {longest} bytes, this one has {length}");
+        let help = format!("write a shorter path: \"{default}\"");
+        return Err(value
+            .report()
+            .error(Diagnostic::new(Code::InvalidPath, &value.span(), message).help(help)));
+    }
+    Ok(path)
+}
+
+/// A name that Linux accepts for an interface (`dev_valid_name` in `net/core/dev.c`).
+pub(super) fn interface(text: &Text<'_>) -> Result<(), Reported> {
+    const LONGEST: usize = 15;
+    let problem = if text.is_empty() {
+        "is empty".to_owned()
+    } else if text.len() > LONGEST {
+        format!("has more than {LONGEST} bytes")
+    } else if matches!(text.as_str(), "." | "..") {
+        "means a directory".to_owned()
+    } else if text.contains(char::is_whitespace) {
+        "has white space in it".to_owned()
+    } else if let Some(bad) = text.chars().find(|character| matches!(character, '/' | ':' | '\0')) {
+        format!("has {} in it", quoted(&bad.to_string()))
+    } else {
+        return Ok(());
+    };
+    let message = format!("Linux names no interface {}: it {problem}", quoted(text));
+    Err(text.error(Code::InvalidInterface, message, "write a name that `ip link` lists, such as \"eth0\""))
+}
+
+/// The name of a virtual server: what `lb list` shows and other commands take.
+pub(super) fn name(text: &Text<'_>) -> Result<(), Reported> {
+    const LONGEST: usize = 128;
+    let problem = if text.trim().is_empty() {
+        "is empty".to_owned()
+    } else if text.len() > LONGEST {
+        format!("has more than {LONGEST} bytes")
+    } else if text.contains(char::is_control) {
+        "has a control character in it".to_owned()
+    } else if text.trim() != text.as_str() {
+        "begins or ends with white space".to_owned()
+    } else {
+        return Ok(());
+    };
+    let message = format!("the name {} {problem}", quoted(text));
+    Err(text.error(Code::InvalidName, message, "write a short name such as \"web\", or leave `name` out"))
+}
+
+/// One of `scheduler::ALL`, by its name.
+pub(super) fn scheduler(value: Value<'_>) -> Result<Scheduler, Reported> {
+    let text = value.text(&schedulers())?;
+    if let Some(scheduler) = Scheduler::by_name(&text) {
+        return Ok(scheduler);
+    }
+    if let Some(later) = LATER_SCHEDULERS.iter().find(|later| later.name == text.as_str()) {
+        let message = not_available(&format!("the scheduler `{}`", later.name), "is");
+        let diagnostic = Diagnostic::new(Code::NotAvailable, &text.span(), message);
+        let diagnostic = match Scheduler::by_name(later.instead) {
+            Some(instead) => {
+                diagnostic.help(format!("the nearest is \"{instead}\", {}", instead.description()))
+            }
+            None => diagnostic,
+        };
+        return Err(value.report().error(diagnostic.help(schedulers())));
+    }
+    let message = format!("there is no scheduler {}", quoted(&text));
+    let diagnostic = Diagnostic::new(Code::UnknownScheduler, &text.span(), message);
+    let names = scheduler::ALL.iter().map(|scheduler| scheduler.name());
+    let diagnostic = match nearest(&text, names.chain(LATER_SCHEDULERS.iter().map(|later| later.name))) {
+        Some(name) if Scheduler::by_name(name).is_some() => {
+            diagnostic.help(format!("did you mean \"{name}\"?"))
+        }
+        Some(name) => {
+            diagnostic.help(format!("did you mean \"{name}\"? it is not available in this version of lb"))
+        }
+        None => diagnostic,
+    };
+    Err(value.report().error(diagnostic.help(schedulers())))
+}
+
+/// What can be written, in one sentence.
+pub(super) fn schedulers() -> String {
+    format!("write scheduler = {}", alternatives(scheduler::ALL.iter().map(in_quotes)))
+}

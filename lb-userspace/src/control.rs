@@ -1,0 +1,9 @@
+//! What the daemon answers, and how it is asked: HTTP with JSON over a Unix socket.
+
+pub mod api;
+pub mod client;
+mod rates;
+mod server;
+
+pub use rates::Rates;
+pub use server::{ControlError, Facts, Server};

@@ -1,0 +1,115 @@
+//! What goes over the control socket, and what `--json` prints.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/virtual_servers`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VirtualServers {
+    /// In the order of the configuration.
+    pub virtual_servers: Vec<VirtualServer>,
+}
+
+/// A virtual server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VirtualServer {
+    /// Its name.
+    pub name: String,
+    /// `VIP:port`.
+    pub addresses: Vec<String>,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// The scheduler's name.
+    pub scheduler: String,
+    /// In the order of addition.
+    pub real_servers: Vec<RealServer>,
+}
+
+/// A real server of a virtual server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RealServer {
+    /// Its address.
+    pub address: String,
+    /// Its weight.
+    pub weight: u32,
+    /// What it may get.
+    pub state: State,
+    /// Where its frames go; null if nobody ever answered for its address.
+    pub mac: Option<String>,
+    /// Live connections in states that IPVS calls active.
+    pub active_connections: u64,
+    /// Other live connections.
+    pub inactive_connections: u64,
+    /// Since the maps were made.
+    pub stats: Stats,
+    /// Per second.
+    pub rate: Rate,
+}
+
+/// What a real server may get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// New connections.
+    Up,
+    /// Nothing: its health check failed.
+    Down,
+    /// Its old connections only.
+    Draining,
+    /// Nothing new: nobody answers for its address.
+    Unresolved,
+    /// Not checked yet.
+    Unknown,
+}
+
+impl State {
+    /// As it is printed.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Draining => "draining",
+            Self::Unresolved => "unresolved",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What was forwarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Connections scheduled.
+    pub connections: u64,
+    /// Frames.
+    pub packets: u64,
+    /// Bytes of their IP packets.
+    pub bytes: u64,
+}
+
+/// What is forwarded in a second: IPVS's estimate, which follows a change within some ten seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Connections scheduled.
+    pub connections: f64,
+    /// Frames.
+    pub packets: f64,
+    /// Bytes of their IP packets.
+    pub bytes: f64,
+}
+
+/// `GET /v1/director`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Director {
+    /// Of the daemon.
+    pub version: String,
+    /// Where frames come in and go out.
+    pub interface: String,
+    /// `native` or `generic`.
+    pub xdp_mode: String,
+    /// How many connections there is room for.
+    pub max_connections: u32,
+    /// Frames that were not forwarded, by reason, and events in the connection table, since the maps were made.
+    pub counters: BTreeMap<String, u64>,
+}

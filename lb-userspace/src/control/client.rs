@@ -1,0 +1,87 @@
+//! The command line's end of the control socket.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::net::UnixStream;
+
+/// How long the daemon may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The daemon did not answer, or not what was asked for.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("the lb daemon is not running: nobody answers on {path}; start it with `lb run --config FILE`, or name its socket with --control-socket", path = path.display())]
+    NotRunning {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The socket may not be used.
+    #[error("{path} is for root only; try again with sudo", path = path.display())]
+    NotAllowed {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The connection broke.
+    #[error("ask the daemon on {path}: {reason}", path = path.display())]
+    Broken {
+        /// The socket.
+        path: PathBuf,
+        /// How.
+        reason: String,
+    },
+    /// The daemon could not do it.
+    #[error("the daemon says: {0}")]
+    Refused(String),
+}
+
+/// Asks the daemon behind `socket`, and waits for its answer.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, ClientError> {
+    match tokio::time::timeout(PATIENCE, ask(socket, path)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(broken(socket)(&format!("no answer within {} s", PATIENCE.as_secs()))),
+    }
+}
+
+fn broken(socket: &Path) -> impl Fn(&dyn std::fmt::Display) -> ClientError {
+    move |reason| ClientError::Broken { path: socket.to_owned(), reason: reason.to_string() }
+}
+
+async fn ask<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, ClientError> {
+    let broken = broken(socket);
+    let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            ClientError::NotRunning { path: socket.to_owned() }
+        }
+        io::ErrorKind::PermissionDenied => ClientError::NotAllowed { path: socket.to_owned() },
+        _ => broken(&error),
+    })?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+    let connection = tokio::spawn(connection);
+    let request = Request::get(path)
+        .header(hyper::header::HOST, "lb")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| broken(&error))?;
+    let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
+    let status = response.status();
+    let body = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
+    connection.abort();
+    if status != StatusCode::OK {
+        let said: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+        let reason = said.as_ref().and_then(|said| said["error"].as_str()).unwrap_or(status.as_str());
+        return Err(ClientError::Refused(reason.to_owned()));
+    }
+    serde_json::from_slice(&body).map_err(|error| broken(&error))
+}

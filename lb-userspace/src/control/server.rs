@@ -1,0 +1,212 @@
+//! The daemon's end of the control socket.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fs, os::unix::net::UnixStream as StdUnixStream};
+
+use axum::extract::State as Extract;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use thiserror::Error;
+use tokio::net::UnixListener;
+use tokio::sync::{Mutex, watch};
+
+use super::api;
+use super::rates::{PERIOD, Rates};
+use crate::dataplane::{DataplaneError, Observer};
+use crate::net::mac_text;
+use crate::state::{Published, ServerState};
+
+/// The control socket could not be opened.
+#[derive(Debug, Error)]
+pub enum ControlError {
+    /// Somebody answers on it.
+    #[error("another lb daemon answers on {path}; stop it, or choose another director.control_socket", path = path.display())]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// It could not be made.
+    #[error("listen on {path}: {source}; choose a director.control_socket whose directory can be written", path = path.display())]
+    Listen {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// What does not change while the daemon runs.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The interface's name.
+    pub interface: String,
+    /// How the program is attached.
+    pub xdp_mode: &'static str,
+    /// How many connections there is room for.
+    pub max_connections: u32,
+}
+
+/// Answers on the control socket.
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+    state: Arc<Shared>,
+}
+
+struct Shared {
+    facts: Facts,
+    published: watch::Receiver<Arc<Published>>,
+    observer: Observer,
+    rates: Rates,
+    /// Reading a connection table from end to end takes a while: one at a time.
+    reading_connections: Mutex<()>,
+}
+
+impl Server {
+    /// Makes the socket, for root only, in place of one that nobody answers on.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn bind(
+        path: &Path,
+        facts: Facts,
+        published: watch::Receiver<Arc<Published>>,
+        observer: Observer,
+    ) -> Result<Self, ControlError> {
+        let failed = |source| ControlError::Listen { path: path.to_owned(), source };
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).map_err(failed)?;
+        }
+        if path.exists() {
+            if StdUnixStream::connect(path).is_ok() {
+                return Err(ControlError::InUse { path: path.to_owned() });
+            }
+            fs::remove_file(path).map_err(failed)?;
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        let state = Shared {
+            facts,
+            published,
+            observer,
+            rates: Rates::default(),
+            reading_connections: Mutex::new(()),
+        };
+        Ok(Self { listener, path: path.to_owned(), state: Arc::new(state) })
+    }
+
+    /// Answers until `stop` resolves, then removes the socket.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) {
+        let router = Router::new()
+            .route("/v1/virtual_servers", get(virtual_servers))
+            .route("/v1/director", get(director))
+            .with_state(Arc::clone(&self.state));
+        let sampling = tokio::spawn(sample(self.state));
+        let serving = axum::serve(self.listener, router).with_graceful_shutdown(stop);
+        if let Err(error) = serving.await {
+            tracing::error!("the control socket failed: {error}");
+        }
+        sampling.abort();
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!("remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+async fn sample(shared: Arc<Shared>) {
+    let mut ticks = tokio::time::interval(PERIOD);
+    loop {
+        ticks.tick().await;
+        let published = Arc::clone(&shared.published.borrow());
+        let destinations = published
+            .services
+            .iter()
+            .flat_map(|service| &service.servers)
+            .filter_map(|server| server.destination);
+        let counted = destinations.filter_map(|number| Some((number, shared.observer.stats(number).ok()?)));
+        shared.rates.sample(counted);
+    }
+}
+
+/// A request that could not be answered.
+struct Failure(DataplaneError);
+
+impl From<DataplaneError> for Failure {
+    fn from(error: DataplaneError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let body = serde_json::json!({ "error": self.0.to_string() });
+        (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response()
+    }
+}
+
+async fn virtual_servers(
+    Extract(shared): Extract<Arc<Shared>>,
+) -> Result<Json<api::VirtualServers>, Failure> {
+    let counts = {
+        let _one_at_a_time = shared.reading_connections.lock().await;
+        let observer = shared.observer.clone();
+        let reading = tokio::task::spawn_blocking(move || observer.connections());
+        reading.await.map_err(|error| DataplaneError::Clock(io::Error::other(error)))??
+    };
+    let published = Arc::clone(&shared.published.borrow());
+    let mut virtual_servers = Vec::new();
+    for service in &published.services {
+        let mut real_servers = Vec::new();
+        for server in &service.servers {
+            let number = server.destination;
+            let stats = match number {
+                Some(number) => shared.observer.stats(number)?,
+                None => Default::default(),
+            };
+            let connections = number.and_then(|number| counts.get(&number)).copied().unwrap_or_default();
+            real_servers.push(api::RealServer {
+                address: server.address.to_string(),
+                weight: server.weight,
+                state: match server.state {
+                    ServerState::Up => api::State::Up,
+                    ServerState::Draining => api::State::Draining,
+                    ServerState::Unresolved => api::State::Unresolved,
+                },
+                mac: server.mac.map(mac_text),
+                active_connections: connections.active,
+                inactive_connections: connections.inactive,
+                stats: api::Stats {
+                    connections: stats.connections,
+                    packets: stats.packets,
+                    bytes: stats.bytes,
+                },
+                rate: number.map(|number| shared.rates.of(number)).unwrap_or_default(),
+            });
+        }
+        virtual_servers.push(api::VirtualServer {
+            name: service.name.clone(),
+            addresses: service.addresses.iter().map(ToString::to_string).collect(),
+            protocol: service.protocol.to_string(),
+            scheduler: service.scheduler.name().to_owned(),
+            real_servers,
+        });
+    }
+    Ok(Json(api::VirtualServers { virtual_servers }))
+}
+
+async fn director(Extract(shared): Extract<Arc<Shared>>) -> Result<Json<api::Director>, Failure> {
+    let counters = shared.observer.counters()?;
+    let facts = &shared.facts;
+    Ok(Json(api::Director {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        interface: facts.interface.clone(),
+        xdp_mode: facts.xdp_mode.to_owned(),
+        max_connections: facts.max_connections,
+        counters: counters.into_iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
+    }))
+}

@@ -1,0 +1,89 @@
+//! What can go wrong between the daemon and the kernel, and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// An operation on the data plane that failed.
+#[derive(Debug, Error)]
+pub enum DataplaneError {
+    /// The bpffs directory cannot be used.
+    #[error("prepare {directory}: {source}; run lb as root, and choose director.bpffs below a bpffs that may be written", directory = directory.display())]
+    Directory {
+        /// The directory.
+        directory: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Another daemon holds the directory.
+    #[error("{directory} is in use by another lb daemon; stop that one, or give this one a director.bpffs of its own", directory = directory.display())]
+    InUse {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// Something is pinned there that this version cannot take over.
+    #[error("{pin} was pinned by another version of lb ({difference}); once its traffic may be interrupted, remove it with `rm -r {directory}` and start again", pin = pin.display(), directory = directory.display())]
+    Layout {
+        /// What is pinned.
+        pin: PathBuf,
+        /// The directory to remove.
+        directory: PathBuf,
+        /// What differs.
+        difference: String,
+    },
+    /// The kernel did not take the maps or programs.
+    #[error("load the eBPF object: {0}")]
+    Load(#[source] Box<aya::EbpfError>),
+    /// The kernel's verifier rejected a program.
+    #[error(
+        "load the XDP program `{program}`: {reason}; lb needs Linux 6.1 or later and the right to load BPF programs (root)"
+    )]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The object lacks what it should have.
+    #[error("the eBPF object has no {0}; this lb binary was built with another one")]
+    Missing(&'static str),
+    /// A map did not do what a map does.
+    #[error("{operation} map {map}: {source}")]
+    Map {
+        /// What was asked for.
+        operation: &'static str,
+        /// Of which map.
+        map: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// No XDP program could be attached.
+    #[error("attach xdp to {interface}: {reason}")]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// The slot map has no room.
+    #[error(
+        "no room for a slot table of {slots} slots; use fewer real servers, or weights with a common divisor"
+    )]
+    SlotsFull {
+        /// How long a table was to be stored.
+        slots: u32,
+    },
+    /// The address map has no room.
+    #[error("no room for {addresses} service addresses")]
+    AddressesFull {
+        /// How many there were.
+        addresses: usize,
+    },
+    /// No randomness.
+    #[error("draw random numbers: {0}")]
+    Random(getrandom::Error),
+    /// The kernel's clock could not be read.
+    #[error("read the kernel's tick: {0}")]
+    Clock(io::Error),
+}

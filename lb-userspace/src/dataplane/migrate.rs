@@ -1,0 +1,110 @@
+//! Another `max_connections`: moving connections from the pinned tables to larger or smaller ones.
+//!
+//! A pinned table of another size is set aside under another name, where the next start finds it if this one
+//! is killed. Its connections are copied before the program that uses the new table is attached, and once more
+//! after, for those that the old program recorded meanwhile.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+
+use aya::maps::{MapData, MapInfo};
+use lb_common::connection::{Buckets as _, Inserted, Timeouts, entries, insert, is_expired, lookup};
+use lb_common::hash::{FlowHash, FlowSeed};
+
+use super::error::DataplaneError;
+use super::layout::{CONNECTIONS_V4, HALF_OPEN_V4, MapLayout};
+use super::memory::{ConnectionTable, Memory, Region};
+use super::open::difference;
+
+/// Tables that were set aside.
+#[derive(Debug, Default)]
+pub(super) struct Previous {
+    pub(super) connections_v4: Option<ConnectionTable>,
+    pub(super) half_open_v4: Option<ConnectionTable>,
+}
+
+const TABLES: [&str; 2] = [CONNECTIONS_V4, HALF_OPEN_V4];
+
+/// Where a table is pinned that was set aside. bpffs takes no dots in names.
+fn aside(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}-previous"))
+}
+
+/// Renames pinned connection tables that differ in size only, and opens what was set aside now or before.
+pub(super) fn set_aside(directory: &Path, layouts: &[MapLayout]) -> Result<Previous, DataplaneError> {
+    for layout in layouts.iter().filter(|layout| TABLES.contains(&layout.name)) {
+        let pin = directory.join(layout.name);
+        let Ok(info) = MapInfo::from_pin(&pin) else { continue };
+        let resized = MapLayout { max_entries: info.max_entries(), ..*layout };
+        if info.max_entries() != layout.max_entries && difference(&pin, &resized).is_none() {
+            fs::rename(&pin, aside(directory, layout.name)).map_err(|source| DataplaneError::Map {
+                operation: "set aside",
+                map: layout.name,
+                source,
+            })?;
+        }
+    }
+    Ok(Previous {
+        connections_v4: open(directory, CONNECTIONS_V4)?,
+        half_open_v4: open(directory, HALF_OPEN_V4)?,
+    })
+}
+
+fn open(directory: &Path, name: &'static str) -> Result<Option<ConnectionTable>, DataplaneError> {
+    let pin = aside(directory, name);
+    if !pin.exists() {
+        return Ok(None);
+    }
+    let failed = |source| DataplaneError::Map { operation: "open the previous", map: name, source };
+    let map = MapData::from_pin(&pin).map_err(|error| failed(io::Error::other(error)))?;
+    let entries = map.info().map_err(|error| failed(io::Error::other(error)))?.max_entries();
+    Ok(Some(ConnectionTable(Region::map(map.fd().as_fd(), entries).map_err(failed)?)))
+}
+
+/// Forgets what was set aside.
+pub(super) fn remove(directory: &Path) {
+    for name in TABLES {
+        let pin = aside(directory, name);
+        if let Err(error) = fs::remove_file(&pin)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!("remove {}: {error}", pin.display());
+        }
+    }
+}
+
+impl Previous {
+    /// Copies every connection that lives and that the new tables do not know, or know from longer ago. Returns
+    /// how many there were.
+    pub(super) fn copy_into(&self, memory: &Memory, seed: FlowSeed, timeouts: &Timeouts, now: u32) -> u64 {
+        let pairs =
+            [(&self.connections_v4, &memory.connections_v4), (&self.half_open_v4, &memory.half_open_v4)];
+        let copied =
+            pairs.into_iter().filter_map(|(old, new)| Some(copy(old.as_ref()?, new, seed, timeouts, now)));
+        copied.sum()
+    }
+}
+
+fn copy(old: &ConnectionTable, new: &ConnectionTable, seed: FlowSeed, timeouts: &Timeouts, now: u32) -> u64 {
+    let mut copied = 0;
+    let buckets = (0..old.len()).filter_map(|i| old.bucket(i));
+    for (key, entry) in buckets.flat_map(entries).filter(|(_, entry)| !is_expired(entry.meta, timeouts, now))
+    {
+        let hash = FlowHash::new(&key, seed);
+        let meta = entry.meta;
+        let stored = match lookup(new, &key, hash) {
+            Some(known) if known.meta.age(now) <= meta.age(now) => false,
+            Some(known) => known.change(known.meta.moved(meta.destination(), meta.state(), meta.seen())),
+            None => {
+                let attempt = || insert(new, &key, hash, meta, now, timeouts);
+                let inserted =
+                    Some(attempt()).filter(|inserted| *inserted != Inserted::Lost).unwrap_or_else(attempt);
+                matches!(inserted, Inserted::Stored | Inserted::EvictedLive)
+            }
+        };
+        copied += u64::from(stored);
+    }
+    copied
+}

@@ -1,0 +1,443 @@
+//! Taking over what is pinned, or beginning anew: maps, programs, the lock.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aya::maps::{Map, MapData, MapError, MapInfo, MapType, PerCpuArray};
+use aya::programs::{ProgramError, TestRun as _, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use lb_common::connection::{buckets_for, half_open_buckets};
+use lb_common::hash::FlowSeed;
+use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use super::attach::{self, Attached};
+use super::clock::KernelClock;
+use super::error::DataplaneError;
+use super::layout::{self, MapLayout};
+use super::memory::{ConnectionTable, Memory, Region};
+use super::migrate::{self, Previous};
+use super::object::OBJECT;
+use super::observer::Observer;
+use super::sweeper::Sweeper;
+use super::tables::Tables;
+use crate::config::XdpMode;
+use crate::net::Link;
+
+/// Where and how large.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where maps and links are pinned (`director.bpffs`).
+    pub bpffs: PathBuf,
+    /// How many connections there is room for (`director.max_connections`).
+    pub max_connections: u32,
+    /// Whether programs tell of every flow they schedule. Costs nothing when off.
+    pub log_flows: bool,
+}
+
+/// What a program is told when it is loaded, and never again: its read-only globals.
+#[derive(Clone, Copy, Debug)]
+pub struct Constants {
+    /// The interface's place in the settings.
+    interface: u32,
+    tick_reciprocal: u64,
+    flow_seed: [u64; 2],
+    connection_buckets: u32,
+    half_open_buckets: u32,
+    log_level: u8,
+}
+
+impl Constants {
+    /// Sets them in an object that is about to be loaded against the same maps.
+    pub fn set<'a>(&'a self, loader: &mut EbpfLoader<'a>) {
+        loader
+            .override_global("INTERFACE", &self.interface, true)
+            .override_global("TICK_RECIPROCAL", &self.tick_reciprocal, true)
+            .override_global("FLOW_SEED", &self.flow_seed, true)
+            .override_global("CONNECTION_BUCKETS", &self.connection_buckets, true)
+            .override_global("HALF_OPEN_BUCKETS", &self.half_open_buckets, true)
+            .override_global("AYA_LOG_LEVEL", &self.log_level, true);
+    }
+}
+
+/// The programs and maps of one director.
+pub struct Dataplane {
+    ebpf: Ebpf,
+    memory: Arc<Memory>,
+    observer: Observer,
+    clock: KernelClock,
+    seed: FlowSeed,
+    constants: Constants,
+    directory: PathBuf,
+    taken_over: bool,
+    previous: Previous,
+    _lock: Flock<File>,
+}
+
+/// Lines that the programs wrote, for whoever polls its file descriptor and flushes it.
+pub type FlowLog = aya_log::EbpfLogger<&'static dyn log::Log>;
+
+/// The interface's place in the settings: there is one interface.
+const INTERFACE: u32 = 0;
+
+impl Dataplane {
+    /// Opens the maps pinned below `options.bpffs`, or creates them, and loads the programs against them.
+    /// Nothing is attached yet, and traffic through programs that are goes on.
+    ///
+    /// # Errors
+    /// Every variant of [`DataplaneError`] but `Attach`.
+    pub fn open(options: &Options) -> Result<Self, DataplaneError> {
+        let directory = options.bpffs.join(format!("layout-{}", layout::VERSION));
+        let lock = prepare(&options.bpffs, &directory)?;
+        let layouts = layout::maps(options.max_connections);
+        let previous = migrate::set_aside(&directory, &layouts)?;
+        for layout in &layouts {
+            check_pinned(&directory, layout)?;
+        }
+        let seed = pinned_seed(&directory)?;
+        let taken_over = seed.is_some();
+        let seed = match seed {
+            Some(seed) => seed,
+            None => FlowSeed { first: random()?, second: random()? },
+        };
+        let buckets = buckets_for(options.max_connections);
+        let constants = Constants {
+            interface: INTERFACE,
+            tick_reciprocal: KernelClock::in_process()?.reciprocal(),
+            flow_seed: [seed.first, seed.second],
+            connection_buckets: buckets,
+            half_open_buckets: half_open_buckets(buckets),
+            // Of aya_log_common::Level: off, or debug.
+            log_level: if options.log_flows { 4 } else { 0 },
+        };
+        let mut loader = EbpfLoader::new();
+        // There is nothing to relocate against the kernel's types.
+        loader.btf(None).verifier_log_level(VerifierLogLevel::DEBUG);
+        for layout in &layouts {
+            loader.map_pin_path(layout.name, directory.join(layout.name));
+            loader.map_max_entries(layout.name, layout.max_entries);
+        }
+        constants.set(&mut loader);
+        let mut ebpf = loader.load(OBJECT).map_err(|error| DataplaneError::Load(Box::new(error)))?;
+        // Before the maps are taken out of `ebpf`: programs refer to their descriptors.
+        for program in ["lb", "clock"] {
+            load(&mut ebpf, program)?;
+        }
+        let memory = Arc::new(map_memory(&mut ebpf, &layouts)?);
+        let [first, second] = &memory.settings().flow_seed;
+        first.store(seed.first);
+        second.store(seed.second);
+        let clock = KernelClock::measure(|| jiffies(&ebpf))?;
+        let counters = per_cpu(&mut ebpf, "COUNTERS")?;
+        let real_stats = per_cpu(&mut ebpf, "REAL_STATS")?;
+        let observer = Observer::new(Arc::clone(&memory), clock, counters, real_stats);
+        let dataplane = Self {
+            ebpf,
+            memory,
+            observer,
+            clock,
+            seed,
+            constants,
+            directory,
+            taken_over,
+            previous,
+            _lock: lock,
+        };
+        dataplane.migrate()?;
+        Ok(dataplane)
+    }
+
+    /// Whether maps of an earlier daemon were found.
+    #[must_use]
+    pub fn has_taken_over(&self) -> bool {
+        self.taken_over
+    }
+
+    /// The writer of services, slots and destinations. There must be one only.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Map`].
+    pub fn tables(&self) -> Result<Tables, DataplaneError> {
+        let failed = |error: MapError| DataplaneError::Map {
+            operation: "open",
+            map: "REAL_STATS",
+            source: io::Error::other(error),
+        };
+        let stats = MapData::from_pin(self.directory.join("REAL_STATS")).map_err(failed)?;
+        let stats = PerCpuArray::try_from(Map::PerCpuArray(stats)).map_err(failed)?;
+        Ok(Tables::new(Arc::clone(&self.memory), Some(stats), INTERFACE as usize, wait_for_programs))
+    }
+
+    /// A reader of counters and connections.
+    #[must_use]
+    pub fn observer(&self) -> Observer {
+        self.observer.clone()
+    }
+
+    /// Frees expired connections. There must be one only.
+    #[must_use]
+    pub fn sweeper(&self) -> Sweeper {
+        Sweeper::new(Arc::clone(&self.memory), self.clock, self.seed, wait_for_programs)
+    }
+
+    /// The product's program, for those who want to run it on a made-up frame.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Missing`].
+    pub fn program(&self) -> Result<&Xdp, DataplaneError> {
+        xdp(&self.ebpf, "lb")
+    }
+
+    /// What the programs were loaded with, for tools that load others against the same maps.
+    #[must_use]
+    pub fn constants(&self) -> &Constants {
+        &self.constants
+    }
+
+    /// The maps, for tools that fill them with connections of their own making.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The clock of entries in the connection tables.
+    #[must_use]
+    pub fn clock(&self) -> KernelClock {
+        self.clock
+    }
+
+    /// The secret of the connection tables' hash.
+    #[must_use]
+    pub fn flow_seed(&self) -> FlowSeed {
+        self.seed
+    }
+
+    /// Where everything is pinned.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The programs' log of flows they schedule, if [`Options::log_flows`] is on.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Missing`].
+    pub fn flow_log(&mut self) -> Result<FlowLog, DataplaneError> {
+        aya_log::EbpfLogger::init(&mut self.ebpf).map_err(|_| DataplaneError::Missing("AYA_LOGS"))
+    }
+
+    /// Attaches the program to an interface, or puts it in the place of the one that is attached there, without
+    /// losing a frame.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Attach`] with what to do.
+    pub fn attach(&mut self, link: &Link, mode: XdpMode) -> Result<Attached, DataplaneError> {
+        let attached = attach::attach(xdp_mut(&mut self.ebpf, "lb")?, &self.directory, link, mode)?;
+        // Connections that the old program recorded in the old tables since they were copied.
+        self.migrate()?;
+        migrate::remove(&self.directory);
+        Ok(attached)
+    }
+
+    fn migrate(&self) -> Result<(), DataplaneError> {
+        let timeouts = &self.memory.settings().timeouts;
+        let copied = self.previous.copy_into(&self.memory, self.seed, timeouts, self.clock.now()?);
+        if copied > 0 {
+            tracing::info!("max_connections changed: moved {copied} connections to the new tables");
+        }
+        Ok(())
+    }
+
+    /// Takes the director out of service: detaches the program and removes every pin.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Directory`].
+    pub fn remove(self) -> Result<(), DataplaneError> {
+        let failed = |source| DataplaneError::Directory { directory: self.directory.clone(), source };
+        fs::remove_dir_all(&self.directory).map_err(failed)
+    }
+}
+
+/// Makes the directory, mounts a bpffs if there is none, and keeps other daemons out.
+fn prepare(bpffs: &Path, directory: &Path) -> Result<Flock<File>, DataplaneError> {
+    let failed = |source| DataplaneError::Directory { directory: directory.to_owned(), source };
+    ensure_mounted(bpffs).map_err(failed)?;
+    fs::create_dir_all(directory).map_err(failed)?;
+    let others = fs::read_dir(bpffs).map_err(failed)?.filter_map(Result::ok).map(|entry| entry.path());
+    if let Some(other) = others.into_iter().find(|path| path != directory && is_layout(path)) {
+        let difference = format!("this lb keeps its maps in {}", directory.display());
+        return Err(DataplaneError::Layout { directory: other.clone(), pin: other, difference });
+    }
+    let file = File::open(directory).map_err(failed)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        nix::Error::EWOULDBLOCK => DataplaneError::InUse { directory: directory.to_owned() },
+        errno => failed(errno.into()),
+    })
+}
+
+fn is_layout(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("layout-"))
+}
+
+/// The usual place of a bpffs.
+const BPFFS: &str = "/sys/fs/bpf";
+
+fn ensure_mounted(directory: &Path) -> io::Result<()> {
+    let is_bpffs = |path: &Path| statfs(path).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC);
+    let existing = directory.ancestors().find(|path| path.exists());
+    if existing.is_some_and(is_bpffs) {
+        return fs::create_dir_all(directory);
+    }
+    let place = if directory.starts_with(BPFFS) { Path::new(BPFFS) } else { directory };
+    fs::create_dir_all(place)?;
+    mount(Some("bpf"), place, Some("bpf"), MsFlags::empty(), None::<&str>)?;
+    tracing::info!("mounted a bpffs on {}", place.display());
+    fs::create_dir_all(directory)
+}
+
+/// A map that is pinned under this name must be what the program expects: opening it by name checks nothing.
+fn check_pinned(directory: &Path, layout: &MapLayout) -> Result<(), DataplaneError> {
+    let pin = directory.join(layout.name);
+    if !pin.exists() {
+        return Ok(());
+    }
+    match difference(&pin, layout) {
+        None => Ok(()),
+        Some(difference) => Err(DataplaneError::Layout { pin, directory: directory.to_owned(), difference }),
+    }
+}
+
+/// How a pinned map differs from what it should be.
+pub(super) fn difference(pin: &Path, layout: &MapLayout) -> Option<String> {
+    let info = match MapInfo::from_pin(pin) {
+        Ok(info) => info,
+        Err(error) => return Some(format!("it cannot be opened: {error}")),
+    };
+    let expected_type = if layout.per_cpu { MapType::PerCpuArray } else { MapType::Array };
+    let found_type = info.map_type().ok();
+    if found_type != Some(expected_type) {
+        return Some(format!("its type is {found_type:?}, not {expected_type:?}"));
+    }
+    let sizes = [
+        ("key size", info.key_size(), 4),
+        ("value size", info.value_size(), layout.value_size),
+        ("number of entries", info.max_entries(), layout.max_entries),
+        ("flags", info.map_flags(), layout.flags()),
+    ];
+    sizes
+        .into_iter()
+        .find(|(_, found, expected)| found != expected)
+        .map(|(name, found, expected)| format!("its {name} is {found}, not {expected}"))
+}
+
+/// The secret of pinned tables, if there are any.
+fn pinned_seed(directory: &Path) -> Result<Option<FlowSeed>, DataplaneError> {
+    let pin = directory.join("SETTINGS");
+    if !pin.exists() {
+        return Ok(None);
+    }
+    let failed = |source| DataplaneError::Map { operation: "open", map: "SETTINGS", source };
+    let map = MapData::from_pin(&pin).map_err(|error| failed(io::Error::other(error)))?;
+    let region = Region::<lb_common::settings::Settings>::map(map.fd().as_fd(), 1).map_err(failed)?;
+    let [first, second] = &region[0].flow_seed;
+    let seed = FlowSeed { first: first.load(), second: second.load() };
+    // Killed between making the map and writing the secret: no flow has been recorded.
+    Ok((seed.first != 0 || seed.second != 0).then_some(seed))
+}
+
+fn random() -> Result<u64, DataplaneError> {
+    getrandom::u64().map_err(DataplaneError::Random)
+}
+
+fn map_memory(ebpf: &mut Ebpf, layouts: &[MapLayout]) -> Result<Memory, DataplaneError> {
+    fn region<T: super::memory::Record>(
+        ebpf: &mut Ebpf,
+        layouts: &[MapLayout],
+        name: &'static str,
+    ) -> Result<Region<T>, DataplaneError> {
+        let layout = layouts.iter().find(|layout| layout.name == name);
+        let Some((Map::Array(map), layout)) = ebpf.take_map(name).zip(layout) else {
+            return Err(DataplaneError::Missing(name));
+        };
+        let failed = |source| DataplaneError::Map { operation: "map", map: name, source };
+        Region::map(map.fd().as_fd(), layout.max_entries).map_err(failed)
+    }
+    Ok(Memory {
+        settings: region(ebpf, layouts, "SETTINGS")?,
+        services_v4: region(ebpf, layouts, "SERVICES_V4")?,
+        services: region(ebpf, layouts, "SERVICES")?,
+        slots: region(ebpf, layouts, "SLOTS")?,
+        destinations: region(ebpf, layouts, "DESTINATIONS")?,
+        connections_v4: ConnectionTable(region(ebpf, layouts, layout::CONNECTIONS_V4)?),
+        half_open_v4: ConnectionTable(region(ebpf, layouts, layout::HALF_OPEN_V4)?),
+    })
+}
+
+fn per_cpu<V: aya::Pod>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<PerCpuArray<MapData, V>, DataplaneError> {
+    let map = ebpf.take_map(name).ok_or(DataplaneError::Missing(name))?;
+    PerCpuArray::try_from(map).map_err(|error| DataplaneError::Map {
+        operation: "open",
+        map: name,
+        source: io::Error::other(error),
+    })
+}
+
+fn xdp<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a Xdp, DataplaneError> {
+    ebpf.program(name).and_then(|program| program.try_into().ok()).ok_or(DataplaneError::Missing(name))
+}
+
+fn xdp_mut<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, DataplaneError> {
+    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(DataplaneError::Missing(name))
+}
+
+fn load(ebpf: &mut Ebpf, program: &'static str) -> Result<(), DataplaneError> {
+    let loaded = xdp_mut(ebpf, program)?.load();
+    loaded.map_err(|error| DataplaneError::Program { program, reason: reason(&error) })
+}
+
+/// Why a program was not loaded: of the verifier's log, which may be thousands of lines, the last ones.
+fn reason(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines[lines.len().saturating_sub(8)..].join("\n  ");
+            if last.is_empty() {
+                io_error.to_string()
+            } else {
+                format!("{io_error}; the verifier's last words:\n  {last}\n")
+            }
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Runs the program `clock`, which writes the counter into its frame.
+fn jiffies(ebpf: &Ebpf) -> io::Result<u64> {
+    let failed = |error: ProgramError| io::Error::other(error);
+    let program = xdp(ebpf, "clock").map_err(io::Error::other)?;
+    let mut frame = [0; 64];
+    let options =
+        TestRunOptions { data_in: Some(&[0; 64]), data_out: Some(&mut frame), ..TestRunOptions::new() };
+    program.test_run(options).map_err(failed)?;
+    let [jiffies, ..] = frame.as_chunks::<8>().0 else { return Ok(0) };
+    Ok(u64::from_le_bytes(*jiffies))
+}
+
+/// Waits until no program runs that was running when this was called.
+fn wait_for_programs() {
+    // SAFETY: the call takes numbers only. MEMBARRIER_CMD_GLOBAL is 1 (linux/membarrier.h); it waits for a grace
+    // period of RCU, and an XDP program runs within one.
+    let done = unsafe { libc::syscall(libc::SYS_membarrier, 1, 0, 0) };
+    if done != 0 {
+        // Not on kernels with nohz_full. A program takes microseconds; nothing preempts it for longer than this.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+}

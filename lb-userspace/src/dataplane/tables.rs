@@ -1,0 +1,326 @@
+//! The one writer of services, slots and destinations.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
+use std::sync::Arc;
+
+use aya::maps::{MapData, PerCpuArray, PerCpuValues};
+use lb_common::connection::Timeouts;
+use lb_common::counter::RealServerStats;
+use lb_common::destination::{Destination, Flags, destination_mac, ethernet_words};
+use lb_common::interface::{mac_word, peer_bit};
+use lb_common::limits::{MAX_PEERS, SLOT_WORDS};
+use lb_common::selector::{NO_DESTINATION, Selector};
+use lb_common::service::{SLOT_HEADER, SlotTable};
+use macaddr::MacAddr6;
+
+use super::addresses;
+use super::error::DataplaneError;
+use super::memory::Memory;
+use super::view::{DestinationView, InterfaceView, ServiceAddress, ServiceView, View};
+
+/// A change of the maps. Each leaves the data plane in a state in which no frame goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Sets the interface's MAC, which is also the source of every frame sent, and the peers on it.
+    SetInterface(InterfaceView),
+    /// Sets the timeouts of connections.
+    SetTimeouts(Timeouts),
+    /// Writes a destination. Frames of its connections follow at once.
+    PutDestination {
+        /// Its number.
+        number: u32,
+        /// What it becomes.
+        destination: DestinationView,
+    },
+    /// Gives a virtual server a slot table; new connections follow it at once.
+    PublishSlots {
+        /// The number of the virtual server.
+        service: u32,
+        /// The table.
+        table: ServiceView,
+    },
+    /// Sets which virtual server has which address, all at once.
+    PublishAddresses(BTreeMap<ServiceAddress, u32>),
+    /// Takes records out of use that nothing published refers to any more: virtual servers for good, destinations
+    /// until [`Operation::ReleaseDestinations`].
+    Retire {
+        /// Numbers of virtual servers.
+        services: Vec<u32>,
+        /// Numbers of destinations.
+        destinations: Vec<u32>,
+    },
+    /// Makes numbers of retired destinations available: no connection refers to them.
+    ReleaseDestinations(Vec<u32>),
+}
+
+/// Waits until no program runs that was running when it was called.
+pub(super) type Wait = fn() -> ();
+
+/// The counters of destinations, where there are any.
+pub(super) type Stats = Option<PerCpuArray<MapData, RealServerStats>>;
+
+/// The tables of one director.
+pub struct Tables {
+    memory: Arc<Memory>,
+    stats: Stats,
+    /// The interface's place in the settings.
+    interface: usize,
+    wait: Wait,
+    /// Parts of the slot map that programs may still be reading.
+    left_behind: Vec<Range<u32>>,
+    /// Whether programs may still be reading the generation of addresses that is not in use.
+    addresses_left_behind: bool,
+}
+
+impl Tables {
+    pub(super) fn new(memory: Arc<Memory>, stats: Stats, interface: usize, wait: Wait) -> Self {
+        // Whoever wrote before us may have done so a moment ago.
+        Self { memory, stats, interface, wait, left_behind: Vec::new(), addresses_left_behind: true }
+    }
+
+    /// Tables on memory that no program reads.
+    #[must_use]
+    pub fn in_process(memory: Arc<Memory>) -> Self {
+        Self::new(memory, None, 0, || {})
+    }
+
+    /// Reads everything back from the maps.
+    #[must_use]
+    pub fn view(&self) -> View {
+        let numbered = |i: usize| u32::try_from(i).unwrap_or(u32::MAX);
+        let services = self.memory.services.iter().enumerate();
+        let destinations = self.memory.destinations.iter().enumerate();
+        View {
+            interface: self.interface_view(),
+            timeouts: self.memory.settings().timeouts.clone(),
+            addresses: addresses::read(&self.memory),
+            services: services
+                .filter_map(|(i, service)| Some((numbered(i), self.service_view(service.table.load())?)))
+                .collect(),
+            destinations: destinations
+                .filter_map(|(i, destination)| Some((numbered(i), destination_view(destination)?)))
+                .collect(),
+        }
+    }
+
+    /// Carries out one change.
+    ///
+    /// # Errors
+    /// [`DataplaneError::SlotsFull`], [`DataplaneError::AddressesFull`]; nothing changed then.
+    pub fn apply(&mut self, operation: &Operation) -> Result<(), DataplaneError> {
+        match operation {
+            Operation::SetInterface(interface) => self.set_interface(interface),
+            Operation::SetTimeouts(timeouts) => self.memory.settings().timeouts.set(timeouts),
+            Operation::PutDestination { number, destination } => self.put_destination(*number, destination),
+            Operation::PublishSlots { service, table } => return self.publish_slots(*service, table),
+            Operation::PublishAddresses(addresses) => return self.publish_addresses(addresses),
+            Operation::Retire { services, destinations } => self.retire(services, destinations),
+            Operation::ReleaseDestinations(numbers) => return self.release(numbers),
+        }
+        Ok(())
+    }
+
+    fn interface_view(&self) -> InterfaceView {
+        let interface = &self.memory.settings().interfaces[self.interface];
+        let mac = |word: u64| (word != 0).then(|| mac_from_word(word));
+        InterfaceView {
+            mac: mac(interface.mac.load()),
+            peers: interface.peers.iter().filter_map(|peer| mac(peer.load())).collect(),
+        }
+    }
+
+    fn set_interface(&mut self, view: &InterfaceView) {
+        let interface = &self.memory.settings().interfaces[self.interface];
+        let mac = view.mac.map_or(0, |mac| mac_word(mac.into_array()));
+        interface.mac.store(mac);
+        interface.virtual_mac.store(mac);
+        let words: Vec<u64> =
+            view.peers.iter().take(MAX_PEERS).map(|mac| mac_word(mac.into_array())).collect();
+        for (i, place) in interface.peers.iter().enumerate() {
+            place.store(words.get(i).copied().unwrap_or(0));
+        }
+        interface.peer_filter.store(words.iter().fold(0, |filter, word| filter | peer_bit(*word)));
+        // Frames leave with the interface's MAC.
+        for destination in self.memory.destinations.iter() {
+            if let (Some(view), Some(source)) = (destination_view(destination), view.mac)
+                && let Some(mac) = view.mac
+            {
+                write_macs(destination, mac, source);
+            }
+        }
+    }
+
+    fn destination(&self, number: u32) -> Option<&Destination> {
+        self.memory.destinations.get(number as usize)
+    }
+
+    fn put_destination(&mut self, number: u32, view: &DestinationView) {
+        let Some(destination) = self.destination(number) else { return };
+        let source = self.interface_view().mac;
+        let [low, high] = address_words(view.address);
+        destination.service.store(u64::from(view.service));
+        destination.address[0].store(low);
+        destination.address[1].store(high);
+        destination.weight.store(u64::from(view.weight));
+        let flags = match (view.mac, source) {
+            (Some(mac), Some(source)) => {
+                write_macs(destination, mac, source);
+                Flags::ALLOCATED.with(Flags::USABLE)
+            }
+            _ => Flags::ALLOCATED,
+        };
+        destination.flags.store(flags.word());
+    }
+
+    fn service_view(&self, word: u64) -> Option<ServiceView> {
+        let table = SlotTable::from_word(word);
+        let selector = Selector::from_number(table.selector)?;
+        let first = (table.base + SLOT_HEADER) as usize;
+        let words = self.memory.slots.get(first..first + table.length as usize)?;
+        let slots =
+            words.iter().map(|word| u32::try_from(word.load()).ok().filter(|slot| *slot != NO_DESTINATION));
+        Some(ServiceView { selector, slots: slots.collect() })
+    }
+
+    fn publish_slots(&mut self, service: u32, view: &ServiceView) -> Result<(), DataplaneError> {
+        let length = u32::try_from(view.slots.len()).unwrap_or(u32::MAX);
+        let mut table = SlotTable { selector: view.selector as u8, base: 0, length };
+        if length > 0 {
+            table.base = match self.free_space(table.words()) {
+                Some(base) => base,
+                None => {
+                    self.wait();
+                    self.free_space(table.words()).ok_or(DataplaneError::SlotsFull { slots: length })?
+                }
+            };
+        }
+        let Some(record) = self.memory.services.get(service as usize) else { return Ok(()) };
+        let words = &self.memory.slots[table.base as usize..][..table.words() as usize];
+        if let Some((counter, rest)) = words.split_first() {
+            counter.store(0);
+            for (word, slot) in rest[SLOT_HEADER as usize - 1..].iter().zip(&view.slots) {
+                word.store(u64::from(slot.unwrap_or(NO_DESTINATION)));
+            }
+        }
+        let old = record.table.load();
+        record.table.store(table.word());
+        self.left_behind.extend(space(old));
+        Ok(())
+    }
+
+    /// The first part of the slot map that has `words` words and that nobody reads; it begins on a cache line.
+    fn free_space(&self, words: u32) -> Option<u32> {
+        let in_use = self.memory.services.iter().filter_map(|service| space(service.table.load()));
+        let mut taken: Vec<Range<u32>> = in_use.chain(self.left_behind.iter().cloned()).collect();
+        taken.sort_by_key(|range| range.start);
+        let mut free = 0;
+        for range in taken {
+            if range.start.saturating_sub(free) >= words {
+                break;
+            }
+            free = free.max(range.end.next_multiple_of(SLOT_HEADER));
+        }
+        (free.saturating_add(words) <= SLOT_WORDS).then_some(free)
+    }
+
+    fn publish_addresses(&mut self, addresses: &BTreeMap<ServiceAddress, u32>) -> Result<(), DataplaneError> {
+        if self.addresses_left_behind {
+            self.wait();
+        }
+        if !addresses::publish(&self.memory, addresses, random_words()?) {
+            return Err(DataplaneError::AddressesFull { addresses: addresses.len() });
+        }
+        self.addresses_left_behind = true;
+        Ok(())
+    }
+
+    fn retire(&mut self, services: &[u32], destinations: &[u32]) {
+        for service in services.iter().filter_map(|number| self.memory.services.get(*number as usize)) {
+            self.left_behind.extend(space(service.table.load()));
+            service.table.store(0);
+        }
+        // A program that read the old slots still sends there.
+        self.wait();
+        for destination in destinations.iter().filter_map(|number| self.destination(*number)) {
+            destination.flags.store(Flags::ALLOCATED.word());
+        }
+    }
+
+    fn release(&mut self, numbers: &[u32]) -> Result<(), DataplaneError> {
+        for number in numbers {
+            // Whoever gets the number next begins at zero.
+            if let Some(stats) = &mut self.stats {
+                let failed = |source| DataplaneError::Map { operation: "clear", map: "REAL_STATS", source };
+                let cpus = aya::util::nr_cpus().map_err(|(_, error)| failed(error))?;
+                let zeroes =
+                    PerCpuValues::try_from(vec![RealServerStats::default(); cpus]).map_err(failed)?;
+                stats.set(*number, zeroes, 0).map_err(|error| failed(io::Error::other(error)))?;
+            }
+            if let Some(destination) = self.destination(*number) {
+                destination.flags.store(Flags::default().word());
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) {
+        (self.wait)();
+        self.left_behind.clear();
+        self.addresses_left_behind = false;
+    }
+}
+
+/// The part of the slot map that a table covers.
+fn space(table: u64) -> Option<Range<u32>> {
+    let table = SlotTable::from_word(table);
+    (table.length > 0).then(|| table.base..table.base + table.words())
+}
+
+fn destination_view(destination: &Destination) -> Option<DestinationView> {
+    let flags = Flags::from_word(destination.flags.load());
+    if !flags.contains(Flags::ALLOCATED) {
+        return None;
+    }
+    let [low, high] = [destination.address[0].load(), destination.address[1].load()];
+    Some(DestinationView {
+        service: u32::try_from(destination.service.load()).ok()?,
+        address: address_from_words([low, high])?,
+        weight: u32::try_from(destination.weight.load()).ok()?,
+        mac: flags.contains(Flags::USABLE).then(|| destination_mac(destination.ethernet.load()).into()),
+    })
+}
+
+fn write_macs(destination: &Destination, mac: MacAddr6, source: MacAddr6) {
+    let (head, tail) = ethernet_words(mac.into_array(), source.into_array());
+    destination.source_tail.store(tail);
+    destination.ethernet.store(head);
+}
+
+fn mac_from_word(word: u64) -> MacAddr6 {
+    let [a, b, c, d, e, f, _, _] = word.to_le_bytes();
+    MacAddr6::new(a, b, c, d, e, f)
+}
+
+fn address_words(address: Ipv4Addr) -> [u64; 2] {
+    let bytes = u128::from_le_bytes(address.to_ipv6_mapped().octets());
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
+    [bytes as u64, (bytes >> 64) as u64]
+}
+
+fn address_from_words([low, high]: [u64; 2]) -> Option<Ipv4Addr> {
+    Ipv6Addr::from((u128::from(low) | u128::from(high) << 64).to_le_bytes()).to_ipv4_mapped()
+}
+
+/// Well mixed words from one random seed (splitmix64).
+fn random_words() -> Result<impl FnMut() -> u64, DataplaneError> {
+    let mut state = getrandom::u64().map_err(DataplaneError::Random)?;
+    Ok(move || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    })
+}

@@ -1,0 +1,160 @@
+//! The daemon's side of the maps, on memory that no program reads.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use lb_common::connection::{Buckets as _, Meta, State, Timeouts, insert, key_v4, lookup};
+use lb_common::hash::{FlowHash, FlowSeed};
+use lb_common::limits::{MAX_SLOTS, SLOT_WORDS};
+use lb_common::selector::Selector;
+use macaddr::MacAddr6;
+
+use super::memory::ConnectionTable;
+use super::migrate::Previous;
+use super::*;
+
+const SEED: FlowSeed = FlowSeed { first: 11, second: 22 };
+
+fn memory(max_connections: u32) -> Arc<Memory> {
+    let memory = Arc::new(Memory::in_process(max_connections).expect("there is memory"));
+    memory.settings().timeouts.set(&Timeouts::ipvs());
+    memory
+}
+
+fn flow(n: u32) -> [u64; 2] {
+    key_v4(0xF002_A8C0_0000_0000 | u64::from(n), n, 6)
+}
+
+/// Records a flow that was last seen `age` seconds before `now`.
+fn record(table: &ConnectionTable, n: u32, destination: u32, state: State, now: u32, age: u32) {
+    let content = Meta::new(destination, state, now - age);
+    insert(table, &flow(n), FlowHash::new(&flow(n), SEED), content, now, &Timeouts::ipvs());
+}
+
+fn destination_of(table: &ConnectionTable, n: u32) -> Option<u32> {
+    lookup(table, &flow(n), FlowHash::new(&flow(n), SEED)).map(|entry| entry.meta.destination())
+}
+
+fn usable(tables: &mut Tables, number: u32) {
+    let destination = DestinationView {
+        service: 0,
+        address: Ipv4Addr::new(10, 0, 0, 1),
+        weight: 1,
+        mac: Some(MacAddr6::new(2, 0, 0, 0, 0, 9)),
+    };
+    let interface = InterfaceView { mac: Some(MacAddr6::new(2, 0, 0, 0, 0, 1)), ..InterfaceView::default() };
+    tables.apply(&Operation::SetInterface(interface)).expect("it is always possible");
+    tables.apply(&Operation::PutDestination { number, destination }).expect("it is always possible");
+}
+
+#[test]
+fn a_larger_table_takes_over_every_live_connection() {
+    let old = memory(20_000);
+    let now = 5000;
+    for n in 0..20_000 {
+        record(old.connections_v4(), n, n & 0xff, State::Established, now, 10);
+    }
+    record(old.connections_v4(), 30_000, 1, State::Established, now, 1000);
+    record(old.half_open_v4(), 40_000, 2, State::SynRecv, now, 1);
+    let new = memory(100_000);
+    let old = Arc::into_inner(old).expect("nobody else has it");
+    let previous =
+        Previous { connections_v4: Some(old.connections_v4), half_open_v4: Some(old.half_open_v4) };
+    let timeouts = Timeouts::ipvs();
+    assert_eq!(previous.copy_into(&new, SEED, &timeouts, now), 20_001);
+    assert!((0..20_000).all(|n| destination_of(new.connections_v4(), n) == Some(n & 0xff)));
+    assert_eq!(destination_of(new.connections_v4(), 30_000), None, "it had expired");
+    assert_eq!(destination_of(new.half_open_v4(), 40_000), Some(2));
+    assert_eq!(previous.copy_into(&new, SEED, &timeouts, now), 0, "a second time there is nothing to do");
+}
+
+#[test]
+fn what_the_new_table_knows_from_later_is_not_overwritten() {
+    let (old, new) = (memory(1024), memory(2048));
+    let now = 5000;
+    record(old.connections_v4(), 1, 7, State::Established, now, 10);
+    record(new.connections_v4(), 1, 8, State::Established, now, 5);
+    record(old.connections_v4(), 2, 7, State::Established, now, 5);
+    record(new.connections_v4(), 2, 8, State::Established, now, 10);
+    let old = Arc::into_inner(old).expect("nobody else has it");
+    let previous = Previous { connections_v4: Some(old.connections_v4), half_open_v4: None };
+    previous.copy_into(&new, SEED, &Timeouts::ipvs(), now);
+    assert_eq!(destination_of(new.connections_v4(), 1), Some(8));
+    assert_eq!(destination_of(new.connections_v4(), 2), Some(7));
+}
+
+#[test]
+fn a_sweep_frees_the_connections_of_a_server_that_is_gone_and_knows_who_is_left() {
+    let memory = memory(1024);
+    let mut tables = Tables::in_process(Arc::clone(&memory));
+    usable(&mut tables, 3);
+    usable(&mut tables, 4);
+    let sweeper = Sweeper::in_process(Arc::clone(&memory), SEED).expect("there is a clock");
+    let now = KernelClock::in_process().expect("there is a clock").now().expect("it runs");
+    record(memory.connections_v4(), 1, 3, State::Established, now, 0);
+    record(memory.half_open_v4(), 2, 4, State::SynRecv, now, 0);
+    let swept = sweeper.sweep().expect("there is a clock");
+    assert!(swept.refers_to(3) && swept.refers_to(4) && !swept.refers_to(5));
+    assert_eq!((swept.total.live, swept.total.freed), (2, 0));
+    tables
+        .apply(&Operation::Retire { services: vec![], destinations: vec![3] })
+        .expect("it is always possible");
+    let swept = sweeper.sweep().expect("there is a clock");
+    assert!(!swept.refers_to(3));
+    assert_eq!(destination_of(memory.connections_v4(), 1), None);
+    assert_eq!(destination_of(memory.half_open_v4(), 2), Some(4));
+}
+
+static WAITS: AtomicUsize = AtomicUsize::new(0);
+
+/// A table is never written over one that programs may still be reading, and room is never lost.
+#[test]
+fn slot_tables_of_the_largest_size_can_be_replaced_again_and_again() {
+    let memory = memory(1024);
+    let mut tables = Tables::new(Arc::clone(&memory), None, 0, || {
+        WAITS.fetch_add(1, Ordering::Relaxed);
+    });
+    usable(&mut tables, 0);
+    let table =
+        |length: u32| ServiceView { selector: Selector::Counter, slots: vec![Some(0); length as usize] };
+    let largest = MAX_SLOTS;
+    let fit = SLOT_WORDS / (largest + 8);
+    for service in 0..fit - 1 {
+        let table = table(largest);
+        tables.apply(&Operation::PublishSlots { service, table }).expect("there is room");
+    }
+    let waits = WAITS.load(Ordering::Relaxed);
+    for _ in 0..4 {
+        let table = table(largest);
+        tables.apply(&Operation::PublishSlots { service: 0, table }).expect("there is room after waiting");
+    }
+    assert!(WAITS.load(Ordering::Relaxed) - waits >= 3, "what was left behind was waited for");
+    for service in fit - 1..fit + 100 {
+        let table = table(3);
+        tables.apply(&Operation::PublishSlots { service, table }).expect("there is room");
+    }
+    let refused = tables.apply(&Operation::PublishSlots { service: 4000, table: table(2 * largest) });
+    assert!(matches!(refused, Err(DataplaneError::SlotsFull { .. })));
+    assert_eq!(tables.view().services.len(), (fit + 100) as usize);
+}
+
+#[test]
+fn no_services_means_no_addresses() {
+    let memory = memory(1024);
+    let mut tables = Tables::in_process(memory);
+    let address =
+        ServiceAddress { vip: Ipv4Addr::new(192, 0, 2, 1), port: 80, protocol: crate::config::Protocol::Udp };
+    for addresses in [BTreeMap::from([(address, 5)]), BTreeMap::new()] {
+        tables.apply(&Operation::PublishAddresses(addresses.clone())).expect("there is room");
+        assert_eq!(tables.view().addresses, addresses);
+    }
+}
+
+#[test]
+fn tables_are_as_large_as_they_were_asked_to_be() {
+    let memory = memory(1 << 20);
+    let buckets = memory.connections_v4().len();
+    assert!(lb_common::connection::capacity(buckets) >= 1 << 20);
+}

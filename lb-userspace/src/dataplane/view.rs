@@ -1,0 +1,96 @@
+//! What the maps say, decoded.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use lb_common::connection::Timeouts;
+use lb_common::selector::Selector;
+use macaddr::MacAddr6;
+
+use super::tables::Operation;
+use crate::config::Protocol;
+
+/// An exact address of a virtual server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServiceAddress {
+    /// The VIP.
+    pub vip: Ipv4Addr,
+    /// The port, in host byte order.
+    pub port: u16,
+    /// The protocol.
+    pub protocol: Protocol,
+}
+
+/// A virtual server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceView {
+    /// How a slot is picked.
+    pub selector: Selector,
+    /// The slots: numbers of destinations, or none.
+    pub slots: Vec<Option<u32>>,
+}
+
+/// A destination: a real server of one virtual server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DestinationView {
+    /// The number of the virtual server.
+    pub service: u32,
+    /// The real server.
+    pub address: Ipv4Addr,
+    /// The configured weight.
+    pub weight: u32,
+    /// Where frames go; `None` if nowhere, because the MAC is unknown or the server has been removed.
+    pub mac: Option<MacAddr6>,
+}
+
+/// What is known of the interface and the peers on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceView {
+    /// Its MAC; frames to other MACs are left alone. `None` before it is first set.
+    pub mac: Option<MacAddr6>,
+    /// Peer directors' MACs.
+    pub peers: BTreeSet<MacAddr6>,
+}
+
+/// Everything that [`Tables`](super::Tables) writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// The interface.
+    pub interface: InterfaceView,
+    /// Timeouts of connections.
+    pub timeouts: Timeouts,
+    /// Which virtual server has which address.
+    pub addresses: BTreeMap<ServiceAddress, u32>,
+    /// Virtual servers by number.
+    pub services: BTreeMap<u32, ServiceView>,
+    /// Destinations by number, those that were removed but that connections may remember among them.
+    pub destinations: BTreeMap<u32, DestinationView>,
+}
+
+impl View {
+    /// What the maps say after `operation`.
+    pub fn apply(&mut self, operation: &Operation) {
+        match operation {
+            Operation::SetInterface(interface) => self.interface.clone_from(interface),
+            Operation::SetTimeouts(timeouts) => self.timeouts = timeouts.clone(),
+            Operation::PutDestination { number, destination } => {
+                self.destinations.insert(*number, *destination);
+            }
+            Operation::PublishSlots { service, table } => {
+                self.services.insert(*service, table.clone());
+            }
+            Operation::PublishAddresses(addresses) => self.addresses.clone_from(addresses),
+            Operation::Retire { services, destinations } => {
+                self.services.retain(|number, _| !services.contains(number));
+                for number in destinations {
+                    if let Some(destination) = self.destinations.get_mut(number) {
+                        destination.mac = None;
+                    }
+                }
+            }
+            Operation::ReleaseDestinations(numbers) => {
+                self.destinations.retain(|number, _| !numbers.contains(number));
+            }
+        }
+    }
+}

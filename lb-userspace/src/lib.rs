@@ -1,0 +1,12 @@
+//! The director's userspace: one binary that is daemon and command line.
+
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod dataplane;
+pub mod neighbour;
+pub mod net;
+pub mod real_server;
+pub mod scheduler;
+pub mod state;
+pub mod supervisor;

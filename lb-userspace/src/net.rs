@@ -1,0 +1,77 @@
+//! The network as the kernel describes it, through rtnetlink: links, addresses, neighbours, and what changes.
+
+mod addresses;
+mod announce;
+mod events;
+mod links;
+mod neighbours;
+
+use std::io;
+
+use macaddr::MacAddr6;
+use thiserror::Error;
+
+pub use addresses::Address;
+pub use announce::{AnnounceError, announce};
+pub use events::{Event, Events};
+pub use links::{Link, XdpAttachment};
+pub use neighbours::{NeighbourEntry, NeighbourState};
+
+/// A MAC as everybody else prints it: the crate's own form is in capitals.
+#[must_use]
+pub fn mac_text(mac: MacAddr6) -> String {
+    mac.to_string().to_lowercase()
+}
+
+/// A connection to rtnetlink.
+#[derive(Clone, Debug)]
+pub struct Netlink {
+    handle: rtnetlink::Handle,
+}
+
+/// An operation on the network that failed.
+#[derive(Debug, Error)]
+pub enum NetError {
+    /// No netlink socket.
+    #[error("open a netlink socket: {0}")]
+    Open(#[source] io::Error),
+    /// The kernel refused, or the connection is gone.
+    #[error("{operation}: {source}")]
+    Request {
+        /// What was asked for, and of what object.
+        operation: String,
+        /// What the kernel said.
+        source: Box<rtnetlink::Error>,
+    },
+}
+
+impl NetError {
+    fn request(operation: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> Self {
+        let operation = operation.into();
+        move |source| Self::Request { operation, source: Box::new(source) }
+    }
+
+    /// The error number the kernel gave, if it gave one.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Request { source, .. } => match source.as_ref() {
+                rtnetlink::Error::NetlinkError(message) => Some(message.raw_code().abs()),
+                _ => None,
+            },
+            Self::Open(_) => None,
+        }
+    }
+}
+
+impl Netlink {
+    /// Opens a connection for requests. Its task ends when the last clone is gone.
+    ///
+    /// # Errors
+    /// [`NetError::Open`].
+    pub fn open() -> Result<Self, NetError> {
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(NetError::Open)?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+}

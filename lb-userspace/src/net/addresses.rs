@@ -1,0 +1,93 @@
+//! Addresses of interfaces, and which of them are ours.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use futures_util::TryStreamExt as _;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
+
+use super::{NetError, Netlink};
+
+/// What addresses that we add are marked with (IFA_PROTO, kernel 5.18; `ip address` shows `proto 0x6c`), so that
+/// a daemon that was killed finds its own again, and never removes an administrator's.
+const OURS: AddressProtocol = AddressProtocol::Other(0x6c);
+
+/// An address of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The address.
+    pub address: IpAddr,
+    /// Its prefix length.
+    pub prefix: u8,
+    /// Whether we added it.
+    pub is_ours: bool,
+}
+
+impl Address {
+    fn from_message(message: &AddressMessage) -> Option<Self> {
+        let mut local = None;
+        let mut is_ours = false;
+        for attribute in &message.attributes {
+            match attribute {
+                AddressAttribute::Local(address) => local = Some(*address),
+                AddressAttribute::Address(address) => local = local.or(Some(*address)),
+                AddressAttribute::Protocol(protocol) => is_ours = *protocol == OURS,
+                _ => {}
+            }
+        }
+        local.map(|address| Self { address, prefix: message.header.prefix_len, is_ours })
+    }
+}
+
+impl Netlink {
+    /// The addresses of the interface `index`.
+    ///
+    /// # Errors
+    /// [`NetError::Request`].
+    pub async fn addresses(&self, index: u32) -> Result<Vec<Address>, NetError> {
+        Ok(self.address_messages(index).await?.iter().filter_map(Address::from_message).collect())
+    }
+
+    async fn address_messages(&self, index: u32) -> Result<Vec<AddressMessage>, NetError> {
+        let messages: Vec<AddressMessage> = self
+            .handle
+            .address()
+            .get()
+            .set_link_index_filter(index)
+            .execute()
+            .try_collect()
+            .await
+            .map_err(NetError::request(format!("list addresses of interface {index}")))?;
+        // Kernels before 4.20 do not filter.
+        Ok(messages.into_iter().filter(|message| message.header.index == index).collect())
+    }
+
+    /// Adds `address`/32 to the interface `index`, marked as ours. Nothing happens if it is there.
+    ///
+    /// # Errors
+    /// [`NetError::Request`].
+    pub async fn add_vip(&self, index: u32, address: Ipv4Addr) -> Result<(), NetError> {
+        let mut request = self.handle.address().add(index, IpAddr::V4(address), 32).replace();
+        request.message_mut().attributes.push(AddressAttribute::Protocol(OURS));
+        request.execute().await.map_err(NetError::request(format!("add {address}/32 to interface {index}")))
+    }
+
+    /// Removes `address`/32 from the interface `index`. Nothing happens if it is not there.
+    ///
+    /// # Errors
+    /// [`NetError::Request`].
+    pub async fn remove_vip(&self, index: u32, address: Ipv4Addr) -> Result<(), NetError> {
+        let is_vip = |message: &AddressMessage| {
+            Address::from_message(message)
+                .is_some_and(|found| found.address == IpAddr::V4(address) && found.prefix == 32)
+        };
+        for message in self.address_messages(index).await?.into_iter().filter(is_vip) {
+            self.handle
+                .address()
+                .del(message)
+                .execute()
+                .await
+                .map_err(NetError::request(format!("remove {address}/32 from interface {index}")))?;
+        }
+        Ok(())
+    }
+}

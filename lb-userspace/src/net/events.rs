@@ -1,0 +1,83 @@
+//! What changes in the network, as it changes.
+
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use netlink_packet_core::NetlinkPayload;
+use netlink_packet_route::RouteNetlinkMessage;
+use rtnetlink::MulticastGroup;
+
+use super::{Link, NeighbourEntry, NetError};
+
+/// A change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An interface appeared or changed.
+    Link(Link),
+    /// An interface is gone.
+    LinkGone {
+        /// The index it had.
+        index: u32,
+    },
+    /// A neighbour appeared or changed.
+    Neighbour(NeighbourEntry),
+    /// A neighbour is gone.
+    NeighbourGone(NeighbourEntry),
+    /// Messages were lost: the kernel sent them faster than they were read. Look at everything again.
+    Lost,
+}
+
+/// The stream of changes. It ends only when the netlink socket fails.
+pub struct Events(BoxStream<'static, Event>);
+
+impl Events {
+    /// Changes of links, from now on.
+    ///
+    /// # Errors
+    /// [`NetError::Open`].
+    pub fn of_links() -> Result<Self, NetError> {
+        Self::subscribe(MulticastGroup::Link)
+    }
+
+    /// Changes of the neighbour table, from now on.
+    ///
+    /// # Errors
+    /// [`NetError::Open`].
+    pub fn of_neighbours() -> Result<Self, NetError> {
+        Self::subscribe(MulticastGroup::Neigh)
+    }
+
+    fn subscribe(group: MulticastGroup) -> Result<Self, NetError> {
+        let (connection, handle, messages) =
+            rtnetlink::new_multicast_connection(&[group]).map_err(NetError::Open)?;
+        tokio::spawn(connection);
+        let events = messages.filter_map(move |(message, _)| {
+            // The connection lives as long as its handle.
+            let _keep = &handle;
+            std::future::ready(event(message.payload))
+        });
+        Ok(Self(events.boxed()))
+    }
+
+    /// The next change; `None` once the socket has failed. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.0.next().await
+    }
+}
+
+fn event(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Event> {
+    match payload {
+        NetlinkPayload::Overrun(_) => Some(Event::Lost),
+        NetlinkPayload::InnerMessage(message) => match message {
+            RouteNetlinkMessage::NewLink(link) => Link::from_message(&link).map(Event::Link),
+            RouteNetlinkMessage::DelLink(link) => Some(Event::LinkGone { index: link.header.index }),
+            RouteNetlinkMessage::NewNeighbour(entry) => {
+                NeighbourEntry::from_message(&entry).map(Event::Neighbour)
+            }
+            RouteNetlinkMessage::DelNeighbour(entry) => {
+                NeighbourEntry::from_message(&entry).map(Event::NeighbourGone)
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}

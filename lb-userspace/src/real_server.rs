@@ -1,0 +1,226 @@
+//! A real server's side of direct routing: it accepts the VIP's traffic and does not answer ARP for it.
+//!
+//! The VIP is an address of `lo`. `arp_ignore = 1` keeps the kernel from answering for addresses of other
+//! interfaces than the one a request came in on, `arp_announce = 2` from naming the VIP as the sender of its own
+//! requests (Documentation/networking/ip-sysctl.rst). What was changed is remembered in a file, so that it can
+//! be undone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::net::{Link, NetError, Netlink};
+
+/// Settings that keep a real server from answering ARP for the VIP, and the values they must have.
+const SYSCTLS: [(&str, &str); 4] = [
+    ("net/ipv4/conf/all/arp_ignore", "1"),
+    ("net/ipv4/conf/all/arp_announce", "2"),
+    ("net/ipv4/conf/lo/arp_ignore", "1"),
+    ("net/ipv4/conf/lo/arp_announce", "2"),
+];
+
+/// A real server could not be set up, or looked at.
+#[derive(Debug, Error)]
+pub enum RealServerError {
+    /// See [`NetError`].
+    #[error("{0}; setting up a real server takes root")]
+    Net(#[from] NetError),
+    /// A machine without loopback.
+    #[error("this machine has no interface `lo`")]
+    NoLoopback,
+    /// A setting could not be read or changed.
+    #[error("{action} {setting}: {source}; setting up a real server takes root")]
+    Sysctl {
+        /// What was tried.
+        action: &'static str,
+        /// As sysctl(8) names it.
+        setting: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// What was changed could not be remembered, or what was remembered is damaged.
+    #[error("{path}: {source}; what `up` changes is remembered there, choose another place with --state-file", path = path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// What [`up`] changed, so that [`down`] can undo it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Changes {
+    vips: BTreeSet<Ipv4Addr>,
+    /// What settings were before.
+    sysctls: BTreeMap<String, String>,
+}
+
+impl Changes {
+    fn read(path: &Path) -> Result<Self, RealServerError> {
+        let failed = |source| RealServerError::State { path: path.to_owned(), source };
+        match fs::read(path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(error.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Writes the file as a whole or not at all.
+    fn write(&self, path: &Path) -> Result<(), RealServerError> {
+        let failed = |source| RealServerError::State { path: path.to_owned(), source };
+        if self.vips.is_empty() && self.sysctls.is_empty() {
+            return match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+                _ => Ok(()),
+            };
+        }
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).map_err(failed)?;
+        }
+        let new = path.with_extension("new");
+        let text = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
+        fs::write(&new, text).and_then(|()| fs::rename(&new, path)).map_err(failed)
+    }
+}
+
+/// Accepts the traffic of `vips` and keeps quiet about them. Returns what was changed, one line each.
+///
+/// # Errors
+/// [`RealServerError`]; what was changed until then is remembered.
+pub async fn up(vips: &BTreeSet<Ipv4Addr>, state_file: &Path) -> Result<Vec<String>, RealServerError> {
+    let netlink = Netlink::open()?;
+    let lo = loopback(&netlink).await?;
+    let mut changes = Changes::read(state_file)?;
+    let mut done = Vec::new();
+    // Quiet first: not a single ARP request for the VIP is to be answered here.
+    for (setting, wanted) in SYSCTLS {
+        let found = read_sysctl(setting)?;
+        if found != wanted {
+            changes.sysctls.entry(setting.to_owned()).or_insert_with(|| found.clone());
+            changes.write(state_file)?;
+            write_sysctl(setting, wanted)?;
+            done.push(format!("{} = {wanted} (was {found})", dotted(setting)));
+        }
+    }
+    let present = addresses(&netlink, &lo).await?;
+    for vip in vips.iter().filter(|vip| !present.contains(vip)) {
+        changes.vips.insert(*vip);
+        changes.write(state_file)?;
+        netlink.add_vip(lo.index, *vip).await?;
+        done.push(format!("added {vip}/32 to lo"));
+    }
+    Ok(done)
+}
+
+/// Undoes [`up`] for `vips`; with the last of them the settings become what they were. Returns what was
+/// changed, one line each.
+///
+/// # Errors
+/// [`RealServerError`].
+pub async fn down(vips: &BTreeSet<Ipv4Addr>, state_file: &Path) -> Result<Vec<String>, RealServerError> {
+    let netlink = Netlink::open()?;
+    let lo = loopback(&netlink).await?;
+    let mut changes = Changes::read(state_file)?;
+    let mut done = Vec::new();
+    let present = addresses(&netlink, &lo).await?;
+    for vip in vips {
+        if present.contains(vip) {
+            netlink.remove_vip(lo.index, *vip).await?;
+            done.push(format!("removed {vip}/32 from lo"));
+        }
+        changes.vips.remove(vip);
+    }
+    if changes.vips.is_empty() {
+        for (setting, before) in std::mem::take(&mut changes.sysctls) {
+            write_sysctl(&setting, &before)?;
+            done.push(format!("{} = {before}", dotted(&setting)));
+        }
+    }
+    changes.write(state_file)?;
+    Ok(done)
+}
+
+/// One thing that a real server needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What it is about.
+    pub subject: String,
+    /// Whether it is as it should be.
+    pub ok: bool,
+    /// What is so, and what to do if it should not be.
+    pub detail: String,
+}
+
+/// Looks whether this machine accepts the traffic of `vips` and keeps quiet about them.
+///
+/// # Errors
+/// [`RealServerError`].
+pub async fn status(vips: &BTreeSet<Ipv4Addr>) -> Result<Vec<Finding>, RealServerError> {
+    let netlink = Netlink::open()?;
+    let lo = loopback(&netlink).await?;
+    let present = addresses(&netlink, &lo).await?;
+    let vip = |vip: &Ipv4Addr| {
+        let ok = present.contains(vip);
+        let detail = if ok {
+            "is an address of lo".to_owned()
+        } else {
+            format!(
+                "is not an address of lo: this machine drops its traffic; run `lb real-server up --vip {vip}`"
+            )
+        };
+        Finding { subject: vip.to_string(), ok, detail }
+    };
+    let mut findings: Vec<Finding> = vips.iter().map(vip).collect();
+    // The greater of `all` and the interface's own value counts, so `all` is enough.
+    for (setting, wanted) in SYSCTLS.iter().filter(|(setting, _)| setting.contains("/all/")) {
+        let found = read_sysctl(setting)?;
+        let ok =
+            found.parse::<u32>().is_ok_and(|found| wanted.parse().is_ok_and(|wanted: u32| found >= wanted));
+        let detail = if ok {
+            format!("is {found}")
+        } else {
+            format!(
+                "is {found}, not {wanted}: this machine answers ARP for the VIP and takes the director's traffic; run `lb real-server up` or `sysctl -w {}={wanted}`",
+                dotted(setting)
+            )
+        };
+        findings.push(Finding { subject: dotted(setting), ok, detail });
+    }
+    Ok(findings)
+}
+
+async fn loopback(netlink: &Netlink) -> Result<Link, RealServerError> {
+    let links = netlink.links().await?;
+    links.into_iter().find(|link| link.name == "lo").ok_or(RealServerError::NoLoopback)
+}
+
+async fn addresses(netlink: &Netlink, lo: &Link) -> Result<BTreeSet<Ipv4Addr>, RealServerError> {
+    let found = netlink.addresses(lo.index).await?;
+    Ok(found
+        .into_iter()
+        .filter_map(|address| match address.address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        })
+        .collect())
+}
+
+fn read_sysctl(setting: &str) -> Result<String, RealServerError> {
+    let failed = |source| RealServerError::Sysctl { action: "read", setting: dotted(setting), source };
+    Ok(fs::read_to_string(Path::new("/proc/sys").join(setting)).map_err(failed)?.trim().to_owned())
+}
+
+fn write_sysctl(setting: &str, value: &str) -> Result<(), RealServerError> {
+    let failed = |source| RealServerError::Sysctl { action: "set", setting: dotted(setting), source };
+    fs::write(Path::new("/proc/sys").join(setting), value).map_err(failed)
+}
+
+fn dotted(setting: &str) -> String {
+    setting.replace('/', ".")
+}

@@ -1,0 +1,113 @@
+//! Schedulers: real servers and their weights to a selector and a table of slots.
+//!
+//! The data plane indexes the table ([`lb_common::selector`]); which real server is in which slot is decided
+//! here, exactly as IPVS would choose. IPVS adds a destination at the head of its list (`ip_vs_ctl.c`), so
+//! every scheduler walks the real servers in reverse order of addition.
+//!
+//! ONE list, [`ALL`], drives the configuration, `--help`, the documentation and the tests. A new scheduler is
+//! one file and one line of it.
+
+mod dh;
+mod rr;
+mod sh;
+mod wrr;
+
+use std::fmt;
+
+use lb_common::selector::Selector;
+
+/// Every scheduler.
+pub static ALL: [Scheduler; 4] = [
+    Scheduler(&rr::RoundRobin),
+    Scheduler(&wrr::WeightedRoundRobin),
+    Scheduler(&sh::SourceHashing),
+    Scheduler(&dh::DestinationHashing),
+];
+
+/// One of [`ALL`].
+#[derive(Clone, Copy)]
+pub struct Scheduler(&'static (dyn Algorithm + Sync));
+
+/// A real server as a scheduler sees it. Slices of these are in the order of addition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// The configured weight; 0 takes no new connections.
+    pub weight: u32,
+    /// Whether frames can be sent to it at all: a server whose MAC is unknown gets no traffic, whatever its weight.
+    pub usable: bool,
+}
+
+impl Server {
+    fn takes_connections(self) -> bool {
+        self.usable && self.weight > 0
+    }
+}
+
+/// A slot: an index into the slice of servers, or none, for flows that get no real server.
+pub type Slot = Option<usize>;
+
+trait Algorithm {
+    fn name(&self) -> &'static str;
+    fn description(&self) -> &'static str;
+    fn selector(&self) -> Selector;
+    fn slots(&self, servers: &[Server]) -> Vec<Slot>;
+}
+
+impl Scheduler {
+    /// The scheduler with this name, as `ipvsadm -s` takes it.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        ALL.into_iter().find(|scheduler| scheduler.name() == name)
+    }
+
+    /// The name, as `ipvsadm -s` takes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.0.name()
+    }
+
+    /// One sentence for people.
+    #[must_use]
+    pub fn description(self) -> &'static str {
+        self.0.description()
+    }
+
+    /// How the data plane picks a slot.
+    #[must_use]
+    pub fn selector(self) -> Selector {
+        self.0.selector()
+    }
+
+    /// The slot table; empty if no server takes connections. At most [`lb_common::limits::MAX_SLOTS`] long.
+    #[must_use]
+    pub fn slots(self, servers: &[Server]) -> Vec<Slot> {
+        if servers.iter().any(|server| server.takes_connections()) {
+            self.0.slots(servers)
+        } else {
+            Vec::new()
+        }
+    }
+}
+
+impl PartialEq for Scheduler {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Scheduler {}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests;

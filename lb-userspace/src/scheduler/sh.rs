@@ -1,0 +1,49 @@
+//! Source hashing (`net/netfilter/ipvs/ip_vs_sh.c`): the client's address names a bucket, the bucket a server.
+
+use lb_common::selector::{HASH_SLOTS, Selector};
+
+use super::{Algorithm, Server, Slot};
+
+pub(super) struct SourceHashing;
+
+impl Algorithm for SourceHashing {
+    fn name(&self) -> &'static str {
+        "sh"
+    }
+
+    fn description(&self) -> &'static str {
+        "source hashing: a client always gets the same real server"
+    }
+
+    fn selector(&self) -> Selector {
+        Selector::Source
+    }
+
+    fn slots(&self, servers: &[Server]) -> Vec<Slot> {
+        let buckets = buckets(servers);
+        (0..buckets.len()).map(|bucket| choice(bucket, &buckets, servers)).collect()
+    }
+}
+
+/// The buckets: the list over and over, each server taking as many in a row as its weight, and one if it is 0
+/// (`ip_vs_sh_reassign`).
+fn buckets(servers: &[Server]) -> Vec<usize> {
+    let in_a_row = |i: usize| std::iter::repeat_n(i, servers[i].weight.max(1) as usize);
+    (0..servers.len()).rev().flat_map(in_a_row).cycle().take(HASH_SLOTS as usize).collect()
+}
+
+/// What clients of a bucket get: its server; nobody if that has weight 0; and if it cannot be reached, the
+/// one that IPVS with `sh-fallback` would choose in its place (`ip_vs_sh_get_fallback`).
+fn choice(bucket: usize, buckets: &[usize], servers: &[Server]) -> Slot {
+    let server = servers[buckets[bucket]];
+    if server.takes_connections() {
+        return Some(buckets[bucket]);
+    }
+    if server.weight == 0 {
+        return None;
+    }
+    // The offset of the hash begins at the hash itself, so the search begins at twice the bucket's number.
+    (0..buckets.len())
+        .map(|offset| buckets[(2 * bucket + offset) % buckets.len()])
+        .find(|i| servers[*i].takes_connections())
+}

@@ -1,0 +1,21 @@
+//! From what should be to what is: configuration and neighbours to the maps.
+//!
+//! ```text
+//!   config ─┐
+//!           ├─> desired() ─> Desired ─┐
+//!   MACs  ──┘     (pure)              ├─> plan() ─> operations, in order ─> Tables::apply
+//!                      maps ─> View ──┘   (pure)            (reconcile: the only caller)
+//! ```
+
+mod desired;
+mod plan;
+mod reconcile;
+
+pub use desired::{Desired, DesiredServer, DesiredService, addresses_to_resolve, desired, vips};
+pub use plan::{PlanError, plan};
+pub use reconcile::{
+    Input, Published, PublishedServer, PublishedService, ReconcileError, Reconciler, ServerState,
+};
+
+#[cfg(test)]
+mod tests;

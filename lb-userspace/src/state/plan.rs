@@ -1,0 +1,170 @@
+//! What to change in the maps, and in which order. Pure.
+//!
+//! Real servers get a MAC before a slot names them, slot tables are published before an address leads to them,
+//! and what nothing leads to any more is retired last. So at every moment in between, every frame finds either
+//! what was or what will be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICES};
+use thiserror::Error;
+
+use super::desired::{Desired, DesiredServer, DesiredService};
+use crate::dataplane::{DestinationView, Operation, ServiceAddress, ServiceView, View};
+
+/// More is desired than the maps hold. The configuration's limits are the same, so this takes connections to
+/// servers that were removed.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum PlanError {
+    /// No number is free for a virtual server.
+    #[error(
+        "no number is free for a virtual server; it gets one when connections to removed ones have expired"
+    )]
+    ServicesFull,
+    /// No number is free for a real server.
+    #[error("no number is free for a real server; it gets one when connections to removed ones have expired")]
+    DestinationsFull,
+}
+
+/// The operations that turn `found`, which is what the maps hold, into `desired`; none if it is so already.
+///
+/// Numbers are those of `known`, which is what the maps should hold: the same, unless somebody else wrote them.
+///
+/// # Errors
+/// [`PlanError`]; then nothing is to be changed.
+pub fn plan(found: &View, known: &View, desired: &Desired) -> Result<Vec<Operation>, PlanError> {
+    let numbered = Numbers::assign(known, desired)?;
+    let mut operations = Vec::new();
+    if found.timeouts != desired.timeouts {
+        operations.push(Operation::SetTimeouts(desired.timeouts.clone()));
+    }
+    if found.interface != desired.interface {
+        operations.push(Operation::SetInterface(desired.interface.clone()));
+    }
+    let servers = desired.services.iter().zip(&numbered.destinations);
+    let destinations = servers.flat_map(|(service, numbers)| service.servers.iter().zip(numbers));
+    let (leads_somewhere, leads_nowhere): (Vec<Operation>, Vec<Operation>) = destinations
+        .map(|(server, number)| (*number, destination(server, numbered.service_of[number])))
+        .filter(|(number, destination)| found.destinations.get(number) != Some(destination))
+        .map(|(number, destination)| Operation::PutDestination { number, destination })
+        .partition(|operation| matches!(operation, Operation::PutDestination { destination, .. } if destination.mac.is_some()));
+    operations.extend(leads_somewhere);
+    for ((service, servers), number) in
+        desired.services.iter().zip(&numbered.destinations).zip(&numbered.services)
+    {
+        let slots = service.slots.iter().map(|slot| slot.and_then(|i| servers.get(i).copied())).collect();
+        let table = ServiceView { selector: service.selector, slots };
+        if found.services.get(number) != Some(&table) {
+            operations.push(Operation::PublishSlots { service: *number, table });
+        }
+    }
+    let addresses = addresses(&desired.services, &numbered.services);
+    if found.addresses != addresses {
+        operations.push(Operation::PublishAddresses(addresses));
+    }
+    operations.extend(leads_nowhere);
+    let kept: BTreeSet<u32> = numbered.services.iter().copied().collect();
+    let services: Vec<u32> = found.services.keys().copied().filter(|number| !kept.contains(number)).collect();
+    let is_dropped = |(number, destination): &(&u32, &DestinationView)| {
+        destination.mac.is_some() && !numbered.service_of.contains_key(number)
+    };
+    let destinations: Vec<u32> =
+        found.destinations.iter().filter(is_dropped).map(|(number, _)| *number).collect();
+    if !services.is_empty() || !destinations.is_empty() {
+        operations.push(Operation::Retire { services, destinations });
+    }
+    Ok(operations)
+}
+
+/// The numbers of destinations that `view` has and `desired` has not: retired, until no connection refers to
+/// them.
+#[must_use]
+pub(super) fn retired(view: &View, desired: &Desired) -> Vec<u32> {
+    let Ok(numbered) = Numbers::assign(view, desired) else { return Vec::new() };
+    view.destinations.keys().copied().filter(|number| !numbered.service_of.contains_key(number)).collect()
+}
+
+/// The number of each real server in `view`, in the order of `desired`; `None` where it has none yet.
+#[must_use]
+pub(super) fn numbers(view: &View, service: &DesiredService) -> Vec<Option<u32>> {
+    let number = service.addresses.iter().find_map(|address| view.addresses.get(address));
+    let find = |server: &DesiredServer| {
+        let is_it = |(_, found): &(&u32, &DestinationView)| {
+            Some(&found.service) == number && found.address == server.address
+        };
+        view.destinations.iter().find(is_it).map(|(number, _)| *number)
+    };
+    service.servers.iter().map(find).collect()
+}
+
+fn destination(server: &DesiredServer, service: u32) -> DestinationView {
+    DestinationView { service, address: server.address, weight: server.weight, mac: server.mac }
+}
+
+fn addresses(services: &[DesiredService], numbers: &[u32]) -> BTreeMap<ServiceAddress, u32> {
+    let of = |(service, number): (&DesiredService, &u32)| {
+        let number = *number;
+        service.addresses.iter().map(move |address| (*address, number)).collect::<Vec<_>>()
+    };
+    services.iter().zip(numbers).flat_map(of).collect()
+}
+
+/// Which number everything has: its own if the maps know it already, else a free one.
+struct Numbers {
+    /// In the order of the desired services.
+    services: Vec<u32>,
+    /// For each of them, in the order of its servers.
+    destinations: Vec<Vec<u32>>,
+    /// The service of every destination that is desired.
+    service_of: BTreeMap<u32, u32>,
+}
+
+impl Numbers {
+    fn assign(view: &View, desired: &Desired) -> Result<Self, PlanError> {
+        let services = Self::services(view, &desired.services)?;
+        let known: BTreeMap<(u32, std::net::Ipv4Addr), u32> = view
+            .destinations
+            .iter()
+            .map(|(number, destination)| ((destination.service, destination.address), *number))
+            .collect();
+        let mut free = (0..MAX_DESTINATIONS).filter(|number| !view.destinations.contains_key(number));
+        let mut service_of = BTreeMap::new();
+        let mut destinations = Vec::new();
+        for (service, number) in desired.services.iter().zip(&services) {
+            let mut numbers = Vec::new();
+            for server in &service.servers {
+                let destination = match known.get(&(*number, server.address)) {
+                    Some(destination) => *destination,
+                    None => free.next().ok_or(PlanError::DestinationsFull)?,
+                };
+                service_of.insert(destination, *number);
+                numbers.push(destination);
+            }
+            destinations.push(numbers);
+        }
+        Ok(Self { services, destinations, service_of })
+    }
+
+    /// A service is the one that has any of its addresses. Where several claim one, the first gets it.
+    fn services(view: &View, desired: &[DesiredService]) -> Result<Vec<u32>, PlanError> {
+        let mut taken = BTreeSet::new();
+        let known: Vec<Option<u32>> = desired
+            .iter()
+            .map(|service| {
+                let numbers = service.addresses.iter().filter_map(|address| view.addresses.get(address));
+                numbers.copied().find(|number| taken.insert(*number))
+            })
+            .collect();
+        // A number whose destinations connections may still refer to would lend them to another service.
+        let in_use: BTreeSet<u32> = view
+            .services
+            .keys()
+            .copied()
+            .chain(view.destinations.values().map(|destination| destination.service))
+            .chain(taken)
+            .collect();
+        let mut free = (0..MAX_SERVICES).filter(|number| !in_use.contains(number));
+        let number = |known: Option<u32>| known.or_else(|| free.next()).ok_or(PlanError::ServicesFull);
+        known.into_iter().map(number).collect()
+    }
+}

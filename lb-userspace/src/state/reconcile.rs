@@ -1,0 +1,243 @@
+//! The one place where desired state becomes operations on the maps.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Instant;
+
+use macaddr::MacAddr6;
+use tokio::sync::{mpsc, watch};
+
+use super::desired::{Desired, desired};
+use super::plan::{PlanError, numbers, plan, retired};
+use crate::config::{Config, Protocol};
+use crate::dataplane::{DataplaneError, Operation, Swept, Tables, View};
+use crate::neighbour::Resolutions;
+use crate::scheduler::Scheduler;
+
+/// Something that has a say in the desired state, or in what may be forgotten.
+#[derive(Debug)]
+pub enum Input {
+    /// The interface's MAC.
+    Mac(MacAddr6),
+    /// The real servers' MACs.
+    Resolutions(Resolutions),
+    /// A sweep of the connection tables has ended.
+    Swept {
+        /// When it began.
+        began: Instant,
+        /// What it found.
+        swept: Swept,
+    },
+    /// Time to look whether the maps are as they were left.
+    Inspect,
+}
+
+/// What is being done, for those who list it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Virtual servers, in the order of the configuration.
+    pub services: Vec<PublishedService>,
+}
+
+/// A virtual server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedService {
+    /// Its name.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<SocketAddrV4>,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its scheduler.
+    pub scheduler: Scheduler,
+    /// Its real servers, in the order of addition.
+    pub servers: Vec<PublishedServer>,
+}
+
+/// A real server of a virtual server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishedServer {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its weight.
+    pub weight: u32,
+    /// Its MAC, or the one it had when it last answered.
+    pub mac: Option<MacAddr6>,
+    /// What it may get.
+    pub state: ServerState,
+    /// Its number in the maps.
+    pub destination: Option<u32>,
+}
+
+/// What a real server may get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerState {
+    /// New connections.
+    Up,
+    /// Its old connections only: its weight is 0.
+    Draining,
+    /// Nothing new: nobody answers for its address.
+    Unresolved,
+}
+
+/// Why the maps are not as they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// There are more of something than there is room for.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A map could not be changed.
+    #[error(transparent)]
+    Dataplane(#[from] DataplaneError),
+}
+
+/// Turns inputs into operations. Whoever owns it is the only one to change services, slots and destinations.
+pub struct Reconciler {
+    tables: Tables,
+    config: Config,
+    mac: MacAddr6,
+    resolutions: Resolutions,
+    /// What the maps hold, as we left them.
+    view: View,
+    /// What they hold instead, if somebody else wrote them.
+    found: Option<View>,
+    /// When destinations were retired; those that an earlier daemon retired are not here.
+    retired: BTreeMap<u32, Instant>,
+    published: watch::Sender<Arc<Published>>,
+}
+
+impl Reconciler {
+    /// A reconciler that has looked at the maps and not changed anything yet.
+    #[must_use]
+    pub fn new(tables: Tables, config: Config, mac: MacAddr6, resolutions: Resolutions) -> Self {
+        let view = tables.view();
+        let published = watch::Sender::new(Arc::default());
+        Self { tables, config, mac, resolutions, view, found: None, retired: BTreeMap::new(), published }
+    }
+
+    /// Follows what is being done.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Published>> {
+        self.published.subscribe()
+    }
+
+    /// Handles inputs until there are no more senders. Blocks: for a thread of its own.
+    pub fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
+        while let Some(input) = inputs.blocking_recv() {
+            self.handle(input);
+            // What came meanwhile is handled together.
+            while let Ok(input) = inputs.try_recv() {
+                self.handle(input);
+            }
+            if let Err(error) = self.reconcile(now()) {
+                tracing::error!("{error}");
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        match input {
+            Input::Mac(mac) => self.mac = mac,
+            Input::Resolutions(resolutions) => self.resolutions = resolutions,
+            Input::Swept { began, swept } => self.release(began, &swept),
+            Input::Inspect => self.inspect(),
+        }
+    }
+
+    /// Makes the maps what they should be.
+    ///
+    /// # Errors
+    /// [`ReconcileError`]; the operations before the one that failed have been carried out, and none leaves
+    /// the maps in a state in which a frame goes wrong.
+    pub fn reconcile(&mut self, now: Instant) -> Result<(), ReconcileError> {
+        let desired = desired(&self.config, self.mac, &self.resolutions);
+        let found = self.found.take();
+        let is_mending = found.is_some();
+        let operations = plan(found.as_ref().unwrap_or(&self.view), &self.view, &desired)?;
+        for operation in &operations {
+            tracing::debug!(?operation, "apply");
+            self.tables.apply(operation)?;
+            self.view.apply(operation);
+            match operation {
+                Operation::PutDestination { number, .. } => {
+                    self.retired.remove(number);
+                }
+                Operation::Retire { destinations, .. } => {
+                    self.retired.extend(destinations.iter().map(|number| (*number, now)));
+                }
+                _ => {}
+            }
+        }
+        if is_mending {
+            self.view = self.tables.view();
+        }
+        self.publish(&desired);
+        Ok(())
+    }
+
+    /// Gives back numbers of retired destinations that no connection refers to.
+    fn release(&mut self, began: Instant, swept: &Swept) {
+        let desired = desired(&self.config, self.mac, &self.resolutions);
+        let is_forgotten = |number: &u32| {
+            // A connection may have been recorded for it until it was retired.
+            self.retired.get(number).is_none_or(|retired| *retired < began) && !swept.refers_to(*number)
+        };
+        let numbers: Vec<u32> = retired(&self.view, &desired).into_iter().filter(is_forgotten).collect();
+        if numbers.is_empty() {
+            return;
+        }
+        let operation = Operation::ReleaseDestinations(numbers);
+        match self.tables.apply(&operation) {
+            Ok(()) => self.view.apply(&operation),
+            Err(error) => tracing::error!("{error}"),
+        }
+    }
+
+    /// Looks whether somebody else wrote the maps. What differs is mended by the next [`reconcile`](Self::reconcile).
+    fn inspect(&mut self) {
+        let found = self.tables.view();
+        if found != self.view {
+            tracing::warn!("the pinned maps were changed by somebody else; mending them");
+            self.found = Some(found);
+        }
+    }
+
+    fn publish(&self, desired: &Desired) {
+        let services = self.config.virtual_servers.iter().zip(&desired.services).map(|(config, desired)| {
+            let servers = desired.servers.iter().zip(numbers(&self.view, desired));
+            PublishedService {
+                name: config.name.clone(),
+                addresses: config.addresses.clone(),
+                protocol: config.protocol,
+                scheduler: config.scheduler,
+                servers: servers
+                    .map(|(server, destination)| PublishedServer {
+                        address: server.address,
+                        weight: server.weight,
+                        mac: server.mac,
+                        state: match server.is_reachable {
+                            false => ServerState::Unresolved,
+                            true if server.weight == 0 => ServerState::Draining,
+                            true => ServerState::Up,
+                        },
+                        destination,
+                    })
+                    .collect(),
+            }
+        });
+        let now = Published { services: services.collect() };
+        self.published.send_if_modified(|published| {
+            if **published == now {
+                return false;
+            }
+            *published = Arc::new(now);
+            true
+        });
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the reconciler's thread reads the clock for those it drives")]
+fn now() -> Instant {
+    Instant::now()
+}

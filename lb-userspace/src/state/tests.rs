@@ -1,0 +1,248 @@
+//! Whatever is desired after whatever: the maps get there, and no step in between sends a frame astray.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use lb_common::connection::Timeouts;
+use lb_common::selector::Selector;
+use macaddr::MacAddr6;
+use proptest::prelude::*;
+
+use super::plan::retired;
+use super::*;
+use crate::config::Protocol;
+use crate::dataplane::{InterfaceView, Memory, Operation, ServiceAddress, Tables, View};
+
+const DIRECTOR: MacAddr6 = MacAddr6::new(2, 0, 0, 0, 0, 1);
+
+fn tables() -> Tables {
+    Tables::in_process(Arc::new(Memory::in_process(1024).expect("there is memory")))
+}
+
+fn address(number: u8) -> ServiceAddress {
+    ServiceAddress { vip: Ipv4Addr::new(192, 0, 2, number), port: 80, protocol: Protocol::Tcp }
+}
+
+fn server(number: u8, is_reachable: bool) -> DesiredServer {
+    DesiredServer {
+        address: Ipv4Addr::new(10, 0, 0, number),
+        weight: 1,
+        mac: is_reachable.then(|| MacAddr6::new(2, 0, 0, 0, 1, number)),
+        is_reachable,
+    }
+}
+
+fn desired_of(services: Vec<DesiredService>) -> Desired {
+    let interface = InterfaceView { mac: Some(DIRECTOR), peers: BTreeSet::new() };
+    Desired { interface, timeouts: Timeouts::ipvs(), services }
+}
+
+/// Services with disjoint addresses, each with some servers of which some answer.
+fn any_desired() -> impl Strategy<Value = Desired> {
+    let servers = proptest::collection::btree_map(0..6u8, any::<bool>(), 1..5);
+    let service = (proptest::collection::btree_set(0..8u8, 1..3), servers, any::<bool>());
+    proptest::collection::vec(service, 0..5).prop_map(|services| {
+        let mut taken = BTreeSet::new();
+        let mut desired = Vec::new();
+        for (addresses, servers, hashed) in services {
+            let addresses: Vec<_> =
+                addresses.into_iter().filter(|number| taken.insert(*number)).map(address).collect();
+            if addresses.is_empty() {
+                continue;
+            }
+            let servers: Vec<_> = servers.into_iter().map(|(number, up)| server(number, up)).collect();
+            let usable: Vec<_> = (0..servers.len()).filter(|i| servers[*i].is_reachable).map(Some).collect();
+            let (selector, slots) = if hashed {
+                let tiled = usable.iter().copied().cycle().take(if usable.is_empty() { 0 } else { 256 });
+                (Selector::Source, tiled.collect())
+            } else {
+                (Selector::Counter, usable)
+            };
+            desired.push(DesiredService { addresses, selector, slots, servers });
+        }
+        desired_of(desired)
+    })
+}
+
+/// What clients of each address may get, by the maps.
+fn reachable(view: &View) -> BTreeMap<ServiceAddress, Vec<Option<Ipv4Addr>>> {
+    let resolve = |service: &u32| {
+        let slots = &view.services[service].slots;
+        slots.iter().map(|slot| slot.map(|number| view.destinations[&number].address)).collect()
+    };
+    view.addresses.iter().map(|(address, service)| (*address, resolve(service))).collect()
+}
+
+/// The same, by what is desired.
+fn wanted(desired: &Desired) -> BTreeMap<ServiceAddress, Vec<Option<Ipv4Addr>>> {
+    let of = |service: &DesiredService| {
+        let slots: Vec<_> =
+            service.slots.iter().map(|slot| slot.map(|i| service.servers[i].address)).collect();
+        service.addresses.iter().map(move |address| (*address, slots.clone())).collect::<Vec<_>>()
+    };
+    desired.services.iter().flat_map(of).collect()
+}
+
+/// What must hold after every single operation: every address leads to a service, every slot to a usable
+/// destination of that service.
+fn check(view: &View) {
+    for service in view.addresses.values() {
+        let table = view.services.get(service).expect("an address leads to a service");
+        for number in table.slots.iter().flatten() {
+            let destination = view.destinations.get(number).expect("a slot leads to a destination");
+            assert_eq!(destination.service, *service, "a slot leads to another service's destination");
+            assert!(destination.mac.is_some(), "a slot leads nowhere");
+        }
+    }
+}
+
+fn drive(tables: &mut Tables, desired: &Desired) -> Vec<Operation> {
+    let mut view = tables.view();
+    let operations = plan(&view, &view, desired).expect("there is room");
+    for operation in &operations {
+        tables.apply(operation).expect("there is room");
+        view.apply(operation);
+        assert_eq!(tables.view(), view, "the maps say what {operation:?} was to make them say");
+        check(&view);
+    }
+    operations
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_maps_get_there_and_no_step_leads_astray(sequence in proptest::collection::vec(any_desired(), 1..6)) {
+        let mut tables = tables();
+        for desired in &sequence {
+            drive(&mut tables, desired);
+            let view = tables.view();
+            prop_assert_eq!(reachable(&view), wanted(desired));
+            prop_assert_eq!(plan(&view, &view, desired).expect("there is room"), vec![], "nothing is left to do");
+            // No connection refers to anything.
+            let forgotten = Operation::ReleaseDestinations(retired(&view, desired));
+            tables.apply(&forgotten).expect("it is always possible");
+            let servers: usize = desired.services.iter().map(|service| service.servers.len()).sum();
+            prop_assert_eq!(tables.view().destinations.len(), servers);
+        }
+    }
+}
+
+fn rr(addresses: &[u8], servers: &[(u8, bool)]) -> DesiredService {
+    let servers: Vec<_> = servers.iter().map(|(number, up)| server(*number, *up)).collect();
+    let slots = (0..servers.len()).rev().filter(|i| servers[*i].is_reachable).map(Some).collect();
+    DesiredService {
+        addresses: addresses.iter().copied().map(address).collect(),
+        selector: Selector::Counter,
+        slots,
+        servers,
+    }
+}
+
+#[test]
+fn a_service_that_did_not_change_is_not_touched() {
+    let mut tables = tables();
+    let both = desired_of(vec![rr(&[1], &[(1, true)]), rr(&[2], &[(2, true), (3, true)])]);
+    drive(&mut tables, &both);
+    let changed = desired_of(vec![rr(&[1], &[(1, true)]), rr(&[2], &[(2, true), (3, false)])]);
+    let operations = drive(&mut tables, &changed);
+    assert!(
+        operations.iter().all(|operation| match operation {
+            Operation::PublishSlots { table, .. } => table.slots.len() == 1,
+            Operation::PutDestination { destination, .. } =>
+                destination.address == Ipv4Addr::new(10, 0, 0, 3),
+            _ => false,
+        }),
+        "{operations:?}"
+    );
+}
+
+#[test]
+fn numbers_outlive_a_restart() {
+    let memory = Arc::new(Memory::in_process(1024).expect("there is memory"));
+    let first = desired_of(vec![rr(&[1], &[(1, true)]), rr(&[2, 3], &[(2, true), (3, true)])]);
+    drive(&mut Tables::in_process(Arc::clone(&memory)), &first);
+    // The next daemon reads the file's services in another order, one with one of its two addresses.
+    let second = desired_of(vec![rr(&[3], &[(3, true), (2, true)]), rr(&[1], &[(1, true)])]);
+    let mut tables = Tables::in_process(memory);
+    let before = tables.view();
+    drive(&mut tables, &second);
+    assert_eq!(tables.view().destinations, before.destinations);
+}
+
+#[test]
+fn a_number_is_not_lent_to_another_while_connections_may_refer_to_it() {
+    let mut tables = tables();
+    drive(&mut tables, &desired_of(vec![rr(&[1], &[(1, true)])]));
+    let before = tables.view();
+    drive(&mut tables, &desired_of(vec![rr(&[2], &[(1, true), (2, true)])]));
+    let after = tables.view();
+    for (number, old) in &before.destinations {
+        let now = &after.destinations[number];
+        assert_eq!((now.service, now.address, now.mac), (old.service, old.address, None));
+    }
+}
+
+#[test]
+fn a_mac_that_changes_is_one_write() {
+    let mut tables = tables();
+    drive(&mut tables, &desired_of(vec![rr(&[1], &[(1, true)])]));
+    let mut moved = rr(&[1], &[(1, true)]);
+    moved.servers[0].mac = Some(MacAddr6::new(2, 9, 9, 9, 9, 9));
+    let operations = drive(&mut tables, &desired_of(vec![moved]));
+    assert!(matches!(operations[..], [Operation::PutDestination { .. }]), "{operations:?}");
+}
+
+#[test]
+fn a_server_that_falls_silent_keeps_its_connections() {
+    let mut tables = tables();
+    drive(&mut tables, &desired_of(vec![rr(&[1], &[(1, true), (2, true)])]));
+    let mut silent = rr(&[1], &[(1, true), (2, false)]);
+    silent.servers[1].mac = Some(MacAddr6::new(2, 0, 0, 0, 1, 2));
+    let operations = drive(&mut tables, &desired_of(vec![silent]));
+    assert!(matches!(operations[..], [Operation::PublishSlots { .. }]), "{operations:?}");
+}
+
+#[test]
+fn thousands_of_addresses_fit() {
+    let mut tables = tables();
+    let services = (0..4096u32).map(|n| {
+        let vip = Ipv4Addr::from(0xC000_0000 + n);
+        let ports = [80, 443, 8080, 8443].map(|port| ServiceAddress { vip, port, protocol: Protocol::Tcp });
+        DesiredService { addresses: ports.to_vec(), ..rr(&[], &[(1, true)]) }
+    });
+    let desired = desired_of(services.collect());
+    let view = tables.view();
+    let operations = plan(&view, &view, &desired).expect("there is room");
+    for operation in &operations {
+        tables.apply(operation).expect("there is room");
+    }
+    assert_eq!(reachable(&tables.view()), wanted(&desired));
+}
+
+#[test]
+fn what_somebody_else_changed_is_mended() {
+    let mut tables = tables();
+    let desired = desired_of(vec![rr(&[1], &[(1, true), (2, true)])]);
+    drive(&mut tables, &desired);
+    let left = tables.view();
+    let stray = [
+        Operation::PublishAddresses(BTreeMap::new()),
+        Operation::Retire { services: vec![0], destinations: vec![1] },
+        Operation::PutDestination { number: 7, destination: left.destinations[&0] },
+    ];
+    for operation in &stray {
+        tables.apply(operation).expect("it is always possible");
+    }
+    for operation in plan(&tables.view(), &left, &desired).expect("there is room") {
+        tables.apply(&operation).expect("there is room");
+    }
+    let mended = tables.view();
+    assert_eq!((&mended.services, &mended.addresses), (&left.services, &left.addresses));
+    assert_eq!(
+        (mended.destinations[&0], mended.destinations[&1]),
+        (left.destinations[&0], left.destinations[&1])
+    );
+    assert_eq!(mended.destinations[&7].mac, None, "nobody asked for it");
+}
