@@ -1,0 +1,121 @@
+//! A data plane to measure: the product's maps, filled by the product.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use lb_common::connection::{Inserted, Meta, State, Timeouts, insert, key_v4};
+use lb_common::hash::FlowHash;
+use lb_lab::Lab;
+use lb_userspace::config::Protocol;
+use lb_userspace::dataplane::{Dataplane, InterfaceView, Options, ServiceAddress, Tables};
+use lb_userspace::scheduler::{self, Server};
+use lb_userspace::state::{Desired, DesiredServer, DesiredService, plan};
+use macaddr::MacAddr6;
+
+use crate::Result;
+
+/// The NIC's MAC, and the real servers': a frame that is fed back stays one that the director accepts.
+pub(crate) const MAC: MacAddr6 = MacAddr6::new(2, 0, 0, 0, 0, 1);
+/// The one VIP.
+pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// The TCP service whose connections are established.
+pub(crate) const WEB: u16 = 80;
+/// The UDP services, one for each scheduler, have ports from here on.
+pub(crate) const FIRST_UDP: u16 = 5000;
+/// Sources of frames begin here.
+pub(crate) const SOURCES: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 0);
+/// The source port of every frame.
+pub(crate) const SOURCE_PORT: u16 = 1000;
+
+const REAL_SERVERS: u8 = 16;
+
+/// Maps with services in them.
+pub(crate) struct Plane {
+    dataplane: Dataplane,
+    tables: Tables,
+}
+
+impl Plane {
+    /// Maps of their own for so many connections, with the TCP service, a UDP service for each scheduler, and
+    /// `services` in all. UDP flows are forgotten after `udp_timeout` seconds.
+    pub(crate) fn open(
+        lab: &Lab,
+        name: &str,
+        max_connections: u32,
+        services: u16,
+        udp_timeout: u32,
+    ) -> Result<Self> {
+        let options = Options { bpffs: lab.bpffs().join(name), max_connections, log_flows: false };
+        let dataplane = Dataplane::open(&options)?;
+        let mut tables = dataplane.tables()?;
+        let view = tables.view();
+        for operation in plan(&view, &view, &desired(services, udp_timeout))? {
+            tables.apply(&operation)?;
+        }
+        Ok(Self { dataplane, tables })
+    }
+
+    /// The programs and maps.
+    pub(crate) fn dataplane(&self) -> &Dataplane {
+        &self.dataplane
+    }
+
+    /// Records established connections to the TCP service, from `count` sources.
+    pub(crate) fn establish(&self, count: u32) -> Result<()> {
+        let view = self.tables.view();
+        let destination = view.destinations.keys().next().copied().unwrap_or_default();
+        let now = self.dataplane.clock().now()?;
+        let timeouts = Timeouts::ipvs();
+        let table = self.dataplane.memory().connections_v4();
+        for source in 0..count {
+            let key = flow(source);
+            let hash = FlowHash::new(&key, self.dataplane.flow_seed());
+            let meta = Meta::new(destination, State::Established, now);
+            match insert(table, &key, hash, meta, now, &timeouts) {
+                Inserted::Stored | Inserted::EvictedLive | Inserted::Existing(_) => {}
+                Inserted::Lost => return Err("a connection could not be recorded".into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The key of the TCP flow from the `n`th source.
+fn flow(n: u32) -> [u64; 2] {
+    let source = u32::from_le_bytes(Ipv4Addr::from_bits(SOURCES.to_bits() | n).octets());
+    let addresses = u64::from(source) | u64::from(u32::from_le_bytes(VIP.octets())) << 32;
+    key_v4(addresses, u32::from(SOURCE_PORT.to_be()) | u32::from(WEB.to_be()) << 16, Protocol::Tcp.number())
+}
+
+fn desired(services: u16, udp_timeout: u32) -> Desired {
+    let service = |address: ServiceAddress, scheduler: scheduler::Scheduler| {
+        let server = |n: u8| DesiredServer {
+            address: Ipv4Addr::new(172, 16, 0, n),
+            weight: u32::from(n % 4 + 1),
+            mac: Some(MAC),
+            is_reachable: true,
+        };
+        let servers: Vec<DesiredServer> = (0..REAL_SERVERS).map(server).collect();
+        let scheduled: Vec<Server> =
+            servers.iter().map(|server| Server { weight: server.weight, usable: true }).collect();
+        DesiredService {
+            addresses: vec![address],
+            selector: scheduler.selector(),
+            slots: scheduler.slots(&scheduled),
+            servers,
+        }
+    };
+    let [rr, ..] = scheduler::ALL;
+    let tcp = |port| ServiceAddress { vip: VIP, port, protocol: Protocol::Tcp };
+    let udp = |port| ServiceAddress { vip: VIP, port, protocol: Protocol::Udp };
+    let mut all = vec![service(tcp(WEB), rr)];
+    all.extend((FIRST_UDP..).zip(scheduler::ALL).map(|(port, scheduler)| service(udp(port), scheduler)));
+    let others = usize::from(services).saturating_sub(all.len());
+    let other = |port| DesiredService { servers: Vec::new(), slots: Vec::new(), ..service(tcp(port), rr) };
+    all.extend((10_000..).take(others).map(other));
+    Desired {
+        interface: InterfaceView { mac: Some(MAC), peers: BTreeSet::new() },
+        timeouts: Timeouts::with(900, 120, udp_timeout),
+        services: all,
+    }
+}

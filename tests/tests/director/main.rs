@@ -1,0 +1,16 @@
+//! The daemon with real clients, real servers and a real kernel in between.
+
+#![expect(clippy::disallowed_methods, reason = "labs measure real time")]
+#![expect(clippy::expect_used, reason = "a test that is surprised fails")]
+
+mod coexistence;
+mod command_line;
+mod forwarding;
+mod limits;
+mod neighbours;
+mod peers;
+mod real_server;
+mod restart;
+mod schedulers;
+mod support;
+mod vips;

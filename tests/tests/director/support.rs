@@ -1,0 +1,76 @@
+//! What most tests here begin with.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use lb_lab::{Director, Host, Lab, Result, VirtualServer};
+use serde_json::Value;
+
+/// Enough for a request in a lab, however busy the machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A client, a director and `count` real servers.
+pub(crate) fn lab(count: usize) -> Result<Lab> {
+    Lab::builder().client("client").director("director").real_servers(count).build()
+}
+
+/// A TCP service on port 80 of the lab's VIP, over all its real servers.
+pub(crate) fn web(lab: &Lab) -> VirtualServer {
+    VirtualServer::tcp("web", lab.vip(), 80).hosts(&lab.real_servers())
+}
+
+/// The names of the real servers that answer `count` requests, one after the other.
+pub(crate) fn answers(lab: &Lab, count: usize) -> Result<Vec<String>> {
+    (0..count).map(|_| Ok(lab.client().http_get((lab.vip(), 80), PATIENCE)?.server)).collect()
+}
+
+/// `lb list --json`.
+pub(crate) fn list(director: &Director) -> Result<Value> {
+    Ok(serde_json::from_str(&director.cli(["list", "--json"])?).expect("`lb list --json` prints JSON"))
+}
+
+/// The real servers of the first virtual server in `lb list --json`.
+pub(crate) fn real_servers(director: &Director) -> Result<Vec<Value>> {
+    let listed = list(director)?;
+    Ok(listed["virtual_servers"][0]["real_servers"].as_array().expect("a list of real servers").clone())
+}
+
+/// One counter of `lb counters --json`.
+pub(crate) fn counter(director: &Director, name: &str) -> Result<u64> {
+    let text = director.cli(["counters", "--json"])?;
+    let counters: Value = serde_json::from_str(&text).expect("`lb counters --json` prints JSON");
+    Ok(counters["counters"][name].as_u64().unwrap_or_else(|| panic!("no counter {name} in {text}")))
+}
+
+/// An HTTP connection that is kept open, so that it can be seen to survive things.
+pub(crate) struct OpenConnection(TcpStream);
+
+impl OpenConnection {
+    pub(crate) fn open(client: &Host, vip: Ipv4Addr) -> Result<Self> {
+        let server = SocketAddr::from((vip, 80));
+        let stream = client.enter(|| TcpStream::connect_timeout(&server, PATIENCE))?;
+        let stream = stream.expect("the VIP accepts a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
+        Ok(Self(stream))
+    }
+
+    /// Asks on the open connection; the name of the real server that answers.
+    pub(crate) fn ask(&mut self) -> std::io::Result<String> {
+        self.0.write_all(b"GET / HTTP/1.1\r\nHost: vip\r\n\r\n")?;
+        let mut answer = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let length = self.0.read(&mut buffer)?;
+            if length == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            answer.extend_from_slice(&buffer[..length]);
+            let text = String::from_utf8_lossy(&answer);
+            let name = text.lines().find_map(|line| line.strip_prefix("X-Real-Server: "));
+            if let (true, Some(name)) = (text.contains("\r\n\r\n"), name) {
+                return Ok(name.to_owned());
+            }
+        }
+    }
+}
