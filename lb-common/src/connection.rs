@@ -5,7 +5,7 @@
 //! overflowed and the flow goes to a second or third bucket, which are read only when the first has that mark.
 //!
 //! ```text
-//!   bucket (192 bytes, three cache lines)
+//!   bucket (192 bytes, three cache lines; of IPv6 flows, whose keys have five words, six)
 //!   ┌ way 0 ───────────────┬ way 1 ───────────────┬ … ┬ way 7 ───────────────┐
 //!   │ meta │ key 0 │ key 1 │ meta │ key 0 │ key 1 │   │ meta │ key 0 │ key 1 │
 //!   └──────┴───────┴───────┴──────┴───────┴───────┴───┴──────┴───────┴───────┘
@@ -66,6 +66,8 @@ pub const BUSY_SECONDS: u32 = 2;
 
 /// Words in the key of an IPv4 flow.
 pub const KEY_WORDS_V4: usize = 2;
+/// Words in the key of an IPv6 flow.
+pub const KEY_WORDS_V6: usize = 5;
 
 /// The connections that `len` buckets hold while fewer than 1 in 10,000 inserts evicts a live one:
 /// 3.2 of the 8 ways of a bucket.
@@ -94,7 +96,20 @@ pub const fn half_open_buckets(len: u32) -> u32 {
 #[inline(always)]
 #[must_use]
 pub const fn key_v4(addresses: u64, ports: u32, protocol: u8) -> [u64; KEY_WORDS_V4] {
-    [addresses, ports as u64 | (protocol as u64) << 32]
+    [addresses, ports_and_protocol(ports, protocol)]
+}
+
+/// The key of an IPv6 flow; `addresses` is the source and the destination address, two words each.
+#[inline(always)]
+#[must_use]
+pub const fn key_v6(addresses: [u64; 4], ports: u32, protocol: u8) -> [u64; KEY_WORDS_V6] {
+    let [source_high, source_low, destination_high, destination_low] = addresses;
+    [source_high, source_low, destination_high, destination_low, ports_and_protocol(ports, protocol)]
+}
+
+#[inline(always)]
+const fn ports_and_protocol(ports: u32, protocol: u8) -> u64 {
+    ports as u64 | (protocol as u64) << 32
 }
 
 /// One flow's place in a bucket.
@@ -113,8 +128,10 @@ pub struct Bucket<const K: usize> {
 }
 
 #[cfg(not(loom))]
-const _: () =
+const _: () = {
     assert!(size_of::<Bucket<KEY_WORDS_V4>>() == 192, "three cache lines, at every multiple of 192");
+    assert!(size_of::<Bucket<KEY_WORDS_V6>>() == 384, "six cache lines, at every multiple of 384");
+};
 
 #[cfg(not(target_arch = "bpf"))]
 impl<const K: usize> Default for Bucket<K> {

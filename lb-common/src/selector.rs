@@ -52,12 +52,21 @@ impl Selector {
     }
 }
 
-/// The slot of an IPv4 address for [`Selector::Source`] and [`Selector::Destination`]: `hash_32` of the
-/// address in host byte order.
+/// The slot of an address for [`Selector::Source`] and [`Selector::Destination`]: `hash_32` of the address in
+/// host byte order.
 ///
-/// `address` is as it lies in the frame, loaded as a little-endian word.
+/// `address` is as it lies in the frame, loaded as a little-endian word; of an IPv6 address [`fold`] makes one.
 #[inline(always)]
 #[must_use]
-pub const fn hash_slot_v4(address: u32) -> u32 {
+pub const fn hash_slot(address: u32) -> u32 {
     hash_32(address.swap_bytes(), HASH_BITS)
+}
+
+/// An IPv6 address as one word, for hashing: the exclusive or of its four (`ip_vs_sh_hashkey`).
+/// `address` is as it lies in the frame, loaded as two little-endian words, and so is the result.
+#[inline(always)]
+#[must_use]
+pub const fn fold(address: [u64; 2]) -> u32 {
+    let both = address[0] ^ address[1];
+    (both ^ both >> 32) as u32
 }

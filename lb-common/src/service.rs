@@ -1,58 +1,77 @@
 //! Virtual servers as the data plane sees them.
 //!
 //! ```text
-//!   (VIP, port, protocol) ──hash──> SERVICES_V4 bucket ──> number of the service ──> SERVICES ──> part of SLOTS
+//!   (VIP, port, protocol) ──hash──> SERVICES_V4 or _V6 bucket ──> number of the service ──> SERVICES ──> part of SLOTS
 //! ```
 //!
 //! The first step is a perfect hash that userspace builds: it draws multipliers until no bucket gets more than
 //! [`BUCKET_ENTRIES`] addresses, writes the buckets of the generation that is not in use, and publishes
 //! multiplier, size and generation as one [`Index`] word. So a look-up reads one cache line, whatever the
-//! number of services.
+//! number of services; for IPv6, whose addresses are longer, sometimes two.
 
 use crate::Word;
 use crate::limits::{MAX_SERVICE_ADDRESSES, SLOT_WORDS};
 
-/// Addresses in one bucket, one cache line.
+/// Addresses in one bucket.
 pub const BUCKET_ENTRIES: usize = 4;
 
 /// Buckets of one generation: twice as many as addresses, so that a multiplier is soon found.
 pub const GENERATION_BUCKETS: u32 = 2 * MAX_SERVICE_ADDRESSES;
 
-/// An IPv4 service address as one word: never 0, so that an empty entry matches nothing.
+/// Words in the key of an IPv4 service address.
+pub const ADDRESS_WORDS_V4: usize = 1;
+/// Words in the key of an IPv6 service address.
+pub const ADDRESS_WORDS_V6: usize = 3;
+
+/// An IPv4 service address as one word.
 ///
-/// `vip` and `port` are as they lie in the frame, loaded as little-endian words.
+/// `vip` and `port` are as they lie in the frame, loaded as little-endian words. The last word is never 0, in
+/// either family, so an empty entry matches nothing.
 #[inline(always)]
 #[must_use]
-pub const fn key_v4(vip: u32, port: u16, protocol: u8) -> u64 {
-    vip as u64 | (port as u64) << 32 | (protocol as u64) << 48
+pub const fn key_v4(vip: u32, port: u16, protocol: u8) -> [u64; ADDRESS_WORDS_V4] {
+    [vip as u64 | port_and_protocol(port, protocol)]
 }
 
-/// One address.
+/// An IPv6 service address as words; `vip` as it lies in the frame, loaded as two little-endian words.
+#[inline(always)]
+#[must_use]
+pub const fn key_v6(vip: [u64; 2], port: u16, protocol: u8) -> [u64; ADDRESS_WORDS_V6] {
+    [vip[0], vip[1], port_and_protocol(port, protocol)]
+}
+
+#[inline(always)]
+const fn port_and_protocol(port: u16, protocol: u8) -> u64 {
+    (port as u64) << 32 | (protocol as u64) << 48
+}
+
+/// One address, whose key has `W` words.
 #[repr(C)]
 #[derive(Debug)]
-pub struct AddressEntry {
-    /// [`key_v4`], or 0.
-    pub key: Word,
+pub struct AddressEntry<const W: usize> {
+    /// [`key_v4`] or [`key_v6`], or zeroes.
+    pub key: [Word; W],
     /// The number of the service.
     pub service: Word,
 }
 
-/// One element of the address map.
+/// One element of an address map.
 #[repr(C, align(64))]
 #[derive(Debug)]
-pub struct AddressBucket {
+pub struct AddressBucket<const W: usize> {
     /// Used entries first.
-    pub entries: [AddressEntry; BUCKET_ENTRIES],
+    pub entries: [AddressEntry<W>; BUCKET_ENTRIES],
 }
 
-const _: () = assert!(size_of::<AddressBucket>() == 64, "one cache line");
+const _: () = assert!(size_of::<AddressBucket<ADDRESS_WORDS_V4>>() == 64, "one cache line");
+const _: () = assert!(size_of::<AddressBucket<ADDRESS_WORDS_V6>>() == 128, "two cache lines");
 
-impl AddressBucket {
+impl<const W: usize> AddressBucket<W> {
     /// The service with this address.
     #[inline(always)]
-    pub fn find(&self, key: u64) -> Option<u32> {
+    pub fn find(&self, key: &[u64; W]) -> Option<u32> {
         for entry in &self.entries {
-            if entry.key.load() == key {
+            if entry.key.iter().zip(key).all(|(word, expected)| word.load() == *expected) {
                 return Some(entry.service.load() as u32);
             }
         }
@@ -119,9 +138,15 @@ impl Index {
     /// The element of the map where the address `key` is, if it is anywhere.
     #[inline(always)]
     #[must_use]
-    pub const fn position(self, key: u64) -> u32 {
+    pub const fn position<const W: usize>(self, key: &[u64; W]) -> u32 {
         let base = (self.0 & Self::GENERATION) * (GENERATION_BUCKETS / 2) as u64;
-        (base + (key.wrapping_mul(self.0) >> (self.0 >> Self::SHIFT_SHIFT))) as u32
+        let mut hash = key[0].wrapping_mul(self.0);
+        let mut i = 1;
+        while i < W {
+            hash = (hash ^ hash >> 32 ^ key[i]).wrapping_mul(self.0);
+            i += 1;
+        }
+        (base + (hash >> (self.0 >> Self::SHIFT_SHIFT))) as u32
     }
 }
 
@@ -192,8 +217,8 @@ mod tests {
     #[test]
     fn positions_stay_in_their_generation() {
         for key in 1..5000u64 {
-            let lower = Index::new(key.wrapping_mul(0xABCD_EF12_3456_789B), 15, false).position(key);
-            let upper = Index::new(key.wrapping_mul(0xABCD_EF12_3456_789B), 15, true).position(key);
+            let lower = Index::new(key.wrapping_mul(0xABCD_EF12_3456_789B), 15, false).position(&[key]);
+            let upper = Index::new(key.wrapping_mul(0xABCD_EF12_3456_789B), 15, true).position(&[key, 1, key]);
             assert!(lower < GENERATION_BUCKETS);
             assert!((GENERATION_BUCKETS..2 * GENERATION_BUCKETS).contains(&upper));
         }

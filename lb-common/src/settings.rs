@@ -9,8 +9,10 @@ use crate::limits::MAX_INTERFACES;
 #[repr(C, align(128))]
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug))]
 pub struct Settings {
-    /// The addresses in use: a [`service::Index`](crate::service::Index) as its word.
+    /// The IPv4 addresses in use: a [`service::Index`](crate::service::Index) as its word.
     pub services_v4: Word,
+    /// The IPv6 addresses in use.
+    pub services_v6: Word,
     /// The secret of the connection tables' hash: it must outlive the daemon, as the tables do.
     pub flow_seed: [Word; 2],
     /// Timeouts of connections by state.

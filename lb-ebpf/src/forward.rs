@@ -3,13 +3,14 @@
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
 
-use crate::{Frame, Packet, Tables, Verdict};
+use crate::tables::Tables;
+use crate::{Frame, Packet, Verdict};
 
 /// Rewrites and counts a frame that goes to `destination`, whose number is `number`.
 #[inline(always)]
-pub(crate) fn forward<F: Frame, T: Tables>(
+pub(crate) fn forward<const K: usize, F: Frame, T: Tables>(
     frame: &mut F,
-    packet: &Packet,
+    packet: &Packet<K>,
     number: u32,
     destination: &Destination,
     tables: &T,
@@ -17,6 +18,6 @@ pub(crate) fn forward<F: Frame, T: Tables>(
     if !frame.set_macs(destination.ethernet.load(), destination.source_tail.load() as u32) {
         return Verdict::Pass(Reason::PassMalformed);
     }
-    tables.count_forwarded(number, packet.length);
+    tables.count_forwarded(number, packet.length());
     Verdict::Transmit
 }

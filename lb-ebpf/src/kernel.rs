@@ -6,16 +6,16 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use aya_ebpf::programs::XdpContext;
-use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, Meta};
+use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6, Meta};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
 use lb_common::hash::FlowSeed;
-use lb_common::service::{AddressBucket, Service};
+use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Index, Service};
 use lb_common::settings::Settings;
 use lb_common::{Word, clock};
 
 use crate::track::{Decision, Record, decide, try_record};
-use crate::{Frame, Packet, Tables, Verdict, process};
+use crate::{Family, Frame, PacketV4, PacketV6, Tables, Verdict, process};
 
 // Constants of one load of the program. The verifier knows their values and removes what they rule out.
 
@@ -30,10 +30,16 @@ static TICK_RECIPROCAL: Global<u64> = Global::new(0);
 static FLOW_SEED: Global<[u64; 2]> = Global::new([0, 0]);
 /// Buckets in CONNECTIONS_V4.
 #[unsafe(no_mangle)]
-static CONNECTION_BUCKETS: Global<u32> = Global::new(2);
+static CONNECTION_BUCKETS_V4: Global<u32> = Global::new(2);
 /// Buckets in HALF_OPEN_V4.
 #[unsafe(no_mangle)]
-static HALF_OPEN_BUCKETS: Global<u32> = Global::new(2);
+static HALF_OPEN_BUCKETS_V4: Global<u32> = Global::new(2);
+/// Buckets in CONNECTIONS_V6.
+#[unsafe(no_mangle)]
+static CONNECTION_BUCKETS_V6: Global<u32> = Global::new(2);
+/// Buckets in HALF_OPEN_V6.
+#[unsafe(no_mangle)]
+static HALF_OPEN_BUCKETS_V6: Global<u32> = Global::new(2);
 
 /// The product's program on one frame: all stages, and the verdict counted.
 #[inline(always)]
@@ -96,8 +102,6 @@ impl Frame for XdpFrame {
 pub struct Maps;
 
 impl Tables for Maps {
-    type Connections = ConnectionMap;
-
     #[inline(always)]
     fn settings(&self) -> Option<&Settings> {
         maps::SETTINGS.get(0)
@@ -109,24 +113,9 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn connections(&self) -> &ConnectionMap {
-        &ConnectionMap::Main
-    }
-
-    #[inline(always)]
-    fn half_open(&self) -> &ConnectionMap {
-        &ConnectionMap::HalfOpen
-    }
-
-    #[inline(always)]
     fn flow_seed(&self) -> FlowSeed {
         let [first, second] = FLOW_SEED.load();
         FlowSeed { first, second }
-    }
-
-    #[inline(always)]
-    fn addresses(&self, position: u32) -> Option<&AddressBucket> {
-        maps::SERVICES_V4.get(position)
     }
 
     #[inline(always)]
@@ -158,7 +147,7 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn count_forwarded(&self, destination: u32, bytes: u16) {
+    fn count_forwarded(&self, destination: u32, bytes: u32) {
         if let Some(stats) = maps::REAL_STATS.get_ptr_mut(destination) {
             // SAFETY: this CPU's own element.
             unsafe {
@@ -175,74 +164,149 @@ impl Tables for Maps {
             unsafe { (*stats).connections += 1 };
         }
     }
+}
 
-    #[inline(always)]
-    fn log_scheduled(&self, packet: &Packet, destination: u32) {
-        aya_log_ebpf::debug!(
-            (),
-            "{:i}:{} -> {:i}:{} protocol {} scheduled to destination {}",
-            packet.source().swap_bytes(),
-            (packet.ports as u16).swap_bytes(),
-            packet.destination().swap_bytes(),
-            packet.destination_port().swap_bytes(),
-            packet.protocol,
-            destination
-        );
-    }
+/// The maps of one family, and the functions that are verified for it.
+macro_rules! family {
+    (
+        $key_words:ident, $address_words:ident, $packet:ident, $connections:ident, $decide:ident, $record:ident,
+        $main:ident[$main_len:ident], $half_open:ident[$half_open_len:ident], $services:ident, $index:ident,
+        $log:literal, $address:expr
+    ) => {
+        impl Family<$key_words, $address_words> for Maps {
+            type Connections = $connections;
 
-    #[inline(always)]
-    fn decide(&self, packet: &Packet, service: u32, is_known: bool) -> Decision {
-        let (addresses, rest) = packet.words();
-        Decision::from_word(lb_decide(addresses, rest, service, u32::from(is_known)))
-    }
+            #[inline(always)]
+            fn connections(&self) -> &$connections {
+                &$connections::Main
+            }
 
-    #[inline(always)]
-    fn try_record(&self, which: Record, packet: &Packet, content: Meta) -> Decision {
-        let (addresses, rest) = packet.words();
-        Decision::from_word(lb_record(addresses, rest, content.word(), which as u64))
-    }
+            #[inline(always)]
+            fn half_open(&self) -> &$connections {
+                &$connections::HalfOpen
+            }
+
+            #[inline(always)]
+            fn index(&self, settings: &Settings) -> Index {
+                Index::from_word(settings.$index.load())
+            }
+
+            #[inline(always)]
+            fn addresses(&self, position: u32) -> Option<&AddressBucket<$address_words>> {
+                maps::$services.get(position)
+            }
+
+            #[inline(always)]
+            fn log_scheduled(&self, packet: &$packet, destination: u32) {
+                let [source, target] = $address(packet);
+                aya_log_ebpf::debug!(
+                    (),
+                    $log,
+                    source,
+                    (packet.ports() as u16).swap_bytes(),
+                    target,
+                    packet.destination_port().swap_bytes(),
+                    packet.protocol(),
+                    destination
+                );
+            }
+
+            #[inline(always)]
+            fn decide(&self, packet: &$packet, service: u32, is_known: bool) -> Decision {
+                let packet = *packet;
+                Decision::from_word($decide(&raw const packet, service, u32::from(is_known)))
+            }
+
+            #[inline(always)]
+            fn try_record(&self, which: Record, packet: &$packet, content: Meta) -> Decision {
+                let packet = *packet;
+                Decision::from_word($record(&raw const packet, content.word(), which as u64))
+            }
+        }
+
+        /// [`decide`]: all that an established flow does not need.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $decide(packet: *const $packet, service: u32, is_known: u32) -> u64 {
+            // SAFETY: null, or a packet: the verifier checks the callers.
+            let Some(packet) = (unsafe { packet.as_ref() }) else {
+                return Decision::drop(Reason::DropInternal).word();
+            };
+            decide(packet, service, is_known != 0, &Maps).word()
+        }
+
+        /// [`try_record`]: an insert into one of the connection tables.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $record(packet: *const $packet, content: u64, which: u64) -> u64 {
+            // SAFETY: as above.
+            let Some(packet) = (unsafe { packet.as_ref() }) else {
+                return Decision::drop(Reason::DropInternal).word();
+            };
+            let which = if which == Record::First as u64 { Record::First } else { Record::Confirmed };
+            try_record(which, packet, Meta::from_word(content), &Maps).word()
+        }
+
+        /// One of the family's two connection maps.
+        pub enum $connections {
+            /// Flows of which at least two packets were seen.
+            Main,
+            /// Flows of which one packet was seen.
+            HalfOpen,
+        }
+
+        impl Buckets<$key_words> for $connections {
+            #[inline(always)]
+            fn len(&self) -> u32 {
+                match self {
+                    Self::Main => $main_len.load(),
+                    Self::HalfOpen => $half_open_len.load(),
+                }
+            }
+
+            #[inline(always)]
+            fn bucket(&self, index: u32) -> Option<&Bucket<$key_words>> {
+                match self {
+                    Self::Main => maps::$main.get(index),
+                    Self::HalfOpen => maps::$half_open.get(index),
+                }
+            }
+        }
+    };
 }
 
 // Functions with a symbol of their own are verified once, for any arguments, and not again for every path
-// that calls them ("global functions", kernel 5.6). They take and return plain numbers.
+// that calls them ("global functions", kernel 5.6; with pointers to structures, 5.12).
 
-/// [`decide`]: all that an established flow does not need.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn lb_decide(addresses: u64, rest: u64, service: u32, is_known: u32) -> u64 {
-    decide(&Packet::from_words(addresses, rest), service, is_known != 0, &Maps).word()
-}
-
-/// [`try_record`]: an insert into one of the connection tables.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn lb_record(addresses: u64, rest: u64, content: u64, which: u64) -> u64 {
-    let which = if which == Record::First as u64 { Record::First } else { Record::Confirmed };
-    try_record(which, &Packet::from_words(addresses, rest), Meta::from_word(content), &Maps).word()
-}
-
-/// One of the two connection maps.
-pub enum ConnectionMap {
-    /// CONNECTIONS_V4.
-    Main,
-    /// HALF_OPEN_V4.
-    HalfOpen,
-}
-
-impl Buckets<KEY_WORDS_V4> for ConnectionMap {
-    #[inline(always)]
-    fn len(&self) -> u32 {
-        match self {
-            Self::Main => CONNECTION_BUCKETS.load(),
-            Self::HalfOpen => HALF_OPEN_BUCKETS.load(),
-        }
+family!(
+    KEY_WORDS_V4,
+    ADDRESS_WORDS_V4,
+    PacketV4,
+    ConnectionsV4,
+    lb_decide_v4,
+    lb_record_v4,
+    CONNECTIONS_V4[CONNECTION_BUCKETS_V4],
+    HALF_OPEN_V4[HALF_OPEN_BUCKETS_V4],
+    SERVICES_V4,
+    services_v4,
+    "{:i}:{} -> {:i}:{} protocol {} scheduled to destination {}",
+    |packet: &PacketV4| [packet.source().swap_bytes(), packet.destination().swap_bytes()]
+);
+family!(
+    KEY_WORDS_V6,
+    ADDRESS_WORDS_V6,
+    PacketV6,
+    ConnectionsV6,
+    lb_decide_v6,
+    lb_record_v6,
+    CONNECTIONS_V6[CONNECTION_BUCKETS_V6],
+    HALF_OPEN_V6[HALF_OPEN_BUCKETS_V6],
+    SERVICES_V6,
+    services_v6,
+    "[{:i}]:{} -> [{:i}]:{} protocol {} scheduled to destination {}",
+    |packet: &PacketV6| {
+        let address = |low: u64, high: u64| (u128::from(low) | u128::from(high) << 64).to_le_bytes();
+        let [a, b, c, d, _] = packet.key;
+        [address(a, b), address(c, d)]
     }
-
-    #[inline(always)]
-    fn bucket(&self, index: u32) -> Option<&Bucket<KEY_WORDS_V4>> {
-        match self {
-            Self::Main => maps::CONNECTIONS_V4.get(index),
-            Self::HalfOpen => maps::HALF_OPEN_V4.get(index),
-        }
-    }
-}
+);

@@ -1,15 +1,13 @@
 //! The data plane, stage by stage.
 //!
 //! ```text
-//!   frame ──> parse ──> track ──hit──────────────────────────> forward ──> XDP_TX
-//!                         │ miss                                  ^
-//!                         └──> match_service ──> select ──────────┘
-//!                                   │               │
-//!                                   └─> XDP_PASS    └─> XDP_DROP
+//!   frame ──> parse ──> match_service ──> track ──established──> forward ──> XDP_TX
+//!               │             │             └──> decide ──> select ──┘
+//!               └─────────────┴─> XDP_PASS                    └─> XDP_DROP
 //! ```
 //!
 //! Each stage is a small file. They are generic over where the bytes lie ([`Frame`]) and where the tables lie
-//! ([`Tables`]), so the same Rust runs in the kernel on a frame and on BPF maps, and on the host on a slice
+//! ([`Tables`], [`Family`]), so the same Rust runs in the kernel on a frame and on BPF maps, and on the host on a slice
 //! and on vectors. The programs that tie them to XDP are `main.rs` (the product's) and `bin/testbed.rs` (what
 //! labs and benchmarks need); they build for the BPF target only.
 
@@ -18,6 +16,7 @@
 mod forward;
 mod frame;
 mod match_service;
+mod packet;
 mod parse;
 mod process;
 mod select;
@@ -28,9 +27,9 @@ pub mod track;
 pub mod kernel;
 
 pub use frame::Frame;
-pub use parse::Packet;
+pub use packet::{Packet, PacketV4, PacketV6};
 pub use process::{Verdict, process};
-pub use tables::Tables;
+pub use tables::{Families, Family, Tables};
 
 #[cfg(test)]
 extern crate std;

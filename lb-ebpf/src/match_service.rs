@@ -1,17 +1,45 @@
 //! (VIP, port, protocol) to a virtual server.
 
-use lb_common::service::{Index, key_v4};
+use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, key_v4, key_v6};
 use lb_common::settings::Settings;
 
-use crate::{Packet, Tables};
+use crate::tables::Family;
+use crate::{Packet, PacketV4, PacketV6};
+
+/// What a packet is looked up by: the key of its service address, of `W` words.
+pub(crate) trait Addressed<const W: usize> {
+    /// The key of destination address, destination port and protocol.
+    fn service_key(&self) -> [u64; W];
+}
+
+impl Addressed<ADDRESS_WORDS_V4> for PacketV4 {
+    #[inline(always)]
+    fn service_key(&self) -> [u64; ADDRESS_WORDS_V4] {
+        key_v4(self.destination(), self.destination_port(), self.protocol())
+    }
+}
+
+impl Addressed<ADDRESS_WORDS_V6> for PacketV6 {
+    #[inline(always)]
+    fn service_key(&self) -> [u64; ADDRESS_WORDS_V6] {
+        key_v6([self.key[2], self.key[3]], self.destination_port(), self.protocol())
+    }
+}
 
 /// The number of the virtual server with the packet's destination, if there is one.
 #[inline(always)]
-pub(crate) fn match_service<T: Tables>(packet: &Packet, settings: &Settings, tables: &T) -> Option<u32> {
-    let index = Index::from_word(settings.services_v4.load());
+pub(crate) fn match_service<const K: usize, const W: usize, T: Family<K, W>>(
+    packet: &Packet<K>,
+    settings: &Settings,
+    tables: &T,
+) -> Option<u32>
+where
+    Packet<K>: Addressed<W>,
+{
+    let index = tables.index(settings);
     if index.is_empty() {
         return None;
     }
-    let key = key_v4(packet.destination(), packet.destination_port(), packet.protocol);
-    tables.addresses(index.position(key))?.find(key)
+    let key = packet.service_key();
+    tables.addresses(index.position(&key))?.find(&key)
 }

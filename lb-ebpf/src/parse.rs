@@ -2,89 +2,21 @@
 
 use core::mem::offset_of;
 
+use lb_common::connection::{key_v4, key_v6};
 use lb_common::counter::Reason;
-use network_types::eth::{EthHdr, EtherType};
-use network_types::ip::{IpProto, Ipv4Hdr};
+use network_types::eth::EthHdr;
+use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use network_types::tcp::TcpHdr;
 use network_types::udp::UdpHdr;
 
-use crate::Frame;
 use crate::frame::Words;
-
-/// What later stages need to know of a frame to TCP or UDP over IPv4.
-///
-/// Addresses and ports are as they lie in the frame (network byte order), loaded as little-endian words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Packet {
-    /// Source address in the low half, destination address in the high half.
-    pub addresses: u64,
-    /// Source port in the low half, destination port in the high half.
-    pub ports: u32,
-    /// The IP protocol number: TCP or UDP.
-    pub protocol: u8,
-    /// Byte 13 of the TCP header; 0 for UDP.
-    pub tcp_flags: u8,
-    /// The IPv4 total length in bytes.
-    pub length: u16,
-}
-
-impl Packet {
-    /// The packet as two words: addresses, and everything else. What a function of a BPF program that is verified
-    /// on its own can take.
-    #[inline(always)]
-    #[must_use]
-    pub const fn words(&self) -> (u64, u64) {
-        let rest = self.ports as u64
-            | (self.protocol as u64) << 32
-            | (self.tcp_flags as u64) << 40
-            | (self.length as u64) << 48;
-        (self.addresses, rest)
-    }
-
-    /// The packet of [`words`](Self::words).
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_words(addresses: u64, rest: u64) -> Self {
-        Self {
-            addresses,
-            ports: rest as u32,
-            protocol: (rest >> 32) as u8,
-            tcp_flags: (rest >> 40) as u8,
-            length: (rest >> 48) as u16,
-        }
-    }
-
-    /// The source address, as in the frame.
-    #[inline(always)]
-    #[must_use]
-    pub const fn source(&self) -> u32 {
-        self.addresses as u32
-    }
-
-    /// The destination address, as in the frame.
-    #[inline(always)]
-    #[must_use]
-    pub const fn destination(&self) -> u32 {
-        (self.addresses >> 32) as u32
-    }
-
-    /// The destination port, as in the frame.
-    #[inline(always)]
-    #[must_use]
-    pub const fn destination_port(&self) -> u16 {
-        (self.ports >> 16) as u16
-    }
-
-    /// Whether this is a TCP segment.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_tcp(&self) -> bool {
-        self.protocol == IpProto::Tcp as u8
-    }
-}
+use crate::{Frame, PacketV4, PacketV6};
 
 /// Bytes of an Ethernet header and an IPv4 header without options.
 pub(crate) const HEAD: usize = EthHdr::LEN + Ipv4Hdr::LEN;
+
+/// Where the IP header begins.
+const IP: usize = EthHdr::LEN;
 
 /// Where the flags of a TCP header are.
 const TCP_FLAGS: usize = 13;
@@ -95,16 +27,12 @@ const VERSION_4_NO_OPTIONS: u8 = 0x45;
 /// More fragments, or a fragment offset, in the third word of the IPv4 header.
 const FRAGMENT: u16 = 0x3fff_u16.to_be();
 
-/// Reads the headers of a frame that begins with `head`.
+/// Reads the headers of an IPv4 frame that begins with `head`.
 ///
 /// # Errors
 /// The reason to pass the frame to the local stack.
 #[inline(always)]
-pub(crate) fn parse<F: Frame>(frame: &F, head: &[u8; HEAD]) -> Result<Packet, Reason> {
-    let ether_type = head.u16_at(offset_of!(EthHdr, ether_type));
-    if ether_type != EtherType::Ipv4 as u16 {
-        return Err(not_ipv4(ether_type));
-    }
+pub(crate) fn parse_v4<F: Frame>(frame: &F, head: &[u8; HEAD]) -> Result<PacketV4, Reason> {
     let version_and_length = head[IP + offset_of!(Ipv4Hdr, vihl)];
     let header_length = if version_and_length == VERSION_4_NO_OPTIONS {
         Ipv4Hdr::LEN
@@ -119,35 +47,55 @@ pub(crate) fn parse<F: Frame>(frame: &F, head: &[u8; HEAD]) -> Result<Packet, Re
         return Err(Reason::PassFragment);
     }
     let protocol = head[IP + offset_of!(Ipv4Hdr, proto)];
-    let transport = EthHdr::LEN + header_length;
-    let (ports, tcp_flags, shortest) = if protocol == IpProto::Tcp as u8 {
-        let tcp = frame.bytes::<{ TCP_FLAGS + 1 }>(transport).ok_or(Reason::PassMalformed)?;
-        (tcp.u32_at(0), tcp[TCP_FLAGS], TcpHdr::LEN)
-    } else if protocol == IpProto::Udp as u8 {
-        let udp = frame.bytes::<{ UdpHdr::LEN }>(transport).ok_or(Reason::PassMalformed)?;
-        (udp.u32_at(0), 0, UdpHdr::LEN)
-    } else {
-        return Err(Reason::PassNotTcpUdp);
-    };
-    let length = u16::from_be(head.u16_at(IP + offset_of!(Ipv4Hdr, tot_len)));
-    if usize::from(length) < header_length + shortest {
+    let transport = transport(frame, EthHdr::LEN + header_length, protocol)?;
+    let length = usize::from(u16::from_be(head.u16_at(IP + offset_of!(Ipv4Hdr, tot_len))));
+    if length < header_length + transport.shortest {
         return Err(Reason::PassMalformed);
     }
     let addresses = head.u64_at(IP + offset_of!(Ipv4Hdr, src_addr));
-    Ok(Packet { addresses, ports, protocol, tcp_flags, length })
+    Ok(PacketV4::new(key_v4(addresses, transport.ports, protocol), transport.tcp_flags, length as u32))
 }
 
-/// Where the IPv4 header begins.
-const IP: usize = EthHdr::LEN;
-
-/// Why a frame of another EtherType is passed.
+/// Reads the headers of an IPv6 frame.
+///
+/// # Errors
+/// The reason to pass the frame to the local stack.
 #[inline(always)]
-fn not_ipv4(ether_type: u16) -> Reason {
-    if ether_type == EtherType::Ipv6 as u16 {
-        Reason::PassIpv6
-    } else if ether_type == EtherType::Ieee8021q as u16 || ether_type == EtherType::Ieee8021ad as u16 {
-        Reason::PassVlan
+pub(crate) fn parse_v6<F: Frame>(frame: &F) -> Result<PacketV6, Reason> {
+    let header = frame.bytes::<{ Ipv6Hdr::LEN }>(IP).ok_or(Reason::PassMalformed)?;
+    if header[0] >> 4 != 6 {
+        return Err(Reason::PassMalformed);
+    }
+    let protocol = header[offset_of!(Ipv6Hdr, next_hdr)];
+    let transport = transport(frame, IP + Ipv6Hdr::LEN, protocol)?;
+    let payload = u16::from_be(header.u16_at(offset_of!(Ipv6Hdr, payload_len)));
+    if usize::from(payload) < transport.shortest {
+        return Err(Reason::PassMalformed);
+    }
+    let word = |i: usize| header.u64_at(offset_of!(Ipv6Hdr, src_addr) + 8 * i);
+    let addresses = [word(0), word(1), word(2), word(3)];
+    let length = u32::from(payload) + Ipv6Hdr::LEN as u32;
+    Ok(PacketV6::new(key_v6(addresses, transport.ports, protocol), transport.tcp_flags, length))
+}
+
+/// What a TCP or UDP header says.
+struct Transport {
+    ports: u32,
+    tcp_flags: u8,
+    /// Bytes of the shortest such header.
+    shortest: usize,
+}
+
+/// Reads the header of the transport protocol at `offset`.
+#[inline(always)]
+fn transport<F: Frame>(frame: &F, offset: usize, protocol: u8) -> Result<Transport, Reason> {
+    if protocol == IpProto::Tcp as u8 {
+        let tcp = frame.bytes::<{ TCP_FLAGS + 1 }>(offset).ok_or(Reason::PassMalformed)?;
+        Ok(Transport { ports: tcp.u32_at(0), tcp_flags: tcp[TCP_FLAGS], shortest: TcpHdr::LEN })
+    } else if protocol == IpProto::Udp as u8 {
+        let udp = frame.bytes::<{ UdpHdr::LEN }>(offset).ok_or(Reason::PassMalformed)?;
+        Ok(Transport { ports: udp.u32_at(0), tcp_flags: 0, shortest: UdpHdr::LEN })
     } else {
-        Reason::PassNotIp
+        Err(Reason::PassNotTcpUdp)
     }
 }

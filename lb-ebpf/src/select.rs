@@ -1,15 +1,16 @@
 //! A virtual server and a new flow to a real server: the selector picks a slot, the slot names a destination.
 
-use lb_common::selector::{NO_DESTINATION, Selector, hash_slot_v4};
+use lb_common::selector::{NO_DESTINATION, Selector, hash_slot};
 use lb_common::service::{SLOT_HEADER, SlotTable};
 
-use crate::{Packet, Tables};
+use crate::Packet;
+use crate::tables::Tables;
 
 /// The destination for a new flow; `None` if no real server is usable.
 #[inline(always)]
-pub(crate) fn select<T: Tables>(
+pub(crate) fn select<const K: usize, T: Tables>(
     table: SlotTable,
-    packet: &Packet,
+    packet: &Packet<K>,
     selector: Selector,
     tables: &T,
 ) -> Option<u32> {
@@ -22,8 +23,8 @@ pub(crate) fn select<T: Tables>(
             // Exact rotation needs the modulo; only new flows come here.
             (picks % u64::from(table.length)) as u32
         }
-        Selector::Source => hash_slot_v4(packet.source()),
-        Selector::Destination => hash_slot_v4(packet.destination()),
+        Selector::Source => hash_slot(packet.source()),
+        Selector::Destination => hash_slot(packet.destination()),
     };
     if position >= table.length {
         return None;

@@ -1,33 +1,24 @@
 //! What the stages look up and write, wherever it lies: BPF maps in the kernel, vectors in a test.
 
 use lb_common::Word;
-use lb_common::connection::{Buckets, KEY_WORDS_V4, Meta};
+use lb_common::connection::{Buckets, KEY_WORDS_V4, KEY_WORDS_V6, Meta};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
 use lb_common::hash::FlowSeed;
-use lb_common::service::{AddressBucket, Service};
+use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Index, Service};
 use lb_common::settings::Settings;
 
 use crate::Packet;
 use crate::track::{Decision, Record};
 
-/// The tables of one interface's program.
+/// The tables of one interface's program that both families share.
 pub trait Tables {
-    /// Where connections are kept.
-    type Connections: Buckets<KEY_WORDS_V4>;
-
     /// Settings, interfaces among them.
     fn settings(&self) -> Option<&Settings>;
     /// Which of the interfaces the frame came in on.
     fn interface(&self) -> usize;
-    /// Connections of which at least two packets were seen.
-    fn connections(&self) -> &Self::Connections;
-    /// Flows of which one packet was seen, or several SYNs.
-    fn half_open(&self) -> &Self::Connections;
-    /// The secret of the hash of both.
+    /// The secret of the connection tables' hash.
     fn flow_seed(&self) -> FlowSeed;
-    /// A bucket of service addresses.
-    fn addresses(&self, position: u32) -> Option<&AddressBucket>;
     /// A virtual server by its number.
     fn service(&self, number: u32) -> Option<&Service>;
     /// A word of the slot map.
@@ -38,15 +29,35 @@ pub trait Tables {
     fn now(&self) -> u32;
     /// Counts a verdict that is not to forward, or an event.
     fn count(&self, reason: Reason);
-    /// Counts a forwarded frame of `bytes` bytes.
-    fn count_forwarded(&self, destination: u32, bytes: u16);
+    /// Counts a forwarded frame whose IP packet has `bytes` bytes.
+    fn count_forwarded(&self, destination: u32, bytes: u32);
     /// Counts a connection that was scheduled.
     fn count_connection(&self, destination: u32);
+}
+
+/// The tables of one address family: flows have keys of `K` words, service addresses of `W`.
+pub trait Family<const K: usize, const W: usize>: Tables {
+    /// Where connections are kept.
+    type Connections: Buckets<K>;
+
+    /// Connections of which at least two packets were seen.
+    fn connections(&self) -> &Self::Connections;
+    /// Flows of which one packet was seen, or several SYNs.
+    fn half_open(&self) -> &Self::Connections;
+    /// Which service addresses are in use.
+    fn index(&self, settings: &Settings) -> Index;
+    /// A bucket of service addresses.
+    fn addresses(&self, position: u32) -> Option<&AddressBucket<W>>;
     /// Tells whoever follows the log that a flow was scheduled.
-    fn log_scheduled(&self, packet: &Packet, destination: u32);
+    fn log_scheduled(&self, packet: &Packet<K>, destination: u32);
 
     /// [`track::decide`](crate::track::decide), out of line in the kernel.
-    fn decide(&self, packet: &Packet, service: u32, is_known: bool) -> Decision;
+    fn decide(&self, packet: &Packet<K>, service: u32, is_known: bool) -> Decision;
     /// [`track::try_record`](crate::track::try_record), out of line in the kernel.
-    fn try_record(&self, which: Record, packet: &Packet, content: Meta) -> Decision;
+    fn try_record(&self, which: Record, packet: &Packet<K>, content: Meta) -> Decision;
 }
+
+/// The tables of both families.
+pub trait Families: Family<KEY_WORDS_V4, ADDRESS_WORDS_V4> + Family<KEY_WORDS_V6, ADDRESS_WORDS_V6> {}
+
+impl<T: Family<KEY_WORDS_V4, ADDRESS_WORDS_V4> + Family<KEY_WORDS_V6, ADDRESS_WORDS_V6>> Families for T {}

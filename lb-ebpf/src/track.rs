@@ -5,9 +5,7 @@
 //! evict an established connection.
 
 use lb_common::connection::state::flags;
-use lb_common::connection::{
-    Entry, Inserted, KEY_WORDS_V4, Meta, State, Timeouts, insert, is_expired, key_v4, lookup, state,
-};
+use lb_common::connection::{Entry, Inserted, Meta, State, Timeouts, insert, is_expired, lookup, state};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
 use lb_common::hash::FlowHash;
@@ -15,7 +13,8 @@ use lb_common::selector::Selector;
 use lb_common::service::SlotTable;
 
 use crate::select::select;
-use crate::{Packet, Tables, Verdict};
+use crate::tables::{Family, Tables};
+use crate::{Packet, Verdict};
 
 /// What the main table says of a packet.
 #[derive(Clone, Copy)]
@@ -33,9 +32,12 @@ pub(crate) enum Tracked<'a> {
 /// A connection's packets are [`Tracked::Established`] but for the first in each second and state. They read the
 /// bucket's lines and write nothing.
 #[inline(always)]
-pub(crate) fn track<'a, T: Tables>(packet: &Packet, tables: &'a T) -> Tracked<'a> {
-    let (key, hash) = key_and_hash(packet, tables);
-    let Some(entry) = lookup(tables.connections(), &key, hash) else { return Tracked::Unknown };
+pub(crate) fn track<'a, const K: usize, const W: usize, T: Family<K, W>>(
+    packet: &Packet<K>,
+    tables: &'a T,
+) -> Tracked<'a> {
+    let (key, hash) = (&packet.key, FlowHash::new(&packet.key, tables.flow_seed()));
+    let Some(entry) = lookup(tables.connections(), key, hash) else { return Tracked::Unknown };
     let meta = entry.meta;
     let number = meta.destination();
     match tables.destination(number) {
@@ -53,18 +55,23 @@ pub(crate) fn track<'a, T: Tables>(packet: &Packet, tables: &'a T) -> Tracked<'a
 /// `service` is the number of the virtual server that the packet is for; `is_known` whether the main table has
 /// an entry for it.
 #[inline(always)]
-pub fn decide<T: Tables>(packet: &Packet, service: u32, is_known: bool, tables: &T) -> Decision {
-    let (key, hash) = key_and_hash(packet, tables);
+pub fn decide<const K: usize, const W: usize, T: Family<K, W>>(
+    packet: &Packet<K>,
+    service: u32,
+    is_known: bool,
+    tables: &T,
+) -> Decision {
+    let (key, hash) = (&packet.key, FlowHash::new(&packet.key, tables.flow_seed()));
     let Some(settings) = tables.settings() else { return Decision::drop(Reason::DropInternal) };
     let timeouts = &settings.timeouts;
-    let known = if is_known { lookup(tables.connections(), &key, hash) } else { None };
+    let known = if is_known { lookup(tables.connections(), key, hash) } else { None };
     let mut stale = None;
     if let Some(entry) = known {
         match follow(entry, packet, timeouts, tables) {
             Some(next) => return Decision::to(next.destination()),
             None => stale = Some(entry),
         }
-    } else if let Some(entry) = lookup(tables.half_open(), &key, hash) {
+    } else if let Some(entry) = lookup(tables.half_open(), key, hash) {
         match follow(entry, packet, timeouts, tables) {
             Some(next) if packet.is_tcp() && is_syn(packet) => return Decision::to(next.destination()),
             // Confirmed. The entry in the small table ages out.
@@ -86,21 +93,20 @@ pub fn decide<T: Tables>(packet: &Packet, service: u32, is_known: bool, tables: 
     }
 }
 
-#[inline(always)]
-fn key_and_hash<T: Tables>(packet: &Packet, tables: &T) -> ([u64; KEY_WORDS_V4], FlowHash) {
-    let key = key_v4(packet.addresses, packet.ports, packet.protocol);
-    (key, FlowHash::new(&key, tables.flow_seed()))
-}
-
 /// The entry's state after this packet.
 #[inline(always)]
-fn next_state(meta: Meta, packet: &Packet) -> u32 {
-    if packet.is_tcp() { state::after_segment(meta.state(), packet.tcp_flags) } else { State::Udp as u32 }
+fn next_state<const K: usize>(meta: Meta, packet: &Packet<K>) -> u32 {
+    if packet.is_tcp() { state::after_segment(meta.state(), packet.tcp_flags()) } else { State::Udp as u32 }
 }
 
 /// Brings an entry up to date; `None` if it no longer holds.
 #[inline(always)]
-fn follow<T: Tables>(entry: Entry<'_>, packet: &Packet, timeouts: &Timeouts, tables: &T) -> Option<Meta> {
+fn follow<const K: usize, T: Tables>(
+    entry: Entry<'_>,
+    packet: &Packet<K>,
+    timeouts: &Timeouts,
+    tables: &T,
+) -> Option<Meta> {
     let next = entry.meta.touched(next_state(entry.meta, packet), tables.now());
     if is_expired(entry.meta, timeouts, next.seen())
         || is_new_connection(entry.meta, packet)
@@ -121,7 +127,7 @@ fn is_usable<T: Tables>(meta: Meta, tables: &T) -> bool {
 
 /// A SYN that finds a closed connection opens a new one (`is_new_conn_expected`, conn_reuse_mode 1).
 #[inline(always)]
-fn is_new_connection(meta: Meta, packet: &Packet) -> bool {
+fn is_new_connection<const K: usize>(meta: Meta, packet: &Packet<K>) -> bool {
     packet.is_tcp()
         && is_syn(packet)
         && (meta.state() == State::TimeWait as u32 || meta.state() == State::Close as u32)
@@ -129,13 +135,17 @@ fn is_new_connection(meta: Meta, packet: &Packet) -> bool {
 
 /// A SYN without ACK or RST.
 #[inline(always)]
-fn is_syn(packet: &Packet) -> bool {
-    packet.tcp_flags & (flags::SYN | flags::ACK | flags::RST) == flags::SYN
+fn is_syn<const K: usize>(packet: &Packet<K>) -> bool {
+    packet.tcp_flags() & (flags::SYN | flags::ACK | flags::RST) == flags::SYN
 }
 
 /// Chooses a real server for a new connection: what to remember of it, or the verdict.
 #[inline(always)]
-fn schedule<T: Tables>(packet: &Packet, service: u32, tables: &T) -> Result<Meta, Decision> {
+fn schedule<const K: usize, const W: usize, T: Family<K, W>>(
+    packet: &Packet<K>,
+    service: u32,
+    tables: &T,
+) -> Result<Meta, Decision> {
     let service = tables.service(service).ok_or(Decision::drop(Reason::DropInternal))?;
     let table = SlotTable::from_word(service.table.load());
     let selector = Selector::from_number(table.selector).ok_or(Decision::drop(Reason::DropInternal))?;
@@ -162,7 +172,12 @@ pub enum Record {
 
 /// Records a flow that neither table knew; returns where to forward.
 #[inline(always)]
-fn record<T: Tables>(which: Record, packet: &Packet, content: Meta, tables: &T) -> Decision {
+fn record<const K: usize, const W: usize, T: Family<K, W>>(
+    which: Record,
+    packet: &Packet<K>,
+    content: Meta,
+    tables: &T,
+) -> Decision {
     let mut decision = tables.try_record(which, packet, content);
     if decision == Decision::LOST {
         decision = tables.try_record(which, packet, content);
@@ -176,14 +191,19 @@ fn record<T: Tables>(which: Record, packet: &Packet, content: Meta, tables: &T) 
 
 /// Records a flow; [`Decision::LOST`] if another CPU got in the way.
 #[inline(always)]
-pub fn try_record<T: Tables>(which: Record, packet: &Packet, content: Meta, tables: &T) -> Decision {
-    let (key, hash) = key_and_hash(packet, tables);
+pub fn try_record<const K: usize, const W: usize, T: Family<K, W>>(
+    which: Record,
+    packet: &Packet<K>,
+    content: Meta,
+    tables: &T,
+) -> Decision {
+    let (key, hash) = (&packet.key, FlowHash::new(&packet.key, tables.flow_seed()));
     let Some(settings) = tables.settings() else { return Decision::drop(Reason::DropInternal) };
     let (table, evicted) = match which {
         Record::First => (tables.half_open(), Reason::EvictedHalfOpen),
         Record::Confirmed => (tables.connections(), Reason::EvictedLive),
     };
-    match insert(table, &key, hash, content, content.seen(), &settings.timeouts) {
+    match insert(table, key, hash, content, content.seen(), &settings.timeouts) {
         Inserted::Stored => Decision::to(content.destination()),
         Inserted::EvictedLive => {
             tables.count(evicted);
@@ -215,7 +235,7 @@ impl Decision {
     }
 
     #[inline(always)]
-    const fn drop(reason: Reason) -> Self {
+    pub(crate) const fn drop(reason: Reason) -> Self {
         Self(Self::DROP | reason as u64)
     }
 

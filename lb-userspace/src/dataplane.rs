@@ -30,6 +30,7 @@ mod view;
 pub use attach::Attached;
 pub use clock::KernelClock;
 pub use error::DataplaneError;
+pub use layout::Capacity;
 pub use memory::Memory;
 pub use observer::{Connections, Observer};
 pub use open::{Constants, Dataplane, FlowLog, Options};

@@ -3,11 +3,11 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray};
 use lb_common::Word;
-use lb_common::connection::{Bucket, KEY_WORDS_V4};
+use lb_common::connection::{Bucket, KEY_WORDS_V4, KEY_WORDS_V6};
 use lb_common::counter::{REASONS, RealServerStats};
 use lb_common::destination::Destination;
 use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICES, SLOT_WORDS};
-use lb_common::service::{AddressBucket, GENERATION_BUCKETS, Service};
+use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
 
 /// `BPF_F_MMAPABLE`: the daemon reads and writes the array through a mapping.
@@ -16,9 +16,14 @@ const MMAPABLE: u32 = 1 << 10;
 /// What the daemon tells the program while it runs.
 #[map]
 pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, MMAPABLE);
-/// Exact service addresses: two generations of a perfect hash.
+/// Exact IPv4 service addresses: two generations of a perfect hash.
 #[map]
-pub static SERVICES_V4: Array<AddressBucket> = Array::with_max_entries(2 * GENERATION_BUCKETS, MMAPABLE);
+pub static SERVICES_V4: Array<AddressBucket<ADDRESS_WORDS_V4>> =
+    Array::with_max_entries(2 * GENERATION_BUCKETS, MMAPABLE);
+/// Exact IPv6 service addresses.
+#[map]
+pub static SERVICES_V6: Array<AddressBucket<ADDRESS_WORDS_V6>> =
+    Array::with_max_entries(2 * GENERATION_BUCKETS, MMAPABLE);
 /// Virtual servers by number.
 #[map]
 pub static SERVICES: Array<Service> = Array::with_max_entries(MAX_SERVICES, MMAPABLE);
@@ -28,12 +33,18 @@ pub static SLOTS: Array<Word> = Array::with_max_entries(SLOT_WORDS, MMAPABLE);
 /// Real servers, one record for each virtual server they serve.
 #[map]
 pub static DESTINATIONS: Array<Destination> = Array::with_max_entries(MAX_DESTINATIONS, MMAPABLE);
-/// Connections of which at least two packets were seen. Sized by the daemon from `max_connections`.
+/// IPv4 connections of which at least two packets were seen. Sized by the daemon from `max_connections`.
 #[map]
 pub static CONNECTIONS_V4: Array<Bucket<KEY_WORDS_V4>> = Array::with_max_entries(2, MMAPABLE);
-/// Flows of which one packet was seen. Sized by the daemon from `max_connections`.
+/// IPv4 flows of which one packet was seen. Sized by the daemon from `max_connections`.
 #[map]
 pub static HALF_OPEN_V4: Array<Bucket<KEY_WORDS_V4>> = Array::with_max_entries(2, MMAPABLE);
+/// IPv6 connections of which at least two packets were seen. Sized by the daemon.
+#[map]
+pub static CONNECTIONS_V6: Array<Bucket<KEY_WORDS_V6>> = Array::with_max_entries(2, MMAPABLE);
+/// IPv6 flows of which one packet was seen. Sized by the daemon.
+#[map]
+pub static HALF_OPEN_V6: Array<Bucket<KEY_WORDS_V6>> = Array::with_max_entries(2, MMAPABLE);
 /// One counter for each [`Reason`](lb_common::counter::Reason).
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASONS, 0);

@@ -1,18 +1,23 @@
 //! Which maps there are, and whether pinned ones are the same.
 
-use lb_common::connection::{Bucket, KEY_WORDS_V4, buckets_for, half_open_buckets};
+use lb_common::connection::{Bucket, KEY_WORDS_V4, KEY_WORDS_V6, buckets_for, half_open_buckets};
 use lb_common::counter::{REASONS, RealServerStats};
 use lb_common::destination::Destination;
 use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICES, SLOT_WORDS};
-use lb_common::service::{AddressBucket, GENERATION_BUCKETS, Service};
+use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
 
 /// Changes whenever the meaning or the size of a map's values does. Part of the pins' path, so that a daemon
 /// never misreads what another version wrote.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 pub(super) const CONNECTIONS_V4: &str = "CONNECTIONS_V4";
 pub(super) const HALF_OPEN_V4: &str = "HALF_OPEN_V4";
+pub(super) const CONNECTIONS_V6: &str = "CONNECTIONS_V6";
+pub(super) const HALF_OPEN_V6: &str = "HALF_OPEN_V6";
+
+/// The maps whose size the configuration decides.
+pub(super) const CONNECTION_TABLES: [&str; 4] = [CONNECTIONS_V4, HALF_OPEN_V4, CONNECTIONS_V6, HALF_OPEN_V6];
 
 /// `BPF_F_MMAPABLE`.
 const MMAPABLE: u32 = 1 << 10;
@@ -41,17 +46,56 @@ impl MapLayout {
     }
 }
 
+/// How many connections there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// In each family (`director.max_connections`).
+    pub max_connections: u32,
+    /// Whether there are IPv6 virtual servers. Without, their tables are as small as can be.
+    pub has_ipv6: bool,
+}
+
+/// Buckets of the two connection tables of a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TableBuckets {
+    pub(super) main: u32,
+    pub(super) half_open: u32,
+}
+
+impl TableBuckets {
+    /// A flow has three buckets to choose from.
+    const LEAST: u32 = 3;
+
+    fn new(main: u32) -> Self {
+        let half_open = half_open_buckets(main);
+        Self { main: main.max(Self::LEAST), half_open: half_open.max(Self::LEAST) }
+    }
+}
+
+impl Capacity {
+    pub(super) fn v4(self) -> TableBuckets {
+        TableBuckets::new(buckets_for(self.max_connections))
+    }
+
+    pub(super) fn v6(self) -> TableBuckets {
+        TableBuckets::new(if self.has_ipv6 { buckets_for(self.max_connections) } else { 0 })
+    }
+}
+
 /// Every map, for this many connections.
-pub(super) fn maps(max_connections: u32) -> [MapLayout; 9] {
-    let buckets = buckets_for(max_connections);
+pub(super) fn maps(capacity: Capacity) -> [MapLayout; 12] {
+    let (v4, v6) = (capacity.v4(), capacity.v6());
     [
         MapLayout::array::<Settings>("SETTINGS", 1),
-        MapLayout::array::<AddressBucket>("SERVICES_V4", 2 * GENERATION_BUCKETS),
+        MapLayout::array::<AddressBucket<ADDRESS_WORDS_V4>>("SERVICES_V4", 2 * GENERATION_BUCKETS),
+        MapLayout::array::<AddressBucket<ADDRESS_WORDS_V6>>("SERVICES_V6", 2 * GENERATION_BUCKETS),
         MapLayout::array::<Service>("SERVICES", MAX_SERVICES),
         MapLayout::array::<u64>("SLOTS", SLOT_WORDS),
         MapLayout::array::<Destination>("DESTINATIONS", MAX_DESTINATIONS),
-        MapLayout::array::<Bucket<KEY_WORDS_V4>>(CONNECTIONS_V4, buckets),
-        MapLayout::array::<Bucket<KEY_WORDS_V4>>(HALF_OPEN_V4, half_open_buckets(buckets)),
+        MapLayout::array::<Bucket<KEY_WORDS_V4>>(CONNECTIONS_V4, v4.main),
+        MapLayout::array::<Bucket<KEY_WORDS_V4>>(HALF_OPEN_V4, v4.half_open),
+        MapLayout::array::<Bucket<KEY_WORDS_V6>>(CONNECTIONS_V6, v6.main),
+        MapLayout::array::<Bucket<KEY_WORDS_V6>>(HALF_OPEN_V6, v6.half_open),
         MapLayout::per_cpu::<u64>("COUNTERS", REASONS),
         MapLayout::per_cpu::<RealServerStats>("REAL_STATS", MAX_DESTINATIONS),
     ]

@@ -5,11 +5,12 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
+use super::layout::{Capacity, TableBuckets};
 use lb_common::Word;
-use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, buckets_for, half_open_buckets};
+use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6};
 use lb_common::destination::Destination;
 use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICES, SLOT_WORDS};
-use lb_common::service::{AddressBucket, GENERATION_BUCKETS, Service};
+use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
@@ -22,7 +23,7 @@ pub(super) unsafe trait Record {}
 // SAFETY: words and settings.
 unsafe impl Record for Settings {}
 // SAFETY: words.
-unsafe impl Record for AddressBucket {}
+unsafe impl<const W: usize> Record for AddressBucket<W> {}
 // SAFETY: words.
 unsafe impl Record for Service {}
 // SAFETY: a word.
@@ -69,24 +70,44 @@ impl<T: Record> Deref for Region<T> {
 #[derive(Debug)]
 pub struct Memory {
     pub(super) settings: Region<Settings>,
-    pub(super) services_v4: Region<AddressBucket>,
+    pub(super) services_v4: Region<AddressBucket<ADDRESS_WORDS_V4>>,
+    pub(super) services_v6: Region<AddressBucket<ADDRESS_WORDS_V6>>,
     pub(super) services: Region<Service>,
     pub(super) slots: Region<Word>,
     pub(super) destinations: Region<Destination>,
-    pub(super) connections_v4: ConnectionTable,
-    pub(super) half_open_v4: ConnectionTable,
+    pub(super) v4: Connections<KEY_WORDS_V4>,
+    pub(super) v6: Connections<KEY_WORDS_V6>,
+}
+
+/// The connection tables of one family.
+#[derive(Debug)]
+pub(super) struct Connections<const K: usize> {
+    pub(super) main: ConnectionTable<K>,
+    pub(super) half_open: ConnectionTable<K>,
+}
+
+impl<const K: usize> Connections<K> {
+    fn in_process(buckets: TableBuckets) -> io::Result<Self> {
+        let table = |len| Region::anonymous(len).map(ConnectionTable);
+        Ok(Self { main: table(buckets.main)?, half_open: table(buckets.half_open)? })
+    }
+
+    /// Both.
+    pub(super) fn tables(&self) -> [&ConnectionTable<K>; 2] {
+        [&self.main, &self.half_open]
+    }
 }
 
 /// One of the connection tables.
 #[derive(Debug)]
-pub struct ConnectionTable(pub(super) Region<Bucket<KEY_WORDS_V4>>);
+pub struct ConnectionTable<const K: usize>(pub(super) Region<Bucket<K>>);
 
-impl Buckets<KEY_WORDS_V4> for ConnectionTable {
+impl<const K: usize> Buckets<K> for ConnectionTable<K> {
     fn len(&self) -> u32 {
         u32::try_from(self.0.len).unwrap_or(u32::MAX)
     }
 
-    fn bucket(&self, index: u32) -> Option<&Bucket<KEY_WORDS_V4>> {
+    fn bucket(&self, index: u32) -> Option<&Bucket<K>> {
         self.0.get(index as usize)
     }
 }
@@ -96,16 +117,16 @@ impl Memory {
     ///
     /// # Errors
     /// If there is not enough memory.
-    pub fn in_process(max_connections: u32) -> io::Result<Self> {
-        let buckets = buckets_for(max_connections);
+    pub fn in_process(capacity: Capacity) -> io::Result<Self> {
         Ok(Self {
             settings: Region::anonymous(1)?,
             services_v4: Region::anonymous(2 * GENERATION_BUCKETS)?,
+            services_v6: Region::anonymous(2 * GENERATION_BUCKETS)?,
             services: Region::anonymous(MAX_SERVICES)?,
             slots: Region::anonymous(SLOT_WORDS)?,
             destinations: Region::anonymous(MAX_DESTINATIONS)?,
-            connections_v4: ConnectionTable(Region::anonymous(buckets)?),
-            half_open_v4: ConnectionTable(Region::anonymous(half_open_buckets(buckets))?),
+            v4: Connections::in_process(capacity.v4())?,
+            v6: Connections::in_process(capacity.v6())?,
         })
     }
 
@@ -114,15 +135,27 @@ impl Memory {
         &self.settings[0]
     }
 
-    /// Connections of which at least two packets were seen.
+    /// IPv4 connections of which at least two packets were seen.
     #[must_use]
-    pub fn connections_v4(&self) -> &ConnectionTable {
-        &self.connections_v4
+    pub fn connections_v4(&self) -> &ConnectionTable<KEY_WORDS_V4> {
+        &self.v4.main
     }
 
-    /// Flows of which one packet was seen.
+    /// IPv4 flows of which one packet was seen.
     #[must_use]
-    pub fn half_open_v4(&self) -> &ConnectionTable {
-        &self.half_open_v4
+    pub fn half_open_v4(&self) -> &ConnectionTable<KEY_WORDS_V4> {
+        &self.v4.half_open
+    }
+
+    /// IPv6 connections of which at least two packets were seen.
+    #[must_use]
+    pub fn connections_v6(&self) -> &ConnectionTable<KEY_WORDS_V6> {
+        &self.v6.main
+    }
+
+    /// IPv6 flows of which one packet was seen.
+    #[must_use]
+    pub fn half_open_v6(&self) -> &ConnectionTable<KEY_WORDS_V6> {
+        &self.v6.half_open
     }
 }

@@ -1,4 +1,4 @@
-//! Another `max_connections`: moving connections from the pinned tables to larger or smaller ones.
+//! Another capacity: moving connections from the pinned tables to larger or smaller ones.
 //!
 //! A pinned table of another size is set aside under another name, where the next start finds it if this one
 //! is killed. Its connections are copied before the program that uses the new table is attached, and once more
@@ -10,22 +10,31 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{MapData, MapInfo};
-use lb_common::connection::{Buckets as _, Inserted, Timeouts, entries, insert, is_expired, lookup};
+use lb_common::connection::{
+    Buckets as _, Inserted, KEY_WORDS_V4, KEY_WORDS_V6, Timeouts, entries, insert, is_expired, lookup,
+};
 use lb_common::hash::{FlowHash, FlowSeed};
 
 use super::error::DataplaneError;
-use super::layout::{CONNECTIONS_V4, HALF_OPEN_V4, MapLayout};
-use super::memory::{ConnectionTable, Memory, Region};
+use super::layout::{
+    CONNECTION_TABLES, CONNECTIONS_V4, CONNECTIONS_V6, HALF_OPEN_V4, HALF_OPEN_V6, MapLayout,
+};
+use super::memory::{ConnectionTable, Connections, Memory, Region};
 use super::open::difference;
 
 /// Tables that were set aside.
 #[derive(Debug, Default)]
 pub(super) struct Previous {
-    pub(super) connections_v4: Option<ConnectionTable>,
-    pub(super) half_open_v4: Option<ConnectionTable>,
+    pub(super) v4: PreviousFamily<KEY_WORDS_V4>,
+    pub(super) v6: PreviousFamily<KEY_WORDS_V6>,
 }
 
-const TABLES: [&str; 2] = [CONNECTIONS_V4, HALF_OPEN_V4];
+/// Tables of one family that were set aside.
+#[derive(Debug, Default)]
+pub(super) struct PreviousFamily<const K: usize> {
+    pub(super) main: Option<ConnectionTable<K>>,
+    pub(super) half_open: Option<ConnectionTable<K>>,
+}
 
 /// Where a table is pinned that was set aside. bpffs takes no dots in names.
 fn aside(directory: &Path, name: &str) -> PathBuf {
@@ -34,7 +43,7 @@ fn aside(directory: &Path, name: &str) -> PathBuf {
 
 /// Renames pinned connection tables that differ in size only, and opens what was set aside now or before.
 pub(super) fn set_aside(directory: &Path, layouts: &[MapLayout]) -> Result<Previous, DataplaneError> {
-    for layout in layouts.iter().filter(|layout| TABLES.contains(&layout.name)) {
+    for layout in layouts.iter().filter(|layout| CONNECTION_TABLES.contains(&layout.name)) {
         let pin = directory.join(layout.name);
         let Ok(info) = MapInfo::from_pin(&pin) else { continue };
         let resized = MapLayout { max_entries: info.max_entries(), ..*layout };
@@ -47,12 +56,21 @@ pub(super) fn set_aside(directory: &Path, layouts: &[MapLayout]) -> Result<Previ
         }
     }
     Ok(Previous {
-        connections_v4: open(directory, CONNECTIONS_V4)?,
-        half_open_v4: open(directory, HALF_OPEN_V4)?,
+        v4: PreviousFamily {
+            main: open(directory, CONNECTIONS_V4)?,
+            half_open: open(directory, HALF_OPEN_V4)?,
+        },
+        v6: PreviousFamily {
+            main: open(directory, CONNECTIONS_V6)?,
+            half_open: open(directory, HALF_OPEN_V6)?,
+        },
     })
 }
 
-fn open(directory: &Path, name: &'static str) -> Result<Option<ConnectionTable>, DataplaneError> {
+fn open<const K: usize>(
+    directory: &Path,
+    name: &'static str,
+) -> Result<Option<ConnectionTable<K>>, DataplaneError> {
     let pin = aside(directory, name);
     if !pin.exists() {
         return Ok(None);
@@ -65,7 +83,7 @@ fn open(directory: &Path, name: &'static str) -> Result<Option<ConnectionTable>,
 
 /// Forgets what was set aside.
 pub(super) fn remove(directory: &Path) {
-    for name in TABLES {
+    for name in CONNECTION_TABLES {
         let pin = aside(directory, name);
         if let Err(error) = fs::remove_file(&pin)
             && error.kind() != io::ErrorKind::NotFound
@@ -79,15 +97,27 @@ impl Previous {
     /// Copies every connection that lives and that the new tables do not know, or know from longer ago. Returns
     /// how many there were.
     pub(super) fn copy_into(&self, memory: &Memory, seed: FlowSeed, timeouts: &Timeouts, now: u32) -> u64 {
-        let pairs =
-            [(&self.connections_v4, &memory.connections_v4), (&self.half_open_v4, &memory.half_open_v4)];
+        self.v4.copy_into(&memory.v4, seed, timeouts, now)
+            + self.v6.copy_into(&memory.v6, seed, timeouts, now)
+    }
+}
+
+impl<const K: usize> PreviousFamily<K> {
+    fn copy_into(&self, new: &Connections<K>, seed: FlowSeed, timeouts: &Timeouts, now: u32) -> u64 {
+        let pairs = [(&self.main, &new.main), (&self.half_open, &new.half_open)];
         let copied =
             pairs.into_iter().filter_map(|(old, new)| Some(copy(old.as_ref()?, new, seed, timeouts, now)));
         copied.sum()
     }
 }
 
-fn copy(old: &ConnectionTable, new: &ConnectionTable, seed: FlowSeed, timeouts: &Timeouts, now: u32) -> u64 {
+fn copy<const K: usize>(
+    old: &ConnectionTable<K>,
+    new: &ConnectionTable<K>,
+    seed: FlowSeed,
+    timeouts: &Timeouts,
+    now: u32,
+) -> u64 {
     let mut copied = 0;
     let buckets = (0..old.len()).filter_map(|i| old.bucket(i));
     for (key, entry) in buckets.flat_map(entries).filter(|(_, entry)| !is_expired(entry.meta, timeouts, now))

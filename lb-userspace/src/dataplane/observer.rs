@@ -5,13 +5,13 @@ use std::io;
 use std::sync::Arc;
 
 use aya::maps::{MapData, PerCpuArray};
-use lb_common::connection::{Buckets as _, State, entries, is_expired, lookup};
+use lb_common::connection::{Buckets as _, State, Timeouts, entries, is_expired, lookup};
 use lb_common::counter::{RealServerStats, Reason};
 use lb_common::hash::{FlowHash, FlowSeed};
 
 use super::clock::KernelClock;
 use super::error::DataplaneError;
-use super::memory::Memory;
+use super::memory::{self, Memory};
 
 /// Reads what the programs count and remember.
 #[derive(Clone)]
@@ -76,23 +76,34 @@ impl Observer {
         let settings = self.memory.settings();
         let [first, second] = &settings.flow_seed;
         let seed = FlowSeed { first: first.load(), second: second.load() };
-        let mut counts: HashMap<u32, Connections> = HashMap::new();
-        let (main, half_open) = (&self.memory.connections_v4, &self.memory.half_open_v4);
-        for (table, is_main) in [(main, true), (half_open, false)] {
-            for (key, entry) in (0..table.len()).filter_map(|i| table.bucket(i)).flat_map(entries) {
-                let promoted = || !is_main && lookup(main, &key, FlowHash::new(&key, seed)).is_some();
-                if is_expired(entry.meta, &settings.timeouts, now) || promoted() {
-                    continue;
-                }
-                let count = counts.entry(entry.meta.destination()).or_default();
-                if State::from_number(entry.meta.state()).is_some_and(State::is_active) {
-                    count.active += 1;
-                } else {
-                    count.inactive += 1;
-                }
+        let mut counts = HashMap::new();
+        count(&self.memory.v4, seed, &settings.timeouts, now, &mut counts);
+        count(&self.memory.v6, seed, &settings.timeouts, now, &mut counts);
+        Ok(counts)
+    }
+}
+
+/// Adds one family's live connections.
+fn count<const K: usize>(
+    family: &memory::Connections<K>,
+    seed: FlowSeed,
+    timeouts: &Timeouts,
+    now: u32,
+    counts: &mut HashMap<u32, Connections>,
+) {
+    for (table, is_main) in [(&family.main, true), (&family.half_open, false)] {
+        for (key, entry) in (0..table.len()).filter_map(|i| table.bucket(i)).flat_map(entries) {
+            let promoted = || !is_main && lookup(&family.main, &key, FlowHash::new(&key, seed)).is_some();
+            if is_expired(entry.meta, timeouts, now) || promoted() {
+                continue;
+            }
+            let count = counts.entry(entry.meta.destination()).or_default();
+            if State::from_number(entry.meta.state()).is_some_and(State::is_active) {
+                count.active += 1;
+            } else {
+                count.inactive += 1;
             }
         }
-        Ok(counts)
     }
 }
 

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use aya::maps::{Map, MapData, MapError, MapInfo, MapType, PerCpuArray};
 use aya::programs::{ProgramError, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
-use lb_common::connection::{buckets_for, half_open_buckets};
 use lb_common::hash::FlowSeed;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
@@ -18,8 +17,8 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use super::attach::{self, Attached};
 use super::clock::KernelClock;
 use super::error::DataplaneError;
-use super::layout::{self, MapLayout};
-use super::memory::{ConnectionTable, Memory, Region};
+use super::layout::{self, Capacity, MapLayout, TableBuckets};
+use super::memory::{ConnectionTable, Connections, Memory, Region};
 use super::migrate::{self, Previous};
 use super::object::OBJECT;
 use super::observer::Observer;
@@ -33,8 +32,8 @@ use crate::net::Link;
 pub struct Options {
     /// Where maps and links are pinned (`director.bpffs`).
     pub bpffs: PathBuf,
-    /// How many connections there is room for (`director.max_connections`).
-    pub max_connections: u32,
+    /// How many connections there is room for.
+    pub capacity: Capacity,
     /// Whether programs tell of every flow they schedule. Costs nothing when off.
     pub log_flows: bool,
 }
@@ -46,8 +45,8 @@ pub struct Constants {
     interface: u32,
     tick_reciprocal: u64,
     flow_seed: [u64; 2],
-    connection_buckets: u32,
-    half_open_buckets: u32,
+    v4: TableBuckets,
+    v6: TableBuckets,
     log_level: u8,
 }
 
@@ -58,8 +57,10 @@ impl Constants {
             .override_global("INTERFACE", &self.interface, true)
             .override_global("TICK_RECIPROCAL", &self.tick_reciprocal, true)
             .override_global("FLOW_SEED", &self.flow_seed, true)
-            .override_global("CONNECTION_BUCKETS", &self.connection_buckets, true)
-            .override_global("HALF_OPEN_BUCKETS", &self.half_open_buckets, true)
+            .override_global("CONNECTION_BUCKETS_V4", &self.v4.main, true)
+            .override_global("HALF_OPEN_BUCKETS_V4", &self.v4.half_open, true)
+            .override_global("CONNECTION_BUCKETS_V6", &self.v6.main, true)
+            .override_global("HALF_OPEN_BUCKETS_V6", &self.v6.half_open, true)
             .override_global("AYA_LOG_LEVEL", &self.log_level, true);
     }
 }
@@ -93,7 +94,7 @@ impl Dataplane {
     pub fn open(options: &Options) -> Result<Self, DataplaneError> {
         let directory = options.bpffs.join(format!("layout-{}", layout::VERSION));
         let lock = prepare(&options.bpffs, &directory)?;
-        let layouts = layout::maps(options.max_connections);
+        let layouts = layout::maps(options.capacity);
         let previous = migrate::set_aside(&directory, &layouts)?;
         for layout in &layouts {
             check_pinned(&directory, layout)?;
@@ -104,13 +105,12 @@ impl Dataplane {
             Some(seed) => seed,
             None => FlowSeed { first: random()?, second: random()? },
         };
-        let buckets = buckets_for(options.max_connections);
         let constants = Constants {
             interface: INTERFACE,
             tick_reciprocal: KernelClock::in_process()?.reciprocal(),
             flow_seed: [seed.first, seed.second],
-            connection_buckets: buckets,
-            half_open_buckets: half_open_buckets(buckets),
+            v4: options.capacity.v4(),
+            v6: options.capacity.v6(),
             // Of aya_log_common::Level: off, or debug.
             log_level: if options.log_flows { 4 } else { 0 },
         };
@@ -247,7 +247,7 @@ impl Dataplane {
         let timeouts = &self.memory.settings().timeouts;
         let copied = self.previous.copy_into(&self.memory, self.seed, timeouts, self.clock.now()?);
         if copied > 0 {
-            tracing::info!("max_connections changed: moved {copied} connections to the new tables");
+            tracing::info!("connection tables of another size: moved {copied} connections to the new ones");
         }
         Ok(())
     }
@@ -369,11 +369,18 @@ fn map_memory(ebpf: &mut Ebpf, layouts: &[MapLayout]) -> Result<Memory, Dataplan
     Ok(Memory {
         settings: region(ebpf, layouts, "SETTINGS")?,
         services_v4: region(ebpf, layouts, "SERVICES_V4")?,
+        services_v6: region(ebpf, layouts, "SERVICES_V6")?,
         services: region(ebpf, layouts, "SERVICES")?,
         slots: region(ebpf, layouts, "SLOTS")?,
         destinations: region(ebpf, layouts, "DESTINATIONS")?,
-        connections_v4: ConnectionTable(region(ebpf, layouts, layout::CONNECTIONS_V4)?),
-        half_open_v4: ConnectionTable(region(ebpf, layouts, layout::HALF_OPEN_V4)?),
+        v4: Connections {
+            main: ConnectionTable(region(ebpf, layouts, layout::CONNECTIONS_V4)?),
+            half_open: ConnectionTable(region(ebpf, layouts, layout::HALF_OPEN_V4)?),
+        },
+        v6: Connections {
+            main: ConnectionTable(region(ebpf, layouts, layout::CONNECTIONS_V6)?),
+            half_open: ConnectionTable(region(ebpf, layouts, layout::HALF_OPEN_V6)?),
+        },
     })
 }
 

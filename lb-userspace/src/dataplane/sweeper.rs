@@ -8,7 +8,7 @@ use lb_common::hash::FlowSeed;
 
 use super::clock::KernelClock;
 use super::error::DataplaneError;
-use super::memory::Memory;
+use super::memory::{Connections, Memory};
 use super::tables::Wait;
 
 /// Sweeps the connection tables.
@@ -56,15 +56,22 @@ impl Sweeper {
     /// [`DataplaneError::Clock`].
     pub fn sweep(&self) -> Result<Swept, DataplaneError> {
         let memory = &self.memory;
-        let tables = [&memory.connections_v4, &memory.half_open_v4];
-        tables.into_iter().for_each(clear_recent);
+        memory.v4.tables().into_iter().for_each(clear_recent);
+        memory.v6.tables().into_iter().for_each(clear_recent);
         // From here on every mark that counts is set again by whoever relies on it.
         (self.wait)();
         let now = self.clock.now()?;
         let mut swept = Swept { total: Sweep::default(), referenced: vec![false; memory.destinations.len()] };
+        self.sweep_family(&memory.v4, now, &mut swept);
+        self.sweep_family(&memory.v6, now, &mut swept);
+        Ok(swept)
+    }
+
+    fn sweep_family<const K: usize>(&self, family: &Connections<K>, now: u32, swept: &mut Swept) {
+        let memory = &self.memory;
         let is_usable =
             |number: u32| memory.destinations.get(number as usize).is_some_and(Destination::is_usable);
-        for table in tables {
+        for table in family.tables() {
             let mut displaced = vec![false; table.len() as usize];
             let timeouts = &memory.settings().timeouts;
             let found = sweep(
@@ -83,6 +90,5 @@ impl Sweeper {
             swept.total.live += found.live;
             swept.total.freed += found.freed;
         }
-        Ok(swept)
     }
 }

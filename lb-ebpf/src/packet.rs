@@ -1,0 +1,89 @@
+//! What later stages need to know of a frame to TCP or UDP.
+
+use lb_common::connection::{KEY_WORDS_V4, KEY_WORDS_V6};
+use lb_common::selector::fold;
+use network_types::ip::IpProto;
+
+/// A packet: the key of its flow, whose `K` words tell the family, its TCP flags and its length.
+///
+/// Addresses and ports are as they lie in the frame (network byte order), loaded as little-endian words. Without
+/// padding, so that a pointer to one can be given to a function that the verifier checks by itself.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet<const K: usize> {
+    /// [`key_v4`](lb_common::connection::key_v4) or [`key_v6`](lb_common::connection::key_v6).
+    pub key: [u64; K],
+    length: u32,
+    tcp_flags: u32,
+}
+
+/// An IPv4 packet.
+pub type PacketV4 = Packet<KEY_WORDS_V4>;
+/// An IPv6 packet.
+pub type PacketV6 = Packet<KEY_WORDS_V6>;
+
+impl<const K: usize> Packet<K> {
+    /// A packet of the flow `key`. `tcp_flags` is byte 13 of the TCP header, 0 for UDP; `length` counts the bytes
+    /// of the IP packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(key: [u64; K], tcp_flags: u8, length: u32) -> Self {
+        Self { key, length, tcp_flags: tcp_flags as u32 }
+    }
+
+    /// Bytes of the IP packet, its header included.
+    #[inline(always)]
+    #[must_use]
+    pub const fn length(&self) -> u32 {
+        self.length
+    }
+
+    /// Byte 13 of the TCP header; 0 for UDP.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tcp_flags(&self) -> u8 {
+        self.tcp_flags as u8
+    }
+
+    /// Source port in the low half, destination port in the high half.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ports(&self) -> u32 {
+        self.key[K - 1] as u32
+    }
+
+    /// The destination port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn destination_port(&self) -> u16 {
+        (self.ports() >> 16) as u16
+    }
+
+    /// The IP protocol number: TCP or UDP.
+    #[inline(always)]
+    #[must_use]
+    pub const fn protocol(&self) -> u8 {
+        (self.key[K - 1] >> 32) as u8
+    }
+
+    /// Whether this is a TCP segment.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_tcp(&self) -> bool {
+        self.protocol() == IpProto::Tcp as u8
+    }
+
+    /// The source address; an IPv6 one folded into a word, for hashing.
+    #[inline(always)]
+    #[must_use]
+    pub const fn source(&self) -> u32 {
+        if K == KEY_WORDS_V4 { self.key[0] as u32 } else { fold([self.key[0], self.key[1]]) }
+    }
+
+    /// The destination address; an IPv6 one folded into a word, for hashing.
+    #[inline(always)]
+    #[must_use]
+    pub const fn destination(&self) -> u32 {
+        if K == KEY_WORDS_V4 { (self.key[0] >> 32) as u32 } else { fold([self.key[2 % K], self.key[3 % K]]) }
+    }
+}
