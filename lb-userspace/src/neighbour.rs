@@ -15,7 +15,7 @@ mod driver;
 mod machine;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use macaddr::MacAddr6;
 
@@ -31,4 +31,4 @@ pub struct Resolution {
 }
 
 /// What is known of every address that was asked for.
-pub type Resolutions = BTreeMap<Ipv4Addr, Resolution>;
+pub type Resolutions = BTreeMap<IpAddr, Resolution>;

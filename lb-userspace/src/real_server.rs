@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -56,7 +56,7 @@ pub enum RealServerError {
 /// What [`up`] changed, so that [`down`] can undo it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Changes {
-    vips: BTreeSet<Ipv4Addr>,
+    vips: BTreeSet<IpAddr>,
     /// What settings were before.
     sysctls: BTreeMap<String, String>,
 }
@@ -93,7 +93,7 @@ impl Changes {
 ///
 /// # Errors
 /// [`RealServerError`]; what was changed until then is remembered.
-pub async fn up(vips: &BTreeSet<Ipv4Addr>, state_file: &Path) -> Result<Vec<String>, RealServerError> {
+pub async fn up(vips: &BTreeSet<IpAddr>, state_file: &Path) -> Result<Vec<String>, RealServerError> {
     let netlink = Netlink::open()?;
     let lo = loopback(&netlink).await?;
     let mut changes = Changes::read(state_file)?;
@@ -123,7 +123,7 @@ pub async fn up(vips: &BTreeSet<Ipv4Addr>, state_file: &Path) -> Result<Vec<Stri
 ///
 /// # Errors
 /// [`RealServerError`].
-pub async fn down(vips: &BTreeSet<Ipv4Addr>, state_file: &Path) -> Result<Vec<String>, RealServerError> {
+pub async fn down(vips: &BTreeSet<IpAddr>, state_file: &Path) -> Result<Vec<String>, RealServerError> {
     let netlink = Netlink::open()?;
     let lo = loopback(&netlink).await?;
     let mut changes = Changes::read(state_file)?;
@@ -161,11 +161,11 @@ pub struct Finding {
 ///
 /// # Errors
 /// [`RealServerError`].
-pub async fn status(vips: &BTreeSet<Ipv4Addr>) -> Result<Vec<Finding>, RealServerError> {
+pub async fn status(vips: &BTreeSet<IpAddr>) -> Result<Vec<Finding>, RealServerError> {
     let netlink = Netlink::open()?;
     let lo = loopback(&netlink).await?;
     let present = addresses(&netlink, &lo).await?;
-    let vip = |vip: &Ipv4Addr| {
+    let vip = |vip: &IpAddr| {
         let ok = present.contains(vip);
         let detail = if ok {
             "is an address of lo".to_owned()
@@ -200,15 +200,9 @@ async fn loopback(netlink: &Netlink) -> Result<Link, RealServerError> {
     links.into_iter().find(|link| link.name == "lo").ok_or(RealServerError::NoLoopback)
 }
 
-async fn addresses(netlink: &Netlink, lo: &Link) -> Result<BTreeSet<Ipv4Addr>, RealServerError> {
+async fn addresses(netlink: &Netlink, lo: &Link) -> Result<BTreeSet<IpAddr>, RealServerError> {
     let found = netlink.addresses(lo.index).await?;
-    Ok(found
-        .into_iter()
-        .filter_map(|address| match address.address {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        })
-        .collect())
+    Ok(found.into_iter().map(|address| address.address).collect())
 }
 
 fn read_sysctl(setting: &str) -> Result<String, RealServerError> {

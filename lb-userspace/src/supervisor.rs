@@ -14,7 +14,7 @@
 mod vips;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
@@ -103,7 +103,7 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     // Real servers that an earlier daemon had resolved are taken to be where they were until asked.
     let (wanted, wanted_receiver) = watch::channel(addresses_to_resolve(&config));
     let remembered = tables.view().destinations.into_values();
-    let remembered: BTreeMap<Ipv4Addr, MacAddr6> = remembered
+    let remembered: BTreeMap<IpAddr, MacAddr6> = remembered
         .filter_map(|destination| Some((destination.address, destination.mac?)))
         .filter(|(address, _)| wanted.borrow().contains(address))
         .collect();

@@ -1,7 +1,7 @@
 //! `lb real-server`.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -31,7 +31,7 @@ enum Action {
 struct Vips {
     /// A virtual IP address; repeat for several
     #[arg(long = "vip", value_name = "VIP", required = true)]
-    vips: Vec<Ipv4Addr>,
+    vips: Vec<IpAddr>,
 }
 
 #[derive(Debug, Args)]
@@ -64,7 +64,7 @@ struct Status {
 }
 
 impl Vips {
-    fn set(&self) -> BTreeSet<Ipv4Addr> {
+    fn set(&self) -> BTreeSet<IpAddr> {
         self.vips.iter().copied().collect()
     }
 }

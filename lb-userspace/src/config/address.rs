@@ -1,6 +1,6 @@
 //! Addresses of VIPs, real servers and peers, and MACs.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use macaddr::MacAddr6;
 
@@ -18,12 +18,12 @@ const MAC_EXAMPLE: &str = "write six pairs of hexadecimal digits: \"02:00:00:00:
 
 /// A real server's address, with the port that some write behind it.
 pub(super) struct RealServerAddress {
-    pub(super) address: Located<Ipv4Addr>,
+    pub(super) address: Located<IpAddr>,
     pub(super) port: Option<Located<u16>>,
 }
 
 /// What a VIP is written as: `192.168.2.240:80`.
-pub(super) fn virtual_address(text: &Text<'_>) -> Result<Located<SocketAddrV4>, Reported> {
+pub(super) fn virtual_address(text: &Text<'_>) -> Result<Located<SocketAddr>, Reported> {
     plain(text, VIP_EXAMPLE)?;
     let Some((host, port)) = text.halves(':') else {
         // The address may be wrong as well; without it there is no example of what is missing.
@@ -33,7 +33,7 @@ pub(super) fn virtual_address(text: &Text<'_>) -> Result<Located<SocketAddrV4>, 
     };
     // Both parts are looked at, so that both can be corrected at once.
     let (address, port) = (vip(&host), virtual_port(&port));
-    Ok(text.located(SocketAddrV4::new(address?, port?)))
+    Ok(text.located(SocketAddr::new(address?.into(), port?)))
 }
 
 fn vip(text: &Text<'_>) -> Result<Ipv4Addr, Reported> {
@@ -92,7 +92,7 @@ pub(super) fn real_server(text: &Text<'_>) -> Result<RealServerAddress, Reported
             ))
         }
     });
-    Ok(RealServerAddress { address: text.located(address?), port: port.transpose()? })
+    Ok(RealServerAddress { address: text.located(address?.into()), port: port.transpose()? })
 }
 
 /// What another director is written as: its MAC or its address.
@@ -105,7 +105,7 @@ pub(super) fn peer(text: &Text<'_>) -> Result<Located<Peer>, Reported> {
         Peer::Mac(mac(text)?)
     } else {
         let address = ipv4(text, EXAMPLE)?;
-        Peer::Address(usable(text, address, "a peer is a host in the director's own network")?)
+        Peer::Address(usable(text, address, "a peer is a host in the director's own network")?.into())
     };
     Ok(text.located(peer))
 }

@@ -1,7 +1,7 @@
 //! `[[virtual_server]]` sections as they were read, each by itself: what could not be read was reported and is
 //! missing.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use lb_common::limits::MAX_WEIGHT;
 use macaddr::MacAddr6;
@@ -21,7 +21,7 @@ pub(super) struct VirtualServerDraft {
     pub(super) header: Span,
     /// None if the file gives none.
     pub(super) name: Result<Option<Located<String>>, Reported>,
-    pub(super) addresses: Partial<Located<SocketAddrV4>>,
+    pub(super) addresses: Partial<Located<SocketAddr>>,
     pub(super) protocol: Result<Protocol, Reported>,
     pub(super) scheduler: Result<Scheduler, Reported>,
     pub(super) real_servers: Partial<RealServerDraft>,
@@ -36,7 +36,7 @@ pub(super) struct RealServerDraft {
 }
 
 /// What a virtual server without a name is called.
-pub(super) fn default_name(protocol: Protocol, first: SocketAddrV4) -> String {
+pub(super) fn default_name(protocol: Protocol, first: SocketAddr) -> String {
     format!("{protocol}-{}-{}", first.ip(), first.port())
 }
 
@@ -63,7 +63,7 @@ fn virtual_server(table: &Table<'_>) -> VirtualServerDraft {
 
 const ADDRESSES_HELP: &str = "write addresses = [\"192.168.2.240:80\"]: each VIP with its port";
 
-fn addresses(value: Value<'_>) -> Partial<Located<SocketAddrV4>> {
+fn addresses(value: Value<'_>) -> Partial<Located<SocketAddr>> {
     let elements = match value.list("\"192.168.2.240:80\"") {
         Ok(elements) => elements,
         Err(reported) => return Partial::none(reported),
@@ -113,7 +113,7 @@ fn real_server(table: &Table<'_>) -> RealServerDraft {
 impl VirtualServerDraft {
     /// What the rest of the program sees, if all of it could be read.
     pub(super) fn finish(self) -> Result<VirtualServer, Reported> {
-        let addresses: Vec<SocketAddrV4> =
+        let addresses: Vec<SocketAddr> =
             self.addresses.all()?.into_iter().map(|address| address.value).collect();
         let protocol = self.protocol?;
         let made = addresses.first().map(|first| default_name(protocol, *first));

@@ -2,7 +2,7 @@
 //! together.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ pub enum Peer {
     /// By its MAC address.
     Mac(MacAddr6),
     /// By its address, whose MAC is resolved.
-    Address(Ipv4Addr),
+    Address(IpAddr),
 }
 
 /// How long a connection without frames is remembered; whole seconds (`ipvsadm --set`).
@@ -118,7 +118,7 @@ pub struct VirtualServer {
     /// Unique; made of the protocol and the first address if the file gives none.
     pub name: String,
     /// VIPs and ports, at least one; no other virtual server of this protocol has any of them.
-    pub addresses: Vec<SocketAddrV4>,
+    pub addresses: Vec<SocketAddr>,
     /// One protocol for all addresses.
     pub protocol: Protocol,
     /// Who chooses the real server of a new connection.
@@ -163,7 +163,7 @@ impl Protocol {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RealServer {
     /// Its own address, by which its MAC is resolved.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its share of new connections, at most [`lb_common::limits::MAX_WEIGHT`]; 0 takes none.
     pub weight: u32,
     /// Its MAC, if it is not to be resolved.

@@ -1,7 +1,7 @@
 //! Virtual servers against each other, and against what the maps hold.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICE_ADDRESSES, MAX_SERVICES, SLOT_WORDS};
 
@@ -74,9 +74,9 @@ fn addresses_are_unique(drafts: &[VirtualServerDraft], report: &Report) {
 
 /// The MAC of such a real server would be the director's own.
 fn real_servers_are_no_vips(drafts: &[VirtualServerDraft], report: &Report) {
-    let mut vips: HashMap<Ipv4Addr, &Span> = HashMap::new();
+    let mut vips: HashMap<IpAddr, &Span> = HashMap::new();
     for vip in drafts.iter().flat_map(|draft| &draft.addresses.read) {
-        vips.entry(*vip.value.ip()).or_insert(&vip.span);
+        vips.entry(vip.value.ip()).or_insert(&vip.span);
     }
     for address in drafts.iter().flat_map(addresses_of_real_servers) {
         if let Some(vip) = vips.get(&address.value) {
@@ -159,6 +159,6 @@ fn count<'a>(
     Err(report.error(diagnostic.help("move some of them to another director")))
 }
 
-fn addresses_of_real_servers(draft: &VirtualServerDraft) -> impl Iterator<Item = &Located<Ipv4Addr>> {
+fn addresses_of_real_servers(draft: &VirtualServerDraft) -> impl Iterator<Item = &Located<IpAddr>> {
     draft.real_servers.read.iter().filter_map(|server| Some(&server.address.as_ref().ok()?.address))
 }

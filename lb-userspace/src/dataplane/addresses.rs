@@ -1,7 +1,7 @@
 //! The perfect hash of service addresses: drawing multipliers until no bucket gets too many.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use lb_common::service::{BUCKET_ENTRIES, GENERATION_BUCKETS, Index, key_v4};
 
@@ -9,15 +9,16 @@ use super::memory::Memory;
 use super::view::ServiceAddress;
 use crate::config::Protocol;
 
-/// The word of an address in the map.
-fn key(address: ServiceAddress) -> u64 {
-    key_v4(u32::from_le_bytes(address.vip.octets()), address.port.to_be(), address.protocol.number())
+/// The word of an IPv4 address in the map.
+fn key(address: &ServiceAddress) -> Option<u64> {
+    let IpAddr::V4(vip) = address.vip else { return None };
+    Some(key_v4(u32::from_le_bytes(vip.octets()), address.port.to_be(), address.protocol.number()))
 }
 
 fn address(key: u64) -> Option<ServiceAddress> {
     let [a, b, c, d, high, low, protocol, _] = key.to_le_bytes();
     Some(ServiceAddress {
-        vip: Ipv4Addr::new(a, b, c, d),
+        vip: Ipv4Addr::new(a, b, c, d).into(),
         port: u16::from_be_bytes([high, low]),
         protocol: Protocol::from_number(protocol)?,
     })
@@ -31,7 +32,7 @@ type Placement = (Index, HashMap<u32, Vec<(u64, u32)>>);
 /// Returns `None` if no multiplier was found for the largest index: there are more addresses than
 /// [`lb_common::limits::MAX_SERVICE_ADDRESSES`].
 fn place(
-    addresses: &BTreeMap<ServiceAddress, u32>,
+    addresses: &BTreeMap<u64, u32>,
     generation: bool,
     mut random: impl FnMut() -> u64,
 ) -> Option<Placement> {
@@ -52,18 +53,14 @@ fn place(
     None
 }
 
-fn place_with(
-    index: Index,
-    addresses: &BTreeMap<ServiceAddress, u32>,
-) -> Option<HashMap<u32, Vec<(u64, u32)>>> {
+fn place_with(index: Index, addresses: &BTreeMap<u64, u32>) -> Option<HashMap<u32, Vec<(u64, u32)>>> {
     let mut buckets: HashMap<u32, Vec<(u64, u32)>> = HashMap::with_capacity(addresses.len());
-    for (address, service) in addresses {
-        let key = key(*address);
-        let bucket = buckets.entry(index.position(key)).or_default();
+    for (key, service) in addresses {
+        let bucket = buckets.entry(index.position(*key)).or_default();
         if bucket.len() == BUCKET_ENTRIES {
             return None;
         }
-        bucket.push((key, *service));
+        bucket.push((*key, *service));
     }
     Some(buckets)
 }
@@ -77,6 +74,11 @@ pub(super) fn publish(
     addresses: &BTreeMap<ServiceAddress, u32>,
     random: impl FnMut() -> u64,
 ) -> bool {
+    let v4 = addresses.iter().filter_map(|(address, service)| Some((key(address)?, *service)));
+    publish_v4(memory, &v4.collect(), random)
+}
+
+fn publish_v4(memory: &Memory, addresses: &BTreeMap<u64, u32>, random: impl FnMut() -> u64) -> bool {
     let word = &memory.settings().services_v4;
     if addresses.is_empty() {
         word.store(Index::EMPTY.word());

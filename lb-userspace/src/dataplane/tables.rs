@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -287,7 +287,7 @@ fn destination_view(destination: &Destination) -> Option<DestinationView> {
     let [low, high] = [destination.address[0].load(), destination.address[1].load()];
     Some(DestinationView {
         service: u32::try_from(destination.service.load()).ok()?,
-        address: address_from_words([low, high])?,
+        address: address_from_words([low, high]),
         weight: u32::try_from(destination.weight.load()).ok()?,
         mac: flags.contains(Flags::USABLE).then(|| destination_mac(destination.ethernet.load()).into()),
     })
@@ -304,14 +304,18 @@ fn mac_from_word(word: u64) -> MacAddr6 {
     MacAddr6::new(a, b, c, d, e, f)
 }
 
-fn address_words(address: Ipv4Addr) -> [u64; 2] {
-    let bytes = u128::from_le_bytes(address.to_ipv6_mapped().octets());
+fn address_words(address: IpAddr) -> [u64; 2] {
+    let address = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    };
+    let bytes = u128::from_le_bytes(address.octets());
     #[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
     [bytes as u64, (bytes >> 64) as u64]
 }
 
-fn address_from_words([low, high]: [u64; 2]) -> Option<Ipv4Addr> {
-    Ipv6Addr::from((u128::from(low) | u128::from(high) << 64).to_le_bytes()).to_ipv4_mapped()
+fn address_from_words([low, high]: [u64; 2]) -> IpAddr {
+    Ipv6Addr::from((u128::from(low) | u128::from(high) << 64).to_le_bytes()).to_canonical()
 }
 
 /// Well mixed words from one random seed (splitmix64).

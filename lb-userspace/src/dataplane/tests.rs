@@ -40,7 +40,7 @@ fn destination_of(table: &ConnectionTable, n: u32) -> Option<u32> {
 fn usable(tables: &mut Tables, number: u32) {
     let destination = DestinationView {
         service: 0,
-        address: Ipv4Addr::new(10, 0, 0, 1),
+        address: Ipv4Addr::new(10, 0, 0, 1).into(),
         weight: 1,
         mac: Some(MacAddr6::new(2, 0, 0, 0, 0, 9)),
     };
@@ -144,8 +144,11 @@ fn slot_tables_of_the_largest_size_can_be_replaced_again_and_again() {
 fn no_services_means_no_addresses() {
     let memory = memory(1024);
     let mut tables = Tables::in_process(memory);
-    let address =
-        ServiceAddress { vip: Ipv4Addr::new(192, 0, 2, 1), port: 80, protocol: crate::config::Protocol::Udp };
+    let address = ServiceAddress {
+        vip: Ipv4Addr::new(192, 0, 2, 1).into(),
+        port: 80,
+        protocol: crate::config::Protocol::Udp,
+    };
     for addresses in [BTreeMap::from([(address, 5)]), BTreeMap::new()] {
         tables.apply(&Operation::PublishAddresses(addresses.clone())).expect("there is room");
         assert_eq!(tables.view().addresses, addresses);

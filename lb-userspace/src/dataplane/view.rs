@@ -1,7 +1,7 @@
 //! What the maps say, decoded.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use lb_common::connection::Timeouts;
 use lb_common::selector::Selector;
@@ -14,7 +14,7 @@ use crate::config::Protocol;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServiceAddress {
     /// The VIP.
-    pub vip: Ipv4Addr,
+    pub vip: IpAddr,
     /// The port, in host byte order.
     pub port: u16,
     /// The protocol.
@@ -36,7 +36,7 @@ pub struct DestinationView {
     /// The number of the virtual server.
     pub service: u32,
     /// The real server.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The configured weight.
     pub weight: u32,
     /// Where frames go; `None` if nowhere, because the MAC is unknown or the server has been removed.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use macaddr::MacAddr6;
@@ -13,7 +13,7 @@ use super::{Resolution, Resolutions};
 use crate::net::{Event, Events, NeighbourEntry, NetError, Netlink, mac_text};
 
 /// The addresses to resolve.
-pub type Addresses = BTreeSet<Ipv4Addr>;
+pub type Addresses = BTreeSet<IpAddr>;
 
 /// Resolves addresses on one interface.
 ///
@@ -24,7 +24,7 @@ pub struct Driver {
     events: Events,
     wanted: watch::Receiver<Addresses>,
     resolutions: watch::Sender<Resolutions>,
-    neighbours: BTreeMap<Ipv4Addr, Neighbour>,
+    neighbours: BTreeMap<IpAddr, Neighbour>,
 }
 
 impl Driver {
@@ -39,7 +39,7 @@ impl Driver {
         interface: u32,
         wanted: watch::Receiver<Addresses>,
         resolutions: watch::Sender<Resolutions>,
-        remembered: &BTreeMap<Ipv4Addr, MacAddr6>,
+        remembered: &BTreeMap<IpAddr, MacAddr6>,
     ) -> Result<Self, NetError> {
         let events = Events::of_neighbours()?;
         let neighbours =
@@ -96,7 +96,7 @@ impl Driver {
     }
 
     fn neighbour(&mut self, entry: &NeighbourEntry) -> Option<(&mut Neighbour, Duration)> {
-        let IpAddr::V4(address) = entry.address else { return None };
+        let address = entry.address;
         if entry.interface != self.interface {
             return None;
         }
@@ -116,16 +116,15 @@ impl Driver {
     }
 
     async fn ask(&mut self) {
-        let due: Vec<(Ipv4Addr, Action)> = self
+        let due: Vec<(IpAddr, Action)> = self
             .neighbours
             .iter_mut()
             .filter_map(|(address, neighbour)| Some((*address, neighbour.poll_action(now())?)))
             .collect();
         for (address, action) in due {
-            let ip = IpAddr::V4(address);
             let asked = match action {
-                Action::Confirm => self.netlink.confirm_neighbour(self.interface, ip).await,
-                Action::Resolve => self.netlink.resolve_neighbour(self.interface, ip).await,
+                Action::Confirm => self.netlink.confirm_neighbour(self.interface, address).await,
+                Action::Resolve => self.netlink.resolve_neighbour(self.interface, address).await,
             };
             if let Err(error) = asked {
                 tracing::debug!("{error}");
@@ -178,7 +177,7 @@ fn log_changes(old: &Resolutions, new: &Resolutions) {
 }
 
 /// A part of the interval, different for each address.
-fn jitter(address: Ipv4Addr) -> Duration {
+fn jitter(address: IpAddr) -> Duration {
     let mut hasher = DefaultHasher::new();
     address.hash(&mut hasher);
     CONFIRMED_FOR / 4 * u32::try_from(hasher.finish() % 256).unwrap_or(0) / 256

@@ -1,6 +1,6 @@
 //! Addresses of interfaces, and which of them are ours.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
@@ -38,6 +38,11 @@ impl Address {
     }
 }
 
+/// The prefix length that means one address.
+fn host_prefix(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
 impl Netlink {
     /// The addresses of the interface `index`.
     ///
@@ -61,24 +66,24 @@ impl Netlink {
         Ok(messages.into_iter().filter(|message| message.header.index == index).collect())
     }
 
-    /// Adds `address`/32 to the interface `index`, marked as ours. Nothing happens if it is there.
+    /// Adds `address` alone (/32 or /128) to the interface `index`, marked as ours. Nothing happens if it is there.
     ///
     /// # Errors
     /// [`NetError::Request`].
-    pub async fn add_vip(&self, index: u32, address: Ipv4Addr) -> Result<(), NetError> {
-        let mut request = self.handle.address().add(index, IpAddr::V4(address), 32).replace();
+    pub async fn add_vip(&self, index: u32, address: IpAddr) -> Result<(), NetError> {
+        let mut request = self.handle.address().add(index, address, host_prefix(address)).replace();
         request.message_mut().attributes.push(AddressAttribute::Protocol(OURS));
-        request.execute().await.map_err(NetError::request(format!("add {address}/32 to interface {index}")))
+        request.execute().await.map_err(NetError::request(format!("add {address} to interface {index}")))
     }
 
-    /// Removes `address`/32 from the interface `index`. Nothing happens if it is not there.
+    /// Removes `address` alone (/32 or /128) from the interface `index`. Nothing happens if it is not there.
     ///
     /// # Errors
     /// [`NetError::Request`].
-    pub async fn remove_vip(&self, index: u32, address: Ipv4Addr) -> Result<(), NetError> {
+    pub async fn remove_vip(&self, index: u32, address: IpAddr) -> Result<(), NetError> {
         let is_vip = |message: &AddressMessage| {
             Address::from_message(message)
-                .is_some_and(|found| found.address == IpAddr::V4(address) && found.prefix == 32)
+                .is_some_and(|found| found.address == address && found.prefix == host_prefix(address))
         };
         for message in self.address_messages(index).await?.into_iter().filter(is_vip) {
             self.handle
@@ -86,7 +91,7 @@ impl Netlink {
                 .del(message)
                 .execute()
                 .await
-                .map_err(NetError::request(format!("remove {address}/32 from interface {index}")))?;
+                .map_err(NetError::request(format!("remove {address} from interface {index}")))?;
         }
         Ok(())
     }

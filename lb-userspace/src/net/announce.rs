@@ -1,7 +1,7 @@
 //! Gratuitous ARP: telling the segment where an address is.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use etherparse::{ArpEthIpv4Packet, ArpOperation, PacketBuilder};
 use macaddr::MacAddr6;
@@ -18,7 +18,7 @@ const SHORTEST_FRAME: usize = 60;
 #[derive(Debug, Error)]
 #[error("announce {address} on {interface}: {source}")]
 pub struct AnnounceError {
-    address: Ipv4Addr,
+    address: IpAddr,
     interface: String,
     source: io::Error,
 }
@@ -28,15 +28,16 @@ pub struct AnnounceError {
 ///
 /// # Errors
 /// [`AnnounceError`] for the first address that could not be announced.
-pub fn announce(link: &Link, addresses: &[Ipv4Addr]) -> Result<(), AnnounceError> {
+pub fn announce(link: &Link, addresses: &[IpAddr]) -> Result<(), AnnounceError> {
     let (Some(mac), Some(first)) = (link.mac, addresses.first()) else { return Ok(()) };
-    let failed = |address: Ipv4Addr| {
+    let failed = |address: IpAddr| {
         let interface = link.name.clone();
         move |source| AnnounceError { address, interface, source }
     };
     let mut sender = open(link).map_err(failed(*first))?;
     for address in addresses {
-        let frame = gratuitous_arp(mac, *address).map_err(failed(*address))?;
+        let IpAddr::V4(v4) = address else { continue };
+        let frame = gratuitous_arp(mac, *v4).map_err(failed(*address))?;
         match sender.send_to(&frame, None) {
             Some(sent) => sent.map_err(failed(*address))?,
             None => return Err(failed(*address)(io::ErrorKind::OutOfMemory.into())),

@@ -1,7 +1,7 @@
 //! What the data plane should do, from everything that has a say in it. Pure.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 
 use lb_common::connection::Timeouts;
 use lb_common::selector::Selector;
@@ -40,7 +40,7 @@ pub struct DesiredService {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DesiredServer {
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its weight.
     pub weight: u32,
     /// Where its frames go: its MAC, or the one it had when it last answered. `None` if it never did.
@@ -69,7 +69,7 @@ pub fn desired(config: &Config, mac: MacAddr6, resolutions: &Resolutions) -> Des
     }
 }
 
-fn service(virtual_server: &VirtualServer, resolution: impl Fn(Ipv4Addr) -> Resolution) -> DesiredService {
+fn service(virtual_server: &VirtualServer, resolution: impl Fn(IpAddr) -> Resolution) -> DesiredService {
     let server = |real_server: &RealServer| {
         let found = match real_server.mac {
             Some(mac) => Resolution { mac: Some(mac), is_reachable: true },
@@ -86,11 +86,7 @@ fn service(virtual_server: &VirtualServer, resolution: impl Fn(Ipv4Addr) -> Reso
     let scheduled: Vec<Server> =
         servers.iter().map(|server| Server { weight: server.weight, usable: server.is_reachable }).collect();
     let protocol = virtual_server.protocol;
-    let address = |address: &std::net::SocketAddrV4| ServiceAddress {
-        vip: *address.ip(),
-        port: address.port(),
-        protocol,
-    };
+    let address = |address: &SocketAddr| ServiceAddress { vip: address.ip(), port: address.port(), protocol };
     DesiredService {
         addresses: virtual_server.addresses.iter().map(address).collect(),
         selector: virtual_server.scheduler.selector(),
@@ -113,6 +109,6 @@ pub fn addresses_to_resolve(config: &Config) -> Addresses {
 
 /// The VIPs, each once.
 #[must_use]
-pub fn vips(config: &Config) -> BTreeSet<Ipv4Addr> {
-    config.virtual_servers.iter().flat_map(|server| &server.addresses).map(|address| *address.ip()).collect()
+pub fn vips(config: &Config) -> BTreeSet<IpAddr> {
+    config.virtual_servers.iter().flat_map(|server| &server.addresses).map(SocketAddr::ip).collect()
 }

@@ -5,6 +5,7 @@
 //! what was or what will be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICES};
 use thiserror::Error;
@@ -122,7 +123,7 @@ struct Numbers {
 impl Numbers {
     fn assign(view: &View, desired: &Desired) -> Result<Self, PlanError> {
         let services = Self::services(view, &desired.services)?;
-        let known: BTreeMap<(u32, std::net::Ipv4Addr), u32> = view
+        let known: BTreeMap<(u32, IpAddr), u32> = view
             .destinations
             .iter()
             .map(|(number, destination)| ((destination.service, destination.address), *number))

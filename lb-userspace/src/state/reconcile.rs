@@ -1,7 +1,7 @@
 //! The one place where desired state becomes operations on the maps.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -46,7 +46,7 @@ pub struct PublishedService {
     /// Its name.
     pub name: String,
     /// Its addresses.
-    pub addresses: Vec<SocketAddrV4>,
+    pub addresses: Vec<SocketAddr>,
     /// Its protocol.
     pub protocol: Protocol,
     /// Its scheduler.
@@ -59,7 +59,7 @@ pub struct PublishedService {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishedServer {
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its weight.
     pub weight: u32,
     /// Its MAC, or the one it had when it last answered.

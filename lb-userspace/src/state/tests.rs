@@ -1,7 +1,7 @@
 //! Whatever is desired after whatever: the maps get there, and no step in between sends a frame astray.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use lb_common::connection::Timeouts;
@@ -21,12 +21,12 @@ fn tables() -> Tables {
 }
 
 fn address(number: u8) -> ServiceAddress {
-    ServiceAddress { vip: Ipv4Addr::new(192, 0, 2, number), port: 80, protocol: Protocol::Tcp }
+    ServiceAddress { vip: Ipv4Addr::new(192, 0, 2, number).into(), port: 80, protocol: Protocol::Tcp }
 }
 
 fn server(number: u8, is_reachable: bool) -> DesiredServer {
     DesiredServer {
-        address: Ipv4Addr::new(10, 0, 0, number),
+        address: Ipv4Addr::new(10, 0, 0, number).into(),
         weight: 1,
         mac: is_reachable.then(|| MacAddr6::new(2, 0, 0, 0, 1, number)),
         is_reachable,
@@ -66,7 +66,7 @@ fn any_desired() -> impl Strategy<Value = Desired> {
 }
 
 /// What clients of each address may get, by the maps.
-fn reachable(view: &View) -> BTreeMap<ServiceAddress, Vec<Option<Ipv4Addr>>> {
+fn reachable(view: &View) -> BTreeMap<ServiceAddress, Vec<Option<IpAddr>>> {
     let resolve = |service: &u32| {
         let slots = &view.services[service].slots;
         slots.iter().map(|slot| slot.map(|number| view.destinations[&number].address)).collect()
@@ -75,7 +75,7 @@ fn reachable(view: &View) -> BTreeMap<ServiceAddress, Vec<Option<Ipv4Addr>>> {
 }
 
 /// The same, by what is desired.
-fn wanted(desired: &Desired) -> BTreeMap<ServiceAddress, Vec<Option<Ipv4Addr>>> {
+fn wanted(desired: &Desired) -> BTreeMap<ServiceAddress, Vec<Option<IpAddr>>> {
     let of = |service: &DesiredService| {
         let slots: Vec<_> =
             service.slots.iter().map(|slot| slot.map(|i| service.servers[i].address)).collect();
@@ -208,7 +208,7 @@ fn a_server_that_falls_silent_keeps_its_connections() {
 fn thousands_of_addresses_fit() {
     let mut tables = tables();
     let services = (0..4096u32).map(|n| {
-        let vip = Ipv4Addr::from(0xC000_0000 + n);
+        let vip = Ipv4Addr::from(0xC000_0000 + n).into();
         let ports = [80, 443, 8080, 8443].map(|port| ServiceAddress { vip, port, protocol: Protocol::Tcp });
         DesiredService { addresses: ports.to_vec(), ..rr(&[], &[(1, true)]) }
     });

@@ -1,7 +1,7 @@
 //! The VIPs on the director's interface: added, announced, and taken away again (`director.manage_vips`).
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::config::Config;
@@ -16,7 +16,7 @@ const ANNOUNCE_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_se
 pub(super) struct Vips {
     netlink: Netlink,
     link: Link,
-    vips: BTreeSet<Ipv4Addr>,
+    vips: BTreeSet<IpAddr>,
     managed: bool,
 }
 
@@ -33,9 +33,8 @@ impl Vips {
         }
         let present = self.netlink.addresses(self.link.index).await?;
         for left_over in present.iter().filter(|address| address.is_ours) {
-            if let IpAddr::V4(address) = left_over.address
-                && !self.vips.contains(&address)
-            {
+            let address = left_over.address;
+            if !self.vips.contains(&address) {
                 self.netlink.remove_vip(self.link.index, address).await?;
                 tracing::info!(
                     "removed {address} from {}: no virtual server has it any more",
@@ -44,9 +43,9 @@ impl Vips {
             }
         }
         for vip in &self.vips {
-            if !present.iter().any(|address| address.address == IpAddr::V4(*vip)) {
+            if !present.iter().any(|address| address.address == *vip) {
                 self.netlink.add_vip(self.link.index, *vip).await?;
-                tracing::info!("added {vip}/32 to {}", self.link.name);
+                tracing::info!("added {vip} to {}", self.link.name);
             }
         }
         self.announce(&self.link);
@@ -65,7 +64,7 @@ impl Vips {
         if !self.managed || self.vips.is_empty() {
             return;
         }
-        let vips: Vec<Ipv4Addr> = self.vips.iter().copied().collect();
+        let vips: Vec<IpAddr> = self.vips.iter().copied().collect();
         if let Err(error) = announce(link, &vips) {
             tracing::warn!("{error}; clients find the VIP when their ARP entry expires");
         }
@@ -84,9 +83,7 @@ impl Vips {
             }
         };
         for ours in present.iter().filter(|address| address.is_ours) {
-            if let IpAddr::V4(address) = ours.address
-                && let Err(error) = self.netlink.remove_vip(self.link.index, address).await
-            {
+            if let Err(error) = self.netlink.remove_vip(self.link.index, ours.address).await {
                 tracing::warn!("{error}");
             }
         }

@@ -90,7 +90,7 @@ fn flow(n: u32) -> [u64; 2] {
 fn desired(services: u16, udp_timeout: u32) -> Desired {
     let service = |address: ServiceAddress, scheduler: scheduler::Scheduler| {
         let server = |n: u8| DesiredServer {
-            address: Ipv4Addr::new(172, 16, 0, n),
+            address: Ipv4Addr::new(172, 16, 0, n).into(),
             weight: u32::from(n % 4 + 1),
             mac: Some(MAC),
             is_reachable: true,
@@ -106,8 +106,8 @@ fn desired(services: u16, udp_timeout: u32) -> Desired {
         }
     };
     let [rr, ..] = scheduler::ALL;
-    let tcp = |port| ServiceAddress { vip: VIP, port, protocol: Protocol::Tcp };
-    let udp = |port| ServiceAddress { vip: VIP, port, protocol: Protocol::Udp };
+    let tcp = |port| ServiceAddress { vip: VIP.into(), port, protocol: Protocol::Tcp };
+    let udp = |port| ServiceAddress { vip: VIP.into(), port, protocol: Protocol::Udp };
     let mut all = vec![service(tcp(WEB), rr)];
     all.extend((FIRST_UDP..).zip(scheduler::ALL).map(|(port, scheduler)| service(udp(port), scheduler)));
     let others = usize::from(services).saturating_sub(all.len());
