@@ -218,7 +218,8 @@ mod tests {
     fn positions_stay_in_their_generation() {
         for key in 1..5000u64 {
             let lower = Index::new(key.wrapping_mul(0xABCD_EF12_3456_789B), 15, false).position(&[key]);
-            let upper = Index::new(key.wrapping_mul(0xABCD_EF12_3456_789B), 15, true).position(&[key, 1, key]);
+            let upper =
+                Index::new(key.wrapping_mul(0xABCD_EF12_3456_789B), 15, true).position(&[key, 1, key]);
             assert!(lower < GENERATION_BUCKETS);
             assert!((GENERATION_BUCKETS..2 * GENERATION_BUCKETS).contains(&upper));
         }

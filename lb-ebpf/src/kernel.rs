@@ -6,7 +6,7 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use aya_ebpf::programs::XdpContext;
-use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6, Meta};
+use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
 use lb_common::hash::FlowSeed;
@@ -14,7 +14,7 @@ use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Inde
 use lb_common::settings::Settings;
 use lb_common::{Word, clock};
 
-use crate::track::{Decision, Record, decide, try_record};
+use crate::track::{Decision, decide, try_record};
 use crate::{Family, Frame, PacketV4, PacketV6, Tables, Verdict, process};
 
 // Constants of one load of the program. The verifier knows their values and removes what they rule out.
@@ -218,9 +218,9 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn try_record(&self, which: Record, packet: &$packet, content: Meta) -> Decision {
+            fn try_record(&self, packet: &$packet, decision: Decision) -> Decision {
                 let packet = *packet;
-                Decision::from_word($record(&raw const packet, content.word(), which as u64))
+                Decision::from_word($record(&raw const packet, decision.word()))
             }
         }
 
@@ -238,13 +238,12 @@ macro_rules! family {
         /// [`try_record`]: an insert into one of the connection tables.
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $record(packet: *const $packet, content: u64, which: u64) -> u64 {
+        extern "C" fn $record(packet: *const $packet, decision: u64) -> u64 {
             // SAFETY: as above.
             let Some(packet) = (unsafe { packet.as_ref() }) else {
                 return Decision::drop(Reason::DropInternal).word();
             };
-            let which = if which == Record::First as u64 { Record::First } else { Record::Confirmed };
-            try_record(which, packet, Meta::from_word(content), &Maps).word()
+            try_record(packet, Decision::from_word(decision), &Maps).word()
         }
 
         /// One of the family's two connection maps.

@@ -12,7 +12,7 @@ use crate::frame::Words;
 use crate::match_service::{Addressed, match_service};
 use crate::parse::{HEAD, parse_v4, parse_v6};
 use crate::tables::{Families, Family};
-use crate::track::{Tracked, track};
+use crate::track::{Tracked, settle, track};
 use crate::{Frame, Packet};
 
 /// What is to be done with a frame.
@@ -85,7 +85,8 @@ where
         Tracked::Known => true,
         Tracked::Unknown => false,
     };
-    match tables.decide(packet, service, is_known).into_result() {
+    let decision = tables.decide(packet, service, is_known);
+    match settle(packet, decision, tables).into_result() {
         Ok(number) => match tables.destination(number) {
             Some(destination) => forward(frame, packet, number, destination, tables),
             None => Verdict::Drop(Reason::DropInternal),

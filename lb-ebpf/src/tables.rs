@@ -1,7 +1,7 @@
 //! What the stages look up and write, wherever it lies: BPF maps in the kernel, vectors in a test.
 
 use lb_common::Word;
-use lb_common::connection::{Buckets, KEY_WORDS_V4, KEY_WORDS_V6, Meta};
+use lb_common::connection::{Buckets, KEY_WORDS_V4, KEY_WORDS_V6};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
 use lb_common::hash::FlowSeed;
@@ -9,7 +9,7 @@ use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Inde
 use lb_common::settings::Settings;
 
 use crate::Packet;
-use crate::track::{Decision, Record};
+use crate::track::Decision;
 
 /// The tables of one interface's program that both families share.
 pub trait Tables {
@@ -54,7 +54,7 @@ pub trait Family<const K: usize, const W: usize>: Tables {
     /// [`track::decide`](crate::track::decide), out of line in the kernel.
     fn decide(&self, packet: &Packet<K>, service: u32, is_known: bool) -> Decision;
     /// [`track::try_record`](crate::track::try_record), out of line in the kernel.
-    fn try_record(&self, which: Record, packet: &Packet<K>, content: Meta) -> Decision;
+    fn try_record(&self, packet: &Packet<K>, decision: Decision) -> Decision;
 }
 
 /// The tables of both families.

@@ -75,7 +75,7 @@ pub fn decide<const K: usize, const W: usize, T: Family<K, W>>(
         match follow(entry, packet, timeouts, tables) {
             Some(next) if packet.is_tcp() && is_syn(packet) => return Decision::to(next.destination()),
             // Confirmed. The entry in the small table ages out.
-            Some(next) => return record(Record::Confirmed, packet, next, tables),
+            Some(next) => return Decision::record(Record::Confirmed, next),
             None => stale = Some(entry),
         }
     }
@@ -89,7 +89,7 @@ pub fn decide<const K: usize, const W: usize, T: Family<K, W>>(
             entry.change(entry.meta.moved(next.destination(), next.state(), next.seen()));
             Decision::to(next.destination())
         }
-        None => record(Record::First, packet, next, tables),
+        None => Decision::record(Record::First, next),
     }
 }
 
@@ -170,40 +170,45 @@ pub enum Record {
     Confirmed,
 }
 
-/// Records a flow that neither table knew; returns where to forward.
+/// Carries out what was decided: records the flow if that is to be done; returns where to forward.
 #[inline(always)]
-fn record<const K: usize, const W: usize, T: Family<K, W>>(
-    which: Record,
+pub(crate) fn settle<const K: usize, const W: usize, T: Family<K, W>>(
     packet: &Packet<K>,
-    content: Meta,
+    decision: Decision,
     tables: &T,
 ) -> Decision {
-    let mut decision = tables.try_record(which, packet, content);
-    if decision == Decision::LOST {
-        decision = tables.try_record(which, packet, content);
+    if decision.to_record().is_none() {
+        return decision;
     }
-    if decision == Decision::LOST {
+    let mut settled = tables.try_record(packet, decision);
+    if settled == Decision::LOST {
+        settled = tables.try_record(packet, decision);
+    }
+    if settled == Decision::LOST {
         tables.count(Reason::InsertLost);
-        decision = Decision::to(content.destination());
+        settled = Decision::to(decision.number());
     }
-    decision
+    settled
 }
 
-/// Records a flow; [`Decision::LOST`] if another CPU got in the way.
+/// Records a flow that neither table knew as `decision` says; [`Decision::LOST`] if another CPU got in the way.
 #[inline(always)]
 pub fn try_record<const K: usize, const W: usize, T: Family<K, W>>(
-    which: Record,
     packet: &Packet<K>,
-    content: Meta,
+    decision: Decision,
     tables: &T,
 ) -> Decision {
-    let (key, hash) = (&packet.key, FlowHash::new(&packet.key, tables.flow_seed()));
-    let Some(settings) = tables.settings() else { return Decision::drop(Reason::DropInternal) };
+    let hash = FlowHash::new(&packet.key, tables.flow_seed());
+    let Some((settings, which)) = tables.settings().zip(decision.to_record()) else {
+        return Decision::drop(Reason::DropInternal);
+    };
     let (table, evicted) = match which {
         Record::First => (tables.half_open(), Reason::EvictedHalfOpen),
         Record::Confirmed => (tables.connections(), Reason::EvictedLive),
     };
-    match insert(table, key, hash, content, content.seen(), &settings.timeouts) {
+    let now = tables.now();
+    let content = Meta::new(decision.number(), State::None, 0).touched(decision.state(), now);
+    match insert(table, &packet.key, hash, content, now, &settings.timeouts) {
         Inserted::Stored => Decision::to(content.destination()),
         Inserted::EvictedLive => {
             tables.count(evicted);
@@ -214,15 +219,19 @@ pub fn try_record<const K: usize, const W: usize, T: Family<K, W>>(
     }
 }
 
-/// A `Result<u32, Verdict>` in one register: what a function of a BPF program can return.
+/// What becomes of a packet, in one register: what a function of a BPF program can return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision(u64);
 
 impl Decision {
+    // The low half is the number of a destination, or of a reason.
     const PASS: u64 = 1 << 32;
-    const DROP: u64 = 2 << 32;
+    const DROP: u64 = 1 << 33;
+    const FIRST: u64 = 1 << 34;
+    const CONFIRMED: u64 = 1 << 35;
+    const STATE_SHIFT: u32 = 40;
     /// No decision: a flow could not be recorded.
-    pub const LOST: Self = Self(4 << 32);
+    pub const LOST: Self = Self(1 << 36);
 
     #[inline(always)]
     const fn to(destination: u32) -> Self {
@@ -237,6 +246,35 @@ impl Decision {
     #[inline(always)]
     pub(crate) const fn drop(reason: Reason) -> Self {
         Self(Self::DROP | reason as u64)
+    }
+
+    /// To the destination of `content`, when the flow has been recorded with its state.
+    #[inline(always)]
+    const fn record(which: Record, content: Meta) -> Self {
+        let which = match which {
+            Record::First => Self::FIRST,
+            Record::Confirmed => Self::CONFIRMED,
+        };
+        Self(which | (content.state() as u64) << Self::STATE_SHIFT | content.destination() as u64)
+    }
+
+    #[inline(always)]
+    const fn to_record(self) -> Option<Record> {
+        match self.0 & (Self::FIRST | Self::CONFIRMED) {
+            0 => None,
+            Self::FIRST => Some(Record::First),
+            _ => Some(Record::Confirmed),
+        }
+    }
+
+    #[inline(always)]
+    const fn state(self) -> u32 {
+        (self.0 >> Self::STATE_SHIFT) as u32 & 15
+    }
+
+    #[inline(always)]
+    const fn number(self) -> u32 {
+        self.0 as u32
     }
 
     /// From the register.
@@ -255,11 +293,10 @@ impl Decision {
 
     #[inline(always)]
     pub(crate) fn into_result(self) -> Result<u32, Verdict> {
-        let number = self.0 as u32;
         if self.0 & (Self::PASS | Self::DROP) == 0 {
-            return Ok(number);
+            return Ok(self.number());
         }
-        let reason = Reason::from_number(number).unwrap_or(Reason::DropInternal);
+        let reason = Reason::from_number(self.number()).unwrap_or(Reason::DropInternal);
         Err(if self.0 & Self::PASS != 0 { Verdict::Pass(reason) } else { Verdict::Drop(reason) })
     }
 }

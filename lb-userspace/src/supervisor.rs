@@ -14,7 +14,7 @@
 mod vips;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
@@ -25,9 +25,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::config::{Config, OnExit};
+use crate::config::{Config, OnExit, VirtualServer};
 use crate::control::{ControlError, Facts, Server};
-use crate::dataplane::{Attached, Dataplane, DataplaneError, FlowLog, Options, Sweeper};
+use crate::dataplane::{Attached, Capacity, Dataplane, DataplaneError, FlowLog, Options, Sweeper};
 use crate::neighbour::{Driver, Resolution, Resolutions};
 use crate::net::{Event, Events, Link, NetError, Netlink, XdpAttachment, mac_text};
 use crate::state::{Input, ReconcileError, Reconciler, addresses_to_resolve};
@@ -85,6 +85,14 @@ pub enum RunError {
     Os(&'static str, #[source] std::io::Error),
 }
 
+fn capacity(config: &Config) -> Capacity {
+    let is_ipv6 = |server: &VirtualServer| server.addresses.iter().any(SocketAddr::is_ipv6);
+    Capacity {
+        max_connections: config.director.max_connections,
+        has_ipv6: config.virtual_servers.iter().any(is_ipv6),
+    }
+}
+
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
@@ -95,7 +103,7 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     let (link, mac) = find_link(&netlink, &config).await?;
     let mut dataplane = Dataplane::open(&Options {
         bpffs: config.director.bpffs.clone(),
-        max_connections: config.director.max_connections,
+        capacity: capacity(&config),
         log_flows,
     })?;
     let tables = dataplane.tables()?;

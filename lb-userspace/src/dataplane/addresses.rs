@@ -1,114 +1,171 @@
 //! The perfect hash of service addresses: drawing multipliers until no bucket gets too many.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use lb_common::service::{BUCKET_ENTRIES, GENERATION_BUCKETS, Index, key_v4};
+use lb_common::Word;
+use lb_common::service::{
+    ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, BUCKET_ENTRIES, GENERATION_BUCKETS, Index, key_v4,
+    key_v6,
+};
 
 use super::memory::Memory;
 use super::view::ServiceAddress;
 use crate::config::Protocol;
 
-/// The word of an IPv4 address in the map.
-fn key(address: &ServiceAddress) -> Option<u64> {
-    let IpAddr::V4(vip) = address.vip else { return None };
-    Some(key_v4(u32::from_le_bytes(vip.octets()), address.port.to_be(), address.protocol.number()))
+type KeyV4 = [u64; ADDRESS_WORDS_V4];
+type KeyV6 = [u64; ADDRESS_WORDS_V6];
+
+/// Writes addresses into the generations that are not in use, and publishes them.
+///
+/// No program may still be looking at those: the caller has waited since the last publication. Returns false, and
+/// publishes nothing, if there are too many addresses. `random` yields well mixed words.
+pub(super) fn publish(
+    memory: &Memory,
+    addresses: &BTreeMap<ServiceAddress, u32>,
+    mut random: impl FnMut() -> u64,
+) -> bool {
+    let (mut v4, mut v6) = (BTreeMap::new(), BTreeMap::new());
+    for (address, service) in addresses {
+        let (port, protocol) = (address.port.to_be(), address.protocol.number());
+        match address.vip {
+            IpAddr::V4(vip) => v4.insert(key_v4(u32::from_le_bytes(vip.octets()), port, protocol), *service),
+            IpAddr::V6(vip) => v6.insert(key_v6(words(vip), port, protocol), *service),
+        };
+    }
+    let (table_v4, table_v6) = (AddressTable::v4(memory), AddressTable::v6(memory));
+    let Some(v4) = table_v4.place(&v4, &mut random) else { return false };
+    let Some(v6) = table_v6.place(&v6, &mut random) else { return false };
+    table_v4.publish(v4);
+    table_v6.publish(v6);
+    true
 }
 
-fn address(key: u64) -> Option<ServiceAddress> {
-    let [a, b, c, d, high, low, protocol, _] = key.to_le_bytes();
+/// The addresses in use.
+pub(super) fn read(memory: &Memory) -> BTreeMap<ServiceAddress, u32> {
+    let v4 = AddressTable::v4(memory).read().filter_map(|(key, service)| Some((address_v4(key)?, service)));
+    let v6 = AddressTable::v6(memory).read().filter_map(|(key, service)| Some((address_v6(key)?, service)));
+    v4.chain(v6).collect()
+}
+
+fn words(address: Ipv6Addr) -> [u64; 2] {
+    let [first, second] = *address.octets().as_chunks().0 else { return [0; 2] };
+    [u64::from_le_bytes(first), u64::from_le_bytes(second)]
+}
+
+fn address_v4([key]: KeyV4) -> Option<ServiceAddress> {
+    let [a, b, c, d, ..] = key.to_le_bytes();
+    service_address(Ipv4Addr::new(a, b, c, d).into(), key)
+}
+
+fn address_v6([first, second, last]: KeyV6) -> Option<ServiceAddress> {
+    let vip = (u128::from(first) | u128::from(second) << 64).to_le_bytes();
+    service_address(Ipv6Addr::from(vip).into(), last)
+}
+
+fn service_address(vip: IpAddr, last_word: u64) -> Option<ServiceAddress> {
+    let [.., high, low, protocol, _] = last_word.to_le_bytes();
     Some(ServiceAddress {
-        vip: Ipv4Addr::new(a, b, c, d).into(),
+        vip,
         port: u16::from_be_bytes([high, low]),
         protocol: Protocol::from_number(protocol)?,
     })
 }
 
-/// An index, and which addresses go to which element of the map.
-type Placement = (Index, HashMap<u32, Vec<(u64, u32)>>);
-
-/// Places addresses in buckets of `generation`; `random` yields well mixed words.
-///
-/// Returns `None` if no multiplier was found for the largest index: there are more addresses than
-/// [`lb_common::limits::MAX_SERVICE_ADDRESSES`].
-fn place(
-    addresses: &BTreeMap<u64, u32>,
-    generation: bool,
-    mut random: impl FnMut() -> u64,
-) -> Option<Placement> {
-    // With half an address per bucket, one bucket in 6000 gets five: a few draws do for a thousand addresses,
-    // some hundreds for the most there may be.
-    const DRAWS: u32 = 20_000;
-    let wanted = (2 * addresses.len()).next_power_of_two().max(2);
-    let smallest = wanted.trailing_zeros();
-    let largest = GENERATION_BUCKETS.trailing_zeros();
-    for bits in smallest..=largest {
-        for _ in 0..DRAWS {
-            let index = Index::new(random(), bits, generation);
-            if let Some(buckets) = place_with(index, addresses) {
-                return Some((index, buckets));
-            }
-        }
-    }
-    None
+/// The addresses of one family: the word that says where they are, and the buckets of both generations.
+struct AddressTable<'a, const W: usize> {
+    index: &'a Word,
+    buckets: &'a [AddressBucket<W>],
 }
 
-fn place_with(index: Index, addresses: &BTreeMap<u64, u32>) -> Option<HashMap<u32, Vec<(u64, u32)>>> {
-    let mut buckets: HashMap<u32, Vec<(u64, u32)>> = HashMap::with_capacity(addresses.len());
+/// An index, and which addresses go to which bucket.
+type Placement<const W: usize> = (Index, HashMap<u32, Vec<([u64; W], u32)>>);
+
+impl<'a> AddressTable<'a, ADDRESS_WORDS_V4> {
+    fn v4(memory: &'a Memory) -> Self {
+        Self { index: &memory.settings().services_v4, buckets: &memory.services_v4 }
+    }
+}
+
+impl<'a> AddressTable<'a, ADDRESS_WORDS_V6> {
+    fn v6(memory: &'a Memory) -> Self {
+        Self { index: &memory.settings().services_v6, buckets: &memory.services_v6 }
+    }
+}
+
+impl<'a, const W: usize> AddressTable<'a, W> {
+    /// Places addresses in buckets of the generation that is not in use.
+    ///
+    /// Returns `None` if no multiplier was found for the largest index: there are more addresses than
+    /// [`lb_common::limits::MAX_SERVICE_ADDRESSES`].
+    fn place(
+        &self,
+        addresses: &BTreeMap<[u64; W], u32>,
+        mut random: impl FnMut() -> u64,
+    ) -> Option<Placement<W>> {
+        // With half an address per bucket, one bucket in 6000 gets five: a few draws do for a thousand addresses,
+        // some hundreds for the most there may be.
+        const DRAWS: u32 = 20_000;
+        if addresses.is_empty() {
+            return Some((Index::EMPTY, HashMap::new()));
+        }
+        let generation = !Index::from_word(self.index.load()).generation();
+        let wanted = (2 * addresses.len()).next_power_of_two().max(2);
+        let smallest = wanted.trailing_zeros();
+        let largest = GENERATION_BUCKETS.trailing_zeros();
+        for bits in smallest..=largest {
+            for _ in 0..DRAWS {
+                let index = Index::new(random(), bits, generation);
+                if let Some(buckets) = place_with(index, addresses) {
+                    return Some((index, buckets));
+                }
+            }
+        }
+        None
+    }
+
+    fn publish(&self, (index, mut placed): Placement<W>) {
+        for (position, bucket) in self.generation(index) {
+            let mut entries = placed.remove(&position).unwrap_or_default().into_iter();
+            for place in &bucket.entries {
+                let (key, service) = entries.next().unwrap_or(([0; W], 0));
+                place.service.store(u64::from(service));
+                for (word, value) in place.key.iter().zip(key) {
+                    word.store(value);
+                }
+            }
+        }
+        self.index.store(index.word());
+    }
+
+    fn read(&self) -> impl Iterator<Item = ([u64; W], u32)> + use<'a, W> {
+        let buckets = self.generation(Index::from_word(self.index.load()));
+        buckets.flat_map(|(_, bucket)| &bucket.entries).filter_map(|entry| {
+            let key = std::array::from_fn(|i| entry.key[i].load());
+            Some((key, u32::try_from(entry.service.load()).ok()?))
+        })
+    }
+
+    /// The buckets of an index with their positions.
+    fn generation(&self, index: Index) -> impl Iterator<Item = (u32, &'a AddressBucket<W>)> + use<'a, W> {
+        let first = if index.generation() { GENERATION_BUCKETS } else { 0 };
+        let count = if index.is_empty() { 0 } else { 1 << index.bits() };
+        let buckets = self.buckets;
+        (first..first + count).filter_map(move |position| Some((position, buckets.get(position as usize)?)))
+    }
+}
+
+fn place_with<const W: usize>(
+    index: Index,
+    addresses: &BTreeMap<[u64; W], u32>,
+) -> Option<HashMap<u32, Vec<([u64; W], u32)>>> {
+    let mut buckets: HashMap<u32, Vec<([u64; W], u32)>> = HashMap::with_capacity(addresses.len());
     for (key, service) in addresses {
-        let bucket = buckets.entry(index.position(*key)).or_default();
+        let bucket = buckets.entry(index.position(key)).or_default();
         if bucket.len() == BUCKET_ENTRIES {
             return None;
         }
         bucket.push((*key, *service));
     }
     Some(buckets)
-}
-
-/// Writes addresses into the generation that is not in use, and publishes it.
-///
-/// No program may still be looking at that generation: the caller has waited since the last publication.
-/// Returns false, and publishes nothing, if there are too many addresses.
-pub(super) fn publish(
-    memory: &Memory,
-    addresses: &BTreeMap<ServiceAddress, u32>,
-    random: impl FnMut() -> u64,
-) -> bool {
-    let v4 = addresses.iter().filter_map(|(address, service)| Some((key(address)?, *service)));
-    publish_v4(memory, &v4.collect(), random)
-}
-
-fn publish_v4(memory: &Memory, addresses: &BTreeMap<u64, u32>, random: impl FnMut() -> u64) -> bool {
-    let word = &memory.settings().services_v4;
-    if addresses.is_empty() {
-        word.store(Index::EMPTY.word());
-        return true;
-    }
-    let generation = !Index::from_word(word.load()).generation();
-    let Some((index, mut buckets)) = place(addresses, generation, random) else { return false };
-    let first = if generation { GENERATION_BUCKETS } else { 0 };
-    for position in first..first + (1 << index.bits()) {
-        let mut entries = buckets.remove(&position).unwrap_or_default().into_iter();
-        for place in &memory.services_v4[position as usize].entries {
-            let (key, service) = entries.next().unwrap_or((0, 0));
-            place.service.store(u64::from(service));
-            place.key.store(key);
-        }
-    }
-    word.store(index.word());
-    true
-}
-
-/// The addresses in use.
-pub(super) fn read(memory: &Memory) -> BTreeMap<ServiceAddress, u32> {
-    let index = Index::from_word(memory.settings().services_v4.load());
-    if index.is_empty() {
-        return BTreeMap::new();
-    }
-    let first = if index.generation() { GENERATION_BUCKETS } else { 0 } as usize;
-    let buckets = &memory.services_v4[first..first + (1 << index.bits())];
-    let entries = buckets.iter().flat_map(|bucket| &bucket.entries);
-    entries
-        .filter_map(|entry| Some((address(entry.key.load())?, u32::try_from(entry.service.load()).ok()?)))
-        .collect()
 }

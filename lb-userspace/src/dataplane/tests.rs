@@ -5,20 +5,21 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lb_common::connection::{Buckets as _, Meta, State, Timeouts, insert, key_v4, lookup};
+use lb_common::connection::{Buckets as _, KEY_WORDS_V4, Meta, State, Timeouts, insert, key_v4, lookup};
 use lb_common::hash::{FlowHash, FlowSeed};
 use lb_common::limits::{MAX_SLOTS, SLOT_WORDS};
 use lb_common::selector::Selector;
 use macaddr::MacAddr6;
 
 use super::memory::ConnectionTable;
-use super::migrate::Previous;
+use super::migrate::{Previous, PreviousFamily};
 use super::*;
 
 const SEED: FlowSeed = FlowSeed { first: 11, second: 22 };
 
 fn memory(max_connections: u32) -> Arc<Memory> {
-    let memory = Arc::new(Memory::in_process(max_connections).expect("there is memory"));
+    let memory =
+        Arc::new(Memory::in_process(Capacity { max_connections, has_ipv6: true }).expect("there is memory"));
     memory.settings().timeouts.set(&Timeouts::ipvs());
     memory
 }
@@ -28,12 +29,12 @@ fn flow(n: u32) -> [u64; 2] {
 }
 
 /// Records a flow that was last seen `age` seconds before `now`.
-fn record(table: &ConnectionTable, n: u32, destination: u32, state: State, now: u32, age: u32) {
+fn record(table: &ConnectionTable<KEY_WORDS_V4>, n: u32, destination: u32, state: State, now: u32, age: u32) {
     let content = Meta::new(destination, state, now - age);
     insert(table, &flow(n), FlowHash::new(&flow(n), SEED), content, now, &Timeouts::ipvs());
 }
 
-fn destination_of(table: &ConnectionTable, n: u32) -> Option<u32> {
+fn destination_of(table: &ConnectionTable<KEY_WORDS_V4>, n: u32) -> Option<u32> {
     lookup(table, &flow(n), FlowHash::new(&flow(n), SEED)).map(|entry| entry.meta.destination())
 }
 
@@ -60,8 +61,8 @@ fn a_larger_table_takes_over_every_live_connection() {
     record(old.half_open_v4(), 40_000, 2, State::SynRecv, now, 1);
     let new = memory(100_000);
     let old = Arc::into_inner(old).expect("nobody else has it");
-    let previous =
-        Previous { connections_v4: Some(old.connections_v4), half_open_v4: Some(old.half_open_v4) };
+    let v4 = PreviousFamily { main: Some(old.v4.main), half_open: Some(old.v4.half_open) };
+    let previous = Previous { v4, ..Previous::default() };
     let timeouts = Timeouts::ipvs();
     assert_eq!(previous.copy_into(&new, SEED, &timeouts, now), 20_001);
     assert!((0..20_000).all(|n| destination_of(new.connections_v4(), n) == Some(n & 0xff)));
@@ -79,7 +80,8 @@ fn what_the_new_table_knows_from_later_is_not_overwritten() {
     record(old.connections_v4(), 2, 7, State::Established, now, 5);
     record(new.connections_v4(), 2, 8, State::Established, now, 10);
     let old = Arc::into_inner(old).expect("nobody else has it");
-    let previous = Previous { connections_v4: Some(old.connections_v4), half_open_v4: None };
+    let v4 = PreviousFamily { main: Some(old.v4.main), half_open: None };
+    let previous = Previous { v4, ..Previous::default() };
     previous.copy_into(&new, SEED, &Timeouts::ipvs(), now);
     assert_eq!(destination_of(new.connections_v4(), 1), Some(8));
     assert_eq!(destination_of(new.connections_v4(), 2), Some(7));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use lb_common::limits::{MAX_SLOTS, MAX_WEIGHT};
-use lb_common::selector::{HASH_SLOTS, hash_slot_v4};
+use lb_common::selector::{HASH_SLOTS, hash_slot};
 use proptest::prelude::*;
 
 use super::*;
@@ -36,8 +36,8 @@ fn servers(weights: &[u32]) -> Vec<Server> {
 fn pick(selector: Selector, slots: &[Slot], nth: usize, client: Ipv4Addr) -> Option<Ipv4Addr> {
     let position = match selector {
         Selector::Counter => nth % slots.len(),
-        Selector::Source => hash_slot_v4(u32::from_le_bytes(client.octets())) as usize,
-        Selector::Destination => hash_slot_v4(u32::from_le_bytes(VIP.octets())) as usize,
+        Selector::Source => hash_slot(u32::from_le_bytes(client.octets())) as usize,
+        Selector::Destination => hash_slot(u32::from_le_bytes(VIP.octets())) as usize,
     };
     let server = u8::try_from(slots[position]?).expect("three servers");
     Some(Ipv4Addr::new(10, 0, 0, 1 + server))

@@ -12,12 +12,14 @@ use proptest::prelude::*;
 use super::plan::retired;
 use super::*;
 use crate::config::Protocol;
-use crate::dataplane::{InterfaceView, Memory, Operation, ServiceAddress, Tables, View};
+use crate::dataplane::{Capacity, InterfaceView, Memory, Operation, ServiceAddress, Tables, View};
 
 const DIRECTOR: MacAddr6 = MacAddr6::new(2, 0, 0, 0, 0, 1);
 
+const CAPACITY: Capacity = Capacity { max_connections: 1024, has_ipv6: true };
+
 fn tables() -> Tables {
-    Tables::in_process(Arc::new(Memory::in_process(1024).expect("there is memory")))
+    Tables::in_process(Arc::new(Memory::in_process(CAPACITY).expect("there is memory")))
 }
 
 fn address(number: u8) -> ServiceAddress {
@@ -160,7 +162,7 @@ fn a_service_that_did_not_change_is_not_touched() {
 
 #[test]
 fn numbers_outlive_a_restart() {
-    let memory = Arc::new(Memory::in_process(1024).expect("there is memory"));
+    let memory = Arc::new(Memory::in_process(CAPACITY).expect("there is memory"));
     let first = desired_of(vec![rr(&[1], &[(1, true)]), rr(&[2, 3], &[(2, true), (3, true)])]);
     drive(&mut Tables::in_process(Arc::clone(&memory)), &first);
     // The next daemon reads the file's services in another order, one with one of its two addresses.

@@ -7,7 +7,7 @@ use lb_common::connection::{Inserted, Meta, State, Timeouts, insert, key_v4};
 use lb_common::hash::FlowHash;
 use lb_lab::Lab;
 use lb_userspace::config::Protocol;
-use lb_userspace::dataplane::{Dataplane, InterfaceView, Options, ServiceAddress, Tables};
+use lb_userspace::dataplane::{Capacity, Dataplane, InterfaceView, Options, ServiceAddress, Tables};
 use lb_userspace::scheduler::{self, Server};
 use lb_userspace::state::{Desired, DesiredServer, DesiredService, plan};
 use macaddr::MacAddr6;
@@ -45,7 +45,11 @@ impl Plane {
         services: u16,
         udp_timeout: u32,
     ) -> Result<Self> {
-        let options = Options { bpffs: lab.bpffs().join(name), max_connections, log_flows: false };
+        let options = Options {
+            bpffs: lab.bpffs().join(name),
+            capacity: Capacity { max_connections, has_ipv6: true },
+            log_flows: false,
+        };
         let dataplane = Dataplane::open(&options)?;
         let mut tables = dataplane.tables()?;
         let view = tables.view();

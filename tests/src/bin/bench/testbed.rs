@@ -14,14 +14,17 @@ use crate::plane::{MAC, Plane, VIP, WEB};
 const VARIABLE: &str = "LB_TESTBED_OBJECT";
 
 /// Maps that the testbed's programs share with the product's.
-const SHARED: [&str; 9] = [
+const SHARED: [&str; 12] = [
     "SETTINGS",
     "SERVICES_V4",
+    "SERVICES_V6",
     "SERVICES",
     "SLOTS",
     "DESTINATIONS",
     "CONNECTIONS_V4",
     "HALF_OPEN_V4",
+    "CONNECTIONS_V6",
+    "HALF_OPEN_V6",
     "COUNTERS",
     "REAL_STATS",
 ];

@@ -1,0 +1,297 @@
+//! A director on vectors: three services, three real servers.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::vec;
+use std::vec::Vec;
+
+use etherparse::PacketBuilder;
+use lb_common::Word;
+use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6, Timeouts};
+use lb_common::counter::Reason;
+use lb_common::destination::{Destination, Flags, ethernet_words};
+use lb_common::hash::FlowSeed;
+use lb_common::interface::{Interface, mac_word, peer_bit};
+use lb_common::selector::{HASH_SLOTS, Selector};
+use lb_common::service::{
+    ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, AddressEntry, GENERATION_BUCKETS, Index, SLOT_HEADER,
+    Service, SlotTable, key_v4, key_v6,
+};
+use lb_common::settings::Settings;
+
+use crate::track::{Decision, decide, try_record};
+use crate::{Family, Packet, Tables, Verdict, process};
+
+pub(super) const DIRECTOR: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub(super) const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 2];
+pub(super) const PEER: [u8; 6] = [2, 0, 0, 0, 0, 3];
+pub(super) const CLIENT: [u8; 4] = [198, 51, 100, 7];
+pub(super) const VIP: [u8; 4] = [192, 0, 2, 1];
+pub(super) const CLIENT_V6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
+pub(super) const VIP_V6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+/// The service whose scheduler counts.
+pub(super) const WEB: u16 = 80;
+/// The service whose scheduler hashes the source.
+pub(super) const HASHED: u16 = 443;
+
+pub(super) const SYN: u8 = 0x02;
+pub(super) const ACK: u8 = 0x10;
+pub(super) const RST: u8 = 0x04;
+pub(super) const FIN: u8 = 0x01;
+
+pub(super) struct Connections<const K: usize>(Vec<Bucket<K>>);
+
+impl<const K: usize> Connections<K> {
+    fn new(buckets: usize) -> Self {
+        Self((0..buckets).map(|_| Bucket::default()).collect())
+    }
+}
+
+impl<const K: usize> Buckets<K> for Connections<K> {
+    fn len(&self) -> u32 {
+        u32::try_from(self.0.len()).expect("a small table")
+    }
+
+    fn bucket(&self, index: u32) -> Option<&Bucket<K>> {
+        self.0.get(index as usize)
+    }
+}
+
+/// One family's tables.
+struct FamilyTables<const K: usize, const W: usize> {
+    main: Connections<K>,
+    half_open: Connections<K>,
+    addresses: BTreeMap<u32, AddressBucket<W>>,
+}
+
+impl<const K: usize, const W: usize> FamilyTables<K, W> {
+    /// The three services at one VIP, whose keys `key` makes of port and protocol.
+    fn new(index: Index, key: impl Fn(u16, u8) -> [u64; W]) -> Self {
+        let mut addresses: BTreeMap<u32, AddressBucket<W>> = BTreeMap::new();
+        for (port, protocol, service) in [(WEB, 6, 0), (WEB, 17, 0), (HASHED, 6, 1)] {
+            let key = key(port.to_be(), protocol);
+            let empty = || AddressEntry { key: words([0; W]), service: Word::new(0) };
+            let bucket = addresses
+                .entry(index.position(&key))
+                .or_insert_with(|| AddressBucket { entries: core::array::from_fn(|_| empty()) });
+            let is_free = |entry: &&AddressEntry<W>| entry.key[W - 1].load() == 0;
+            let entry = bucket.entries.iter().find(is_free).expect("a free place");
+            for (word, value) in entry.key.iter().zip(key) {
+                word.store(value);
+            }
+            entry.service.store(service);
+        }
+        Self { main: Connections::new(64), half_open: Connections::new(16), addresses }
+    }
+}
+
+pub(super) struct Director {
+    settings: Settings,
+    v4: FamilyTables<KEY_WORDS_V4, ADDRESS_WORDS_V4>,
+    v6: FamilyTables<KEY_WORDS_V6, ADDRESS_WORDS_V6>,
+    pub(super) services: Vec<Service>,
+    slots: Vec<Word>,
+    destinations: Vec<Destination>,
+    now: Cell<u32>,
+    pub(super) counters: RefCell<BTreeMap<Reason, u64>>,
+    pub(super) forwarded: RefCell<BTreeMap<u32, (u64, u64)>>,
+    pub(super) connections: RefCell<BTreeMap<u32, u64>>,
+}
+
+fn words<const N: usize>(values: [u64; N]) -> [Word; N] {
+    values.map(Word::new)
+}
+
+fn halves(address: [u8; 16]) -> [u64; 2] {
+    let word = |i| u64::from_le_bytes(core::array::from_fn(|j| address[i + j]));
+    [word(0), word(8)]
+}
+
+fn real_server_mac(number: usize) -> [u8; 6] {
+    [2, 0, 0, 0, 1, u8::try_from(number).expect("few servers")]
+}
+
+impl Director {
+    /// Three real servers; every second slot of the hashed service is server 0's, the others 2's.
+    pub(super) fn new() -> Self {
+        let interface = |mac: [u8; 6]| Interface {
+            mac: Word::new(mac_word(mac)),
+            virtual_mac: Word::new(mac_word(mac)),
+            peer_filter: Word::new(peer_bit(mac_word(PEER))),
+            peers: words([mac_word(PEER), 0, 0, 0, 0, 0, 0, 0]),
+        };
+        let index = Index::new(0x9E37_79B9_7F4A_7C15, 5, true);
+        let service = |table: SlotTable| Service { table: Word::new(table.word()) };
+        let hashed = SlotTable { selector: Selector::Source as u8, base: 16, length: HASH_SLOTS };
+        let mut slots: Vec<u64> = vec![0; (hashed.base + hashed.words()) as usize];
+        slots[SLOT_HEADER as usize..][..3].copy_from_slice(&[2, 1, 0]);
+        for i in 0..HASH_SLOTS as usize {
+            slots[(hashed.base + SLOT_HEADER) as usize + i] = [0, 2][i % 2];
+        }
+        let destination = |number| {
+            let (ethernet, tail) = ethernet_words(real_server_mac(number), DIRECTOR);
+            Destination {
+                ethernet: Word::new(ethernet),
+                source_tail: Word::new(tail),
+                flags: Word::new(Flags::USABLE.with(Flags::ALLOCATED).word()),
+                service: Word::new(0),
+                address: words([0, 0]),
+                weight: Word::new(1),
+            }
+        };
+        Self {
+            settings: Settings {
+                services_v4: Word::new(index.word()),
+                services_v6: Word::new(index.word()),
+                flow_seed: words([1, 2]),
+                timeouts: Timeouts::ipvs(),
+                interfaces: core::array::from_fn(|_| interface(DIRECTOR)),
+            },
+            v4: FamilyTables::new(index, |port, protocol| key_v4(u32::from_le_bytes(VIP), port, protocol)),
+            v6: FamilyTables::new(index, |port, protocol| key_v6(halves(VIP_V6), port, protocol)),
+            services: vec![
+                service(SlotTable { selector: Selector::Counter as u8, base: 0, length: 3 }),
+                service(hashed),
+            ],
+            slots: slots.into_iter().map(Word::new).collect(),
+            destinations: (0..3).map(destination).collect(),
+            now: Cell::new(1000),
+            counters: RefCell::default(),
+            forwarded: RefCell::default(),
+            connections: RefCell::default(),
+        }
+    }
+
+    /// Sends a frame through; where it went.
+    pub(super) fn send(&self, frame: &[u8]) -> Went {
+        let mut bytes = frame.to_vec();
+        let verdict = process(&mut bytes.as_mut_slice(), self);
+        match verdict {
+            Verdict::Transmit => {
+                assert_eq!(bytes[6..12], DIRECTOR, "the source MAC is the director's");
+                assert_eq!(bytes[12..], frame[12..], "nothing but the MACs changes");
+                Went::To(usize::from(bytes[5]))
+            }
+            Verdict::Pass(reason) | Verdict::Drop(reason) => {
+                assert_eq!(bytes, frame, "the frame is untouched");
+                Went::Nowhere(reason)
+            }
+        }
+    }
+
+    pub(super) fn tcp(&self, client_port: u16, port: u16, flags: u8) -> Went {
+        self.send(&tcp(client_port, port, flags))
+    }
+
+    pub(super) fn take_away(&self, server: usize) {
+        self.destinations[server].flags.store(0);
+    }
+
+    pub(super) fn wait(&self, seconds: u32) {
+        self.now.set(self.now.get() + seconds);
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Went {
+    To(usize),
+    Nowhere(Reason),
+}
+
+pub(super) fn tcp(client_port: u16, port: u16, flags: u8) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let mut builder =
+        PacketBuilder::ethernet2(ROUTER, DIRECTOR).ipv4(CLIENT, VIP, 63).tcp(client_port, port, 1, 1024);
+    for (flag, set) in
+        [(SYN, true), (ACK, true), (RST, true), (FIN, true)].map(|(flag, _)| (flag, flags & flag != 0))
+    {
+        builder = match flag {
+            SYN if set => builder.syn(),
+            ACK if set => builder.ack(1),
+            RST if set => builder.rst(),
+            FIN if set => builder.fin(),
+            _ => builder,
+        };
+    }
+    builder.write(&mut frame, b"data").expect("a vector takes everything");
+    frame
+}
+
+pub(super) fn udp(client_port: u16, port: u16) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(ROUTER, DIRECTOR)
+        .ipv4(CLIENT, VIP, 63)
+        .udp(client_port, port)
+        .write(&mut frame, b"data")
+        .expect("a vector takes everything");
+    frame
+}
+
+impl Tables for Director {
+    fn settings(&self) -> Option<&Settings> {
+        Some(&self.settings)
+    }
+    fn interface(&self) -> usize {
+        3
+    }
+    fn flow_seed(&self) -> FlowSeed {
+        FlowSeed { first: 1, second: 2 }
+    }
+    fn service(&self, number: u32) -> Option<&Service> {
+        self.services.get(number as usize)
+    }
+    fn slot(&self, index: u32) -> Option<&Word> {
+        self.slots.get(index as usize)
+    }
+    fn destination(&self, number: u32) -> Option<&Destination> {
+        self.destinations.get(number as usize)
+    }
+    fn now(&self) -> u32 {
+        self.now.get()
+    }
+    fn count(&self, reason: Reason) {
+        *self.counters.borrow_mut().entry(reason).or_default() += 1;
+    }
+    fn count_forwarded(&self, destination: u32, bytes: u32) {
+        let mut forwarded = self.forwarded.borrow_mut();
+        let (packets, total) = forwarded.entry(destination).or_default();
+        *packets += 1;
+        *total += u64::from(bytes);
+    }
+    fn count_connection(&self, destination: u32) {
+        *self.connections.borrow_mut().entry(destination).or_default() += 1;
+    }
+}
+
+macro_rules! family {
+    ($key_words:ident, $address_words:ident, $tables:ident, $index:ident) => {
+        impl Family<$key_words, $address_words> for Director {
+            type Connections = Connections<$key_words>;
+
+            fn connections(&self) -> &Connections<$key_words> {
+                &self.$tables.main
+            }
+            fn half_open(&self) -> &Connections<$key_words> {
+                &self.$tables.half_open
+            }
+            fn index(&self, settings: &Settings) -> Index {
+                Index::from_word(settings.$index.load())
+            }
+            fn addresses(&self, position: u32) -> Option<&AddressBucket<$address_words>> {
+                let in_use = GENERATION_BUCKETS..2 * GENERATION_BUCKETS;
+                assert!(in_use.contains(&position), "the generation in use");
+                self.$tables.addresses.get(&position)
+            }
+            fn log_scheduled(&self, _packet: &Packet<$key_words>, _destination: u32) {}
+            fn decide(&self, packet: &Packet<$key_words>, service: u32, is_known: bool) -> Decision {
+                decide(packet, service, is_known, self)
+            }
+            fn try_record(&self, packet: &Packet<$key_words>, decision: Decision) -> Decision {
+                try_record(packet, decision, self)
+            }
+        }
+    };
+}
+
+family!(KEY_WORDS_V4, ADDRESS_WORDS_V4, v4, services_v4);
+family!(KEY_WORDS_V6, ADDRESS_WORDS_V6, v6, services_v6);
