@@ -64,18 +64,18 @@ reasons! {
     PassFromPeer = "pass_from_peer", Pass;
     /// Neither IPv4 nor IPv6: ARP, LLDP and so on.
     PassNotIp = "pass_not_ip", Pass;
-    /// VLAN-tagged.
+    /// More VLAN tags than two.
     PassVlan = "pass_vlan", Pass;
-    /// IPv6.
-    PassIpv6 = "pass_ipv6", Pass;
-    /// An IPv4 fragment.
+    /// A fragment to a VIP whose datagram's first fragment was not seen.
     PassFragment = "pass_fragment", Pass;
-    /// Neither TCP nor UDP: ICMP, VRRP and so on.
+    /// Neither TCP nor UDP, nor an ICMP error about them: echo requests, VRRP and so on.
     PassNotTcpUdp = "pass_not_tcp_udp", Pass;
     /// Too short for its headers, or its headers contradict each other.
     PassMalformed = "pass_malformed", Pass;
     /// No virtual server has this address, port and protocol.
     PassNotAVip = "pass_not_a_vip", Pass;
+    /// A new connection from an address that can have none: the VIP itself, loopback, multicast, unspecified.
+    PassMartian = "pass_martian", Pass;
     /// A TCP segment in the middle of a connection nobody remembers: the local stack answers with a reset.
     PassNoConnection = "pass_no_connection", Pass;
     /// A new connection, and no real server is usable.

@@ -22,6 +22,8 @@ pub struct Destination {
     pub address: [Word; 2],
     /// The configured weight.
     pub weight: Word,
+    /// [`Detour`]; read only if [`Flags::DETOUR`] is set.
+    pub detour: Word,
 }
 
 const _: () = assert!(size_of::<Destination>() == 64, "one cache line");
@@ -31,6 +33,86 @@ impl Destination {
     #[inline(always)]
     pub fn is_usable(&self) -> bool {
         Flags::from_word(self.flags.load()).contains(Flags::USABLE)
+    }
+
+    /// Whether frames may be sent there, out of the interface they came in on, with nothing changed but the MACs.
+    #[inline(always)]
+    pub fn is_straight(&self) -> bool {
+        self.flags.load() & (Flags::USABLE.0 | Flags::DETOUR.0) == Flags::USABLE.0
+    }
+
+    /// How to get there.
+    #[inline(always)]
+    pub fn detour(&self) -> Detour {
+        let is_detour = Flags::from_word(self.flags.load()).contains(Flags::DETOUR);
+        if is_detour { Detour(self.detour.load()) } else { Detour::NONE }
+    }
+}
+
+/// What it takes to get a frame to a real server beside new MACs: a VLAN, another interface, or no wire at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Detour(u64);
+
+impl Detour {
+    const HAS_VLAN: u64 = 1 << 12;
+    const INTERFACE_SHIFT: u32 = 16;
+    const LOCAL: u64 = 1 << 24;
+
+    /// Straight ahead.
+    pub const NONE: Self = Self(0);
+
+    /// From the word in the record.
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// The word in the record.
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// Through a VLAN; `id` is cut to its 12 bits.
+    #[must_use]
+    pub const fn with_vlan(self, id: u16) -> Self {
+        Self(self.0 & !0xfff | Self::HAS_VLAN | id as u64 & 0xfff)
+    }
+
+    /// Out of another interface: `place` is its index in the settings and in the map of interfaces.
+    #[must_use]
+    pub const fn with_interface(self, place: u8) -> Self {
+        Self(self.0 & !(0xff << Self::INTERFACE_SHIFT) | (place as u64 + 1) << Self::INTERFACE_SHIFT)
+    }
+
+    /// The director itself is the real server.
+    #[must_use]
+    pub const fn local() -> Self {
+        Self(Self::LOCAL)
+    }
+
+    /// The VLAN to send to, if it is not the one that the frame came from.
+    #[inline(always)]
+    #[must_use]
+    pub const fn vlan(self) -> Option<u16> {
+        if self.0 & Self::HAS_VLAN != 0 { Some(self.0 as u16 & 0xfff) } else { None }
+    }
+
+    /// The interface to send out of, if it is not the one that the frame came in on.
+    #[inline(always)]
+    #[must_use]
+    pub const fn interface(self) -> Option<u32> {
+        match (self.0 >> Self::INTERFACE_SHIFT) as u32 & 0xff {
+            0 => None,
+            place => Some(place - 1),
+        }
+    }
+
+    /// Whether the local stack gets the frame.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_local(self) -> bool {
+        self.0 & Self::LOCAL != 0
     }
 }
 
@@ -43,6 +125,8 @@ impl Flags {
     pub const USABLE: Self = Self(1);
     /// The record is in use, if only because connections remember it.
     pub const ALLOCATED: Self = Self(2);
+    /// It takes more than new MACs to get there: [`Destination::detour`] says what.
+    pub const DETOUR: Self = Self(4);
 
     /// From the word in the record.
     #[inline(always)]

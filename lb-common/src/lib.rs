@@ -19,6 +19,7 @@ pub mod clock;
 pub mod connection;
 pub mod counter;
 pub mod destination;
+pub mod fragment;
 pub mod hash;
 pub mod interface;
 pub mod limits;

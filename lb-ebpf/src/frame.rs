@@ -2,18 +2,39 @@
 
 /// A frame whose first byte is that of the Ethernet header.
 pub trait Frame {
-    /// The `N` bytes at `offset`; `None` if they reach beyond the frame's end.
+    /// The `N` bytes at `offset`; `None` if they reach beyond what can be read directly.
     fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]>;
+
+    /// Whether `length` bytes can be read directly.
+    fn has(&self, length: usize) -> bool;
+
+    /// Whether the frame has `length` bytes, those that cannot be read directly among them (a jumbo frame lies in
+    /// several buffers).
+    fn has_whole(&self, length: usize) -> bool;
 
     /// Overwrites both MACs: `head` is bytes 0 to 7, the low half of `tail` bytes 8 to 11
     /// ([`lb_common::destination::ethernet_words`]). Says whether the frame was long enough.
     fn set_macs(&mut self, head: u64, tail: u32) -> bool;
+
+    /// Overwrites two bytes at `offset`. Says whether the frame was long enough.
+    fn set_u16(&mut self, offset: usize, value: [u8; 2]) -> bool;
+
+    /// Makes room for a VLAN tag behind the MACs, which are lost. Says whether there was room in front of the frame.
+    fn make_room_for_tag(&mut self) -> bool;
 }
 
 #[cfg(not(target_arch = "bpf"))]
-impl Frame for &mut [u8] {
+impl Frame for alloc::vec::Vec<u8> {
     fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
         self.get(offset..)?.first_chunk()
+    }
+
+    fn has(&self, length: usize) -> bool {
+        length <= self.len()
+    }
+
+    fn has_whole(&self, length: usize) -> bool {
+        self.has(length)
     }
 
     fn set_macs(&mut self, head: u64, tail: u32) -> bool {
@@ -21,6 +42,17 @@ impl Frame for &mut [u8] {
         let (first, rest) = macs.split_at_mut(8);
         first.copy_from_slice(&head.to_le_bytes());
         rest.copy_from_slice(&tail.to_le_bytes());
+        true
+    }
+
+    fn set_u16(&mut self, offset: usize, value: [u8; 2]) -> bool {
+        let Some(place) = self.get_mut(offset..).and_then(<[u8]>::first_chunk_mut) else { return false };
+        *place = value;
+        true
+    }
+
+    fn make_room_for_tag(&mut self) -> bool {
+        self.splice(0..0, [0; crate::network::VLAN_TAG]);
         true
     }
 }

@@ -3,18 +3,22 @@
 pub mod maps;
 
 use aya_ebpf::Global;
-use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::helpers::generated::bpf_jiffies64;
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, xdp_action, xdp_md};
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_xdp_adjust_head, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
 use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
+use lb_common::fragment::{FragmentKey, FragmentRoute};
 use lb_common::hash::FlowSeed;
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Index, Service};
 use lb_common::settings::Settings;
 use lb_common::{Word, clock};
 
+use crate::forward::take_detour;
+use crate::network::VLAN_TAG;
 use crate::track::{Decision, decide, try_record};
+use crate::unusual::process_unusual;
 use crate::{Family, Frame, PacketV4, PacketV6, Tables, Verdict, process};
 
 // Constants of one load of the program. The verifier knows their values and removes what they rule out.
@@ -44,9 +48,37 @@ static HALF_OPEN_BUCKETS_V6: Global<u32> = Global::new(2);
 /// The product's program on one frame: all stages, and the verdict counted.
 #[inline(always)]
 pub fn balance(context: &XdpContext) -> u32 {
-    let mut frame = XdpFrame { start: context.data(), end: context.data_end() };
-    match process(&mut frame, &Maps) {
+    match process(&mut XdpFrame::new(context.ctx), &Maps) {
+        Verdict::Unusual => lb_unusual(context.ctx),
+        verdict => act(context.ctx, verdict),
+    }
+}
+
+/// [`process_unusual`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_unusual(context: *mut xdp_md) -> u32 {
+    act(context, process_unusual(&mut XdpFrame::new(context), &Maps))
+}
+
+/// [`take_detour`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_detour(context: *mut xdp_md, number: u32, length: u32) -> u32 {
+    match take_detour(&mut XdpFrame::new(context), number, length, &Maps) {
+        Verdict::Detour { .. } => xdp_action::XDP_ABORTED,
+        verdict => act(context, verdict),
+    }
+}
+
+/// A verdict as the kernel knows it; counts what has not been counted.
+#[inline(always)]
+fn act(context: *mut xdp_md, verdict: Verdict) -> u32 {
+    match verdict {
         Verdict::Transmit => xdp_action::XDP_TX,
+        Verdict::Deliver => xdp_action::XDP_PASS,
+        Verdict::Redirect(place) => maps::DEVICES.redirect(place, 0).unwrap_or(xdp_action::XDP_ABORTED),
+        Verdict::Detour { number, length } => lb_detour(context, number, length),
         Verdict::Pass(reason) => {
             Maps.count(reason);
             xdp_action::XDP_PASS
@@ -55,6 +87,7 @@ pub fn balance(context: &XdpContext) -> u32 {
             Maps.count(reason);
             xdp_action::XDP_DROP
         }
+        Verdict::Unusual => xdp_action::XDP_ABORTED,
     }
 }
 
@@ -67,11 +100,50 @@ pub fn jiffies() -> u64 {
 
 /// A frame between the two pointers the kernel gives.
 pub struct XdpFrame {
+    context: *mut xdp_md,
     start: usize,
     end: usize,
 }
 
+impl XdpFrame {
+    #[inline(always)]
+    fn new(context: *mut xdp_md) -> Self {
+        // SAFETY: the kernel's own.
+        let (start, end) = unsafe { ((*context).data as usize, (*context).data_end as usize) };
+        Self { context, start, end }
+    }
+}
+
 impl Frame for XdpFrame {
+    #[inline(always)]
+    fn has(&self, length: usize) -> bool {
+        self.start + length <= self.end
+    }
+
+    #[inline(always)]
+    fn has_whole(&self, length: usize) -> bool {
+        // SAFETY: the helper reads the context.
+        self.has(length) || unsafe { bpf_xdp_get_buff_len(self.context) } >= length as u64
+    }
+
+    #[inline(always)]
+    fn set_u16(&mut self, offset: usize, value: [u8; 2]) -> bool {
+        if self.start + offset + 2 > self.end {
+            return false;
+        }
+        // SAFETY: the verifier has just seen that the bytes lie in the frame.
+        unsafe { ((self.start + offset) as *mut u16).write_unaligned(u16::from_le_bytes(value)) };
+        true
+    }
+
+    #[inline(always)]
+    fn make_room_for_tag(&mut self) -> bool {
+        // SAFETY: the helper moves the beginning of the frame, or says that it cannot.
+        let moved = unsafe { bpf_xdp_adjust_head(self.context, -(VLAN_TAG as i32)) };
+        *self = Self::new(self.context);
+        moved == 0
+    }
+
     #[inline(always)]
     fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
         if self.start + offset + N > self.end {
@@ -154,6 +226,23 @@ impl Tables for Maps {
                 (*stats).packets += 1;
                 (*stats).bytes += u64::from(bytes);
             }
+        }
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<u32> {
+        // SAFETY: the value is copied, and both halves of it are written at once.
+        let route = unsafe { maps::FRAGMENTS.get(key) }.copied()?;
+        route.is_fresh(self.now()).then_some(route.destination)
+    }
+
+    #[inline(always)]
+    fn remember_fragment(&self, key: &FragmentKey, destination: u32) {
+        let route = FragmentRoute { destination, seen: self.now() };
+        if maps::FRAGMENTS.insert(key, route, u64::from(BPF_NOEXIST)).is_err() && self.fragment(key).is_none()
+        {
+            // An older datagram's that had the same number. Failing that, the other fragments are passed, and counted.
+            let _ = maps::FRAGMENTS.insert(key, route, u64::from(BPF_ANY));
         }
     }
 

@@ -13,15 +13,17 @@
 
 #![no_std]
 
-mod forward;
+pub mod forward;
 mod frame;
 mod match_service;
+mod network;
 mod packet;
 mod parse;
 mod process;
 mod select;
 mod tables;
 pub mod track;
+pub mod unusual;
 
 #[cfg(target_arch = "bpf")]
 pub mod kernel;
@@ -31,6 +33,8 @@ pub use packet::{Packet, PacketV4, PacketV6};
 pub use process::{Verdict, process};
 pub use tables::{Families, Family, Tables};
 
+#[cfg(not(target_arch = "bpf"))]
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 #[cfg(test)]

@@ -80,6 +80,26 @@ impl<const K: usize> Packet<K> {
         if K == KEY_WORDS_V4 { self.key[0] as u32 } else { fold([self.key[0], self.key[1]]) }
     }
 
+    /// Whether the source is an address that no client can have: the destination's own, unspecified, loopback or
+    /// multicast (RFC 1122, section 3.2.1.3; RFC 4291, sections 2.5.2, 2.5.3 and 2.7).
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_impossible_source(&self) -> bool {
+        if K == KEY_WORDS_V4 {
+            let first_octet = self.key[0] as u8;
+            self.source() == self.destination()
+                || first_octet == 0
+                || first_octet == 127
+                || first_octet >= 224
+        } else {
+            const ONE: u64 = 1u64.to_be();
+            let [high, low] = [self.key[0], self.key[1 % K]];
+            high == self.key[2 % K] && low == self.key[3 % K]
+                || high == 0 && (low == 0 || low == ONE)
+                || high as u8 == 0xff
+        }
+    }
+
     /// The destination address; an IPv6 one folded into a word, for hashing.
     #[inline(always)]
     #[must_use]

@@ -3,11 +3,12 @@
 use core::mem::offset_of;
 
 use lb_common::counter::Reason;
+use lb_common::destination::Destination;
 use lb_common::interface::MAC_MASK;
 use lb_common::settings::Settings;
 use network_types::eth::{EthHdr, EtherType};
 
-use crate::forward::forward;
+use crate::forward::{forward, to_destination};
 use crate::frame::Words;
 use crate::match_service::{Addressed, match_service};
 use crate::parse::{HEAD, parse_v4, parse_v6};
@@ -24,11 +25,26 @@ pub enum Verdict {
     Pass(Reason),
     /// Drop it.
     Drop(Reason),
+    /// Hand it to the local network stack, which is the real server; it has been counted.
+    Deliver,
+    /// Send it out of the interface at this place in the map of interfaces; its MACs have been rewritten.
+    Redirect(u32),
+    /// It is for this director, but [`process`] does not know what it is:
+    /// [`process_unusual`](crate::unusual::process_unusual) does. Nothing has been decided or counted.
+    Unusual,
+    /// It goes to the destination `number`, which takes more than new MACs:
+    /// [`take_detour`](crate::forward::take_detour). `length` is that of its IP packet in bytes.
+    Detour {
+        /// The number of the destination.
+        number: u32,
+        /// Bytes of the IP packet.
+        length: u32,
+    },
 }
 
 /// Decides about one frame and, if it is to be forwarded, rewrites its MACs and counts it.
 ///
-/// Verdicts other than [`Verdict::Transmit`] are for the caller to count.
+/// [`Verdict::Pass`] and [`Verdict::Drop`] are for the caller to count.
 #[inline(always)]
 pub fn process<F: Frame, T: Families>(frame: &mut F, tables: &T) -> Verdict {
     let Some(settings) = tables.settings() else { return Verdict::Drop(Reason::DropInternal) };
@@ -46,24 +62,20 @@ pub fn process<F: Frame, T: Families>(frame: &mut F, tables: &T) -> Verdict {
         return Verdict::Pass(Reason::PassFromPeer);
     }
     let ether_type = head.u16_at(offset_of!(EthHdr, ether_type));
-    if ether_type == EtherType::Ipv4 as u16 {
-        match parse_v4(frame, head) {
-            Ok(packet) => balance(frame, &packet, settings, tables),
-            Err(reason) => Verdict::Pass(reason),
-        }
-    } else if ether_type == EtherType::Ipv6 as u16 {
-        match parse_v6(frame) {
-            Ok(packet) => balance(frame, &packet, settings, tables),
-            Err(reason) => Verdict::Pass(reason),
-        }
-    } else if ether_type == EtherType::Ieee8021q as u16 || ether_type == EtherType::Ieee8021ad as u16 {
-        Verdict::Pass(Reason::PassVlan)
+    if ether_type == EtherType::Ipv4 as u16
+        && let Some(packet) = parse_v4(frame, head)
+    {
+        balance(frame, &packet, settings, tables)
+    } else if ether_type == EtherType::Ipv6 as u16
+        && let Some(packet) = parse_v6(frame)
+    {
+        balance(frame, &packet, settings, tables)
     } else {
-        Verdict::Pass(Reason::PassNotIp)
+        Verdict::Unusual
     }
 }
 
-/// Decides about a packet to TCP or UDP.
+/// Forwards a packet, or not.
 #[inline(always)]
 fn balance<const K: usize, const W: usize, F: Frame, T: Family<K, W>>(
     frame: &mut F,
@@ -74,23 +86,52 @@ fn balance<const K: usize, const W: usize, F: Frame, T: Family<K, W>>(
 where
     Packet<K>: Addressed<W>,
 {
-    // Before the connection table, which is large: what is not for a VIP costs no cache miss (ADR 0001).
-    let Some(service) = match_service(packet, settings, tables) else {
-        return Verdict::Pass(Reason::PassNotAVip);
-    };
-    let is_known = match track(packet, tables) {
-        Tracked::Established(number, destination) => {
-            return forward(frame, packet, number, destination, tables);
+    match find(packet, settings, tables) {
+        Ok(Found::Straight(number, destination)) => {
+            forward(frame, number, destination, packet.length(), tables)
         }
+        Ok(Found::Number(number)) => to_destination(frame, number, packet.length(), tables),
+        Err(verdict) => verdict,
+    }
+}
+
+/// The number of the destination of a packet; nothing is done to its frame.
+#[inline(always)]
+pub(crate) fn route<const K: usize, const W: usize, T: Family<K, W>>(
+    packet: &Packet<K>,
+    settings: &Settings,
+    tables: &T,
+) -> Result<u32, Verdict>
+where
+    Packet<K>: Addressed<W>,
+{
+    find(packet, settings, tables).map(|(Found::Straight(number, _) | Found::Number(number))| number)
+}
+
+/// Where a packet goes.
+enum Found<'a> {
+    /// Where its connection's packets have always gone.
+    Straight(u32, &'a Destination),
+    /// To the destination with this number.
+    Number(u32),
+}
+
+#[inline(always)]
+fn find<'a, const K: usize, const W: usize, T: Family<K, W>>(
+    packet: &Packet<K>,
+    settings: &Settings,
+    tables: &'a T,
+) -> Result<Found<'a>, Verdict>
+where
+    Packet<K>: Addressed<W>,
+{
+    // Before the connection table, which is large: what is not for a VIP costs no cache miss (ADR 0001).
+    let service = match_service(packet, settings, tables).ok_or(Verdict::Pass(Reason::PassNotAVip))?;
+    let is_known = match track(packet, tables) {
+        Tracked::Established(number, destination) => return Ok(Found::Straight(number, destination)),
         Tracked::Known => true,
         Tracked::Unknown => false,
     };
     let decision = tables.decide(packet, service, is_known);
-    match settle(packet, decision, tables).into_result() {
-        Ok(number) => match tables.destination(number) {
-            Some(destination) => forward(frame, packet, number, destination, tables),
-            None => Verdict::Drop(Reason::DropInternal),
-        },
-        Err(verdict) => verdict,
-    }
+    settle(packet, decision, tables).into_result().map(Found::Number)
 }

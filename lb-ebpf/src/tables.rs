@@ -4,6 +4,7 @@ use lb_common::Word;
 use lb_common::connection::{Buckets, KEY_WORDS_V4, KEY_WORDS_V6};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
+use lb_common::fragment::FragmentKey;
 use lb_common::hash::FlowSeed;
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Index, Service};
 use lb_common::settings::Settings;
@@ -31,6 +32,10 @@ pub trait Tables {
     fn count(&self, reason: Reason);
     /// Counts a forwarded frame whose IP packet has `bytes` bytes.
     fn count_forwarded(&self, destination: u32, bytes: u32);
+    /// Where the datagram's fragments go, if its first was seen of late.
+    fn fragment(&self, key: &FragmentKey) -> Option<u32>;
+    /// Remembers where a datagram's fragments go, unless that is known already.
+    fn remember_fragment(&self, key: &FragmentKey, destination: u32);
     /// Counts a connection that was scheduled.
     fn count_connection(&self, destination: u32);
 }

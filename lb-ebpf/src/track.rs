@@ -42,7 +42,7 @@ pub(crate) fn track<'a, const K: usize, const W: usize, T: Family<K, W>>(
     let number = meta.destination();
     match tables.destination(number) {
         Some(destination)
-            if meta == meta.touched(next_state(meta, packet), tables.now()) && destination.is_usable() =>
+            if meta == meta.touched(next_state(meta, packet), tables.now()) && destination.is_straight() =>
         {
             Tracked::Established(number, destination)
         }
@@ -149,6 +149,9 @@ fn schedule<const K: usize, const W: usize, T: Family<K, W>>(
     let service = tables.service(service).ok_or(Decision::drop(Reason::DropInternal))?;
     let table = SlotTable::from_word(service.table.load());
     let selector = Selector::from_number(table.selector).ok_or(Decision::drop(Reason::DropInternal))?;
+    if packet.has_impossible_source() {
+        return Err(Decision::pass(Reason::PassMartian));
+    }
     if packet.is_tcp() && !is_syn(packet) && !selector.is_reproducible() {
         // In the middle of a connection that nobody remembers.
         return Err(Decision::pass(Reason::PassNoConnection));

@@ -1,12 +1,13 @@
 //! The maps. The daemon pins them all: they outlive it.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, PerCpuArray};
+use aya_ebpf::maps::{Array, DevMap, LruHashMap, PerCpuArray};
 use lb_common::Word;
 use lb_common::connection::{Bucket, KEY_WORDS_V4, KEY_WORDS_V6};
 use lb_common::counter::{REASONS, RealServerStats};
 use lb_common::destination::Destination;
-use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICES, SLOT_WORDS};
+use lb_common::fragment::{FragmentKey, FragmentRoute, MAX_FRAGMENTED};
+use lb_common::limits::{MAX_DESTINATIONS, MAX_INTERFACES, MAX_SERVICES, SLOT_WORDS};
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
 
@@ -45,6 +46,13 @@ pub static CONNECTIONS_V6: Array<Bucket<KEY_WORDS_V6>> = Array::with_max_entries
 /// IPv6 flows of which one packet was seen. Sized by the daemon.
 #[map]
 pub static HALF_OPEN_V6: Array<Bucket<KEY_WORDS_V6>> = Array::with_max_entries(2, MMAPABLE);
+/// Where the fragments of a datagram go.
+#[map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentRoute> =
+    LruHashMap::with_max_entries(MAX_FRAGMENTED, 0);
+/// The interfaces, by their place in the settings.
+#[map]
+pub static DEVICES: DevMap = DevMap::with_max_entries(MAX_INTERFACES as u32, 0);
 /// One counter for each [`Reason`](lb_common::counter::Reason).
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASONS, 0);

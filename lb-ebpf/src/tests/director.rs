@@ -10,6 +10,7 @@ use lb_common::Word;
 use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6, Timeouts};
 use lb_common::counter::Reason;
 use lb_common::destination::{Destination, Flags, ethernet_words};
+use lb_common::fragment::FragmentKey;
 use lb_common::hash::FlowSeed;
 use lb_common::interface::{Interface, mac_word, peer_bit};
 use lb_common::selector::{HASH_SLOTS, Selector};
@@ -19,7 +20,9 @@ use lb_common::service::{
 };
 use lb_common::settings::Settings;
 
+use crate::forward::take_detour;
 use crate::track::{Decision, decide, try_record};
+use crate::unusual::process_unusual;
 use crate::{Family, Packet, Tables, Verdict, process};
 
 pub(super) const DIRECTOR: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -65,16 +68,16 @@ struct FamilyTables<const K: usize, const W: usize> {
 }
 
 impl<const K: usize, const W: usize> FamilyTables<K, W> {
-    /// The three services at one VIP, whose keys `key` makes of port and protocol.
+    /// The services at one VIP, whose keys `key` makes of port and protocol, and the VIP itself.
     fn new(index: Index, key: impl Fn(u16, u8) -> [u64; W]) -> Self {
         let mut addresses: BTreeMap<u32, AddressBucket<W>> = BTreeMap::new();
-        for (port, protocol, service) in [(WEB, 6, 0), (WEB, 17, 0), (HASHED, 6, 1)] {
+        for (port, protocol, service) in [(WEB, 6, 0), (WEB, 17, 0), (HASHED, 6, 1), (0, 0, 2)] {
             let key = key(port.to_be(), protocol);
             let empty = || AddressEntry { key: words([0; W]), service: Word::new(0) };
             let bucket = addresses
                 .entry(index.position(&key))
                 .or_insert_with(|| AddressBucket { entries: core::array::from_fn(|_| empty()) });
-            let is_free = |entry: &&AddressEntry<W>| entry.key[W - 1].load() == 0;
+            let is_free = |entry: &&AddressEntry<W>| entry.key.iter().all(|word| word.load() == 0);
             let entry = bucket.entries.iter().find(is_free).expect("a free place");
             for (word, value) in entry.key.iter().zip(key) {
                 word.store(value);
@@ -92,6 +95,7 @@ pub(super) struct Director {
     pub(super) services: Vec<Service>,
     slots: Vec<Word>,
     destinations: Vec<Destination>,
+    fragments: RefCell<Vec<(FragmentKey, u32)>>,
     now: Cell<u32>,
     pub(super) counters: RefCell<BTreeMap<Reason, u64>>,
     pub(super) forwarded: RefCell<BTreeMap<u32, (u64, u64)>>,
@@ -137,6 +141,7 @@ impl Director {
                 service: Word::new(0),
                 address: words([0, 0]),
                 weight: Word::new(1),
+                detour: Word::new(0),
             }
         };
         Self {
@@ -155,6 +160,7 @@ impl Director {
             ],
             slots: slots.into_iter().map(Word::new).collect(),
             destinations: (0..3).map(destination).collect(),
+            fragments: RefCell::default(),
             now: Cell::new(1000),
             counters: RefCell::default(),
             forwarded: RefCell::default(),
@@ -164,19 +170,35 @@ impl Director {
 
     /// Sends a frame through; where it went.
     pub(super) fn send(&self, frame: &[u8]) -> Went {
-        let mut bytes = frame.to_vec();
-        let verdict = process(&mut bytes.as_mut_slice(), self);
-        match verdict {
-            Verdict::Transmit => {
+        let (went, bytes) = self.send_and_look(frame);
+        match went {
+            Went::To(_) => {
                 assert_eq!(bytes[6..12], DIRECTOR, "the source MAC is the director's");
                 assert_eq!(bytes[12..], frame[12..], "nothing but the MACs changes");
-                Went::To(usize::from(bytes[5]))
             }
-            Verdict::Pass(reason) | Verdict::Drop(reason) => {
-                assert_eq!(bytes, frame, "the frame is untouched");
-                Went::Nowhere(reason)
-            }
+            _ => assert_eq!(bytes, frame, "the frame is untouched"),
         }
+        went
+    }
+
+    /// Sends a frame through; where it went, and what it has become.
+    pub(super) fn send_and_look(&self, frame: &[u8]) -> (Went, Vec<u8>) {
+        let mut bytes = frame.to_vec();
+        let mut verdict = process(&mut bytes, self);
+        if verdict == Verdict::Unusual {
+            verdict = process_unusual(&mut bytes, self);
+        }
+        if let Verdict::Detour { number, length } = verdict {
+            verdict = take_detour(&mut bytes, number, length, self);
+        }
+        let went = match verdict {
+            Verdict::Transmit => Went::To(usize::from(bytes[5])),
+            Verdict::Redirect(place) => Went::Through(place, usize::from(bytes[5])),
+            Verdict::Deliver => Went::Here,
+            Verdict::Pass(reason) | Verdict::Drop(reason) => Went::Nowhere(reason),
+            Verdict::Unusual | Verdict::Detour { .. } => panic!("{verdict:?} after it was dealt with"),
+        };
+        (went, bytes)
     }
 
     pub(super) fn tcp(&self, client_port: u16, port: u16, flags: u8) -> Went {
@@ -194,7 +216,13 @@ impl Director {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Went {
+    /// Out of the interface it came in on, to this real server.
     To(usize),
+    /// Out of another interface, to this real server.
+    Through(u32, usize),
+    /// To the local stack, as a real server.
+    Here,
+    /// To the local stack, or nowhere.
     Nowhere(Reason),
 }
 
@@ -257,6 +285,14 @@ impl Tables for Director {
         let (packets, total) = forwarded.entry(destination).or_default();
         *packets += 1;
         *total += u64::from(bytes);
+    }
+    fn fragment(&self, key: &FragmentKey) -> Option<u32> {
+        self.fragments.borrow().iter().find(|(known, _)| known == key).map(|(_, number)| *number)
+    }
+    fn remember_fragment(&self, key: &FragmentKey, destination: u32) {
+        if self.fragment(key).is_none() {
+            self.fragments.borrow_mut().push((*key, destination));
+        }
     }
     fn count_connection(&self, destination: u32) {
         *self.connections.borrow_mut().entry(destination).or_default() += 1;

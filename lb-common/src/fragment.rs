@@ -1,0 +1,62 @@
+//! Fragments of a datagram: the first one decides, and the others follow it.
+
+/// After this many seconds a datagram's fragments are forgotten, as by those who put them together (`ipfrag_time`,
+/// `ip6frag_time`).
+pub const FRAGMENT_SECONDS: u32 = 30;
+
+/// Datagrams of which fragments are remembered; the one that was used longest ago makes room.
+pub const MAX_FRAGMENTED: u32 = 16_384;
+
+/// What the fragments of one datagram have in common: RFC 791, section 2.3 (addresses, protocol, identification), RFC
+/// 8200, section 4.5 (addresses, identification).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FragmentKey {
+    addresses: [u64; 4],
+    id: u32,
+    protocol: u32,
+}
+
+impl FragmentKey {
+    /// The key of a datagram whose flow's key begins with `flow`'s addresses, and ends with the protocol. `id` is the
+    /// identification as it lies in the frame.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new<const K: usize>(flow: &[u64; K], id: u32) -> Self {
+        let mut addresses = [0; 4];
+        let mut i = 0;
+        while i < K - 1 && i < 4 {
+            addresses[i] = flow[i];
+            i += 1;
+        }
+        // An IPv6 fragment's header names the protocol only in the first one.
+        let protocol = if K == crate::connection::KEY_WORDS_V4 { (flow[K - 1] >> 32) as u32 } else { 0 };
+        Self { addresses, id, protocol }
+    }
+}
+
+/// Where the fragments of a datagram go.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FragmentRoute {
+    /// The number of the destination.
+    pub destination: u32,
+    /// The second in which the first fragment was seen ([`crate::clock`]).
+    pub seen: u32,
+}
+
+impl FragmentRoute {
+    /// Whether the datagram's other fragments may still come.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_fresh(self, now: u32) -> bool {
+        crate::clock::age(now, self.seen) < FRAGMENT_SECONDS
+    }
+}
+
+#[cfg(feature = "user")]
+// SAFETY: integers without padding; any bytes are a value.
+unsafe impl aya::Pod for FragmentKey {}
+#[cfg(feature = "user")]
+// SAFETY: as above.
+unsafe impl aya::Pod for FragmentRoute {}

@@ -1,0 +1,238 @@
+//! Headers of any frame that carries IP: VLAN tags, options, extension headers, fragments.
+//!
+//! Slower than [`parse`](crate::parse) and complete: what that one has no time for ends up here.
+
+use core::mem::offset_of;
+
+use lb_common::connection::{KEY_WORDS_V4, KEY_WORDS_V6};
+use lb_common::counter::Reason;
+use network_types::eth::{EthHdr, EtherType};
+use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
+use network_types::tcp::TcpHdr;
+use network_types::udp::UdpHdr;
+
+use crate::frame::Words;
+use crate::{Frame, Packet};
+
+/// Bytes of an 802.1Q tag: the control information, and the EtherType of what follows.
+pub(crate) const VLAN_TAG: usize = 4;
+
+/// Extension headers that are walked, as many as RFC 8200, section 4.1, has an order for.
+const MAX_EXTENSIONS: usize = 7;
+
+/// Where IP begins, and which.
+#[derive(Clone, Copy)]
+pub(crate) struct Link {
+    /// Bytes before the IP header: 14, and 4 for each VLAN tag.
+    pub(crate) offset: usize,
+    /// As it lies in the frame.
+    pub(crate) ether_type: u16,
+}
+
+/// Reads the Ethernet header and up to two VLAN tags (802.1Q, 802.1ad).
+#[inline(always)]
+pub(crate) fn link<F: Frame>(frame: &F) -> Option<Link> {
+    let ethernet = frame.bytes::<{ EthHdr::LEN }>(0)?;
+    let mut link = Link { offset: EthHdr::LEN, ether_type: ethernet.u16_at(offset_of!(EthHdr, ether_type)) };
+    for _ in 0..2 {
+        if !is_vlan(link.ether_type) {
+            break;
+        }
+        let tag = frame.bytes::<VLAN_TAG>(link.offset)?;
+        link = Link { offset: link.offset + VLAN_TAG, ether_type: tag.u16_at(2) };
+    }
+    Some(link)
+}
+
+/// Whether a VLAN tag follows an EtherType.
+#[inline(always)]
+pub(crate) const fn is_vlan(ether_type: u16) -> bool {
+    ether_type == EtherType::Ieee8021q as u16 || ether_type == EtherType::Ieee8021ad as u16
+}
+
+/// What an IP header and its extensions say.
+#[derive(Clone, Copy)]
+pub(crate) struct Network<const K: usize> {
+    /// The addresses of the flow's key; its last word holds the protocol only.
+    pub(crate) key: [u64; K],
+    /// Where the transport header begins, in bytes from the frame's first.
+    pub(crate) transport: usize,
+    /// Bytes of the IP packet, its header included.
+    pub(crate) length: u32,
+    /// Bytes of that before the transport header.
+    header: u32,
+    /// Which fragment it is, if it is one.
+    pub(crate) fragment: Option<Fragment>,
+}
+
+/// A part of a datagram.
+#[derive(Clone, Copy)]
+pub(crate) struct Fragment {
+    /// The datagram's identification, as it lies in the frame.
+    pub(crate) id: u32,
+    /// Whether it has the transport header.
+    pub(crate) is_first: bool,
+}
+
+impl<const K: usize> Network<K> {
+    /// The protocol after the IP headers.
+    #[inline(always)]
+    pub(crate) const fn protocol(&self) -> u8 {
+        (self.key[K - 1] >> 32) as u8
+    }
+
+    /// The packet of a transport header that is there.
+    #[inline(always)]
+    pub(crate) fn packet<F: Frame>(&self, frame: &F) -> Result<Packet<K>, Reason> {
+        let transport = transport(frame, self.transport, self.protocol())?;
+        if self.fragment.is_none() && self.length < self.header + transport.shortest {
+            return Err(Reason::PassMalformed);
+        }
+        let mut key = self.key;
+        key[K - 1] |= u64::from(transport.ports);
+        Ok(Packet::new(key, transport.tcp_flags, self.length))
+    }
+}
+
+/// A header of `N` bytes of an address family, the first of a packet.
+pub(crate) trait Header<const K: usize> {
+    /// Reads the headers from `offset` to the transport header.
+    ///
+    /// # Errors
+    /// [`Reason::PassMalformed`], if they contradict each other or the frame's end.
+    fn network<F: Frame>(frame: &F, offset: usize) -> Result<Network<K>, Reason>;
+}
+
+/// IPv4.
+pub(crate) struct V4;
+
+/// IPv6.
+pub(crate) struct V6;
+
+/// More fragments, in the fourth 16-bit word of the IPv4 header.
+const MORE_FRAGMENTS_V4: u16 = 0x2000;
+/// The offset beside it, in 8 bytes.
+const FRAGMENT_OFFSET_V4: u16 = 0x1fff;
+
+impl Header<KEY_WORDS_V4> for V4 {
+    #[inline(always)]
+    fn network<F: Frame>(frame: &F, offset: usize) -> Result<Network<KEY_WORDS_V4>, Reason> {
+        let head = frame.bytes::<{ Ipv4Hdr::LEN }>(offset).ok_or(Reason::PassMalformed)?;
+        let header = u32::from(head[0] & 0x0f) * 4;
+        let length = u32::from(u16::from_be(head.u16_at(offset_of!(Ipv4Hdr, tot_len))));
+        if head[0] >> 4 != 4 || (header as usize) < Ipv4Hdr::LEN || length < header {
+            return Err(Reason::PassMalformed);
+        }
+        let place = u16::from_be(head.u16_at(offset_of!(Ipv4Hdr, frags)));
+        let is_first = place & FRAGMENT_OFFSET_V4 == 0;
+        let id = u32::from(head.u16_at(offset_of!(Ipv4Hdr, id)));
+        let is_fragment = place & (MORE_FRAGMENTS_V4 | FRAGMENT_OFFSET_V4) != 0;
+        let protocol = u64::from(head[offset_of!(Ipv4Hdr, proto)]);
+        Ok(Network {
+            key: [head.u64_at(offset_of!(Ipv4Hdr, src_addr)), protocol << 32],
+            transport: offset + header as usize,
+            length,
+            header,
+            fragment: is_fragment.then_some(Fragment { id, is_first }),
+        })
+    }
+}
+
+impl Header<KEY_WORDS_V6> for V6 {
+    #[inline(always)]
+    fn network<F: Frame>(frame: &F, offset: usize) -> Result<Network<KEY_WORDS_V6>, Reason> {
+        let head = frame.bytes::<{ Ipv6Hdr::LEN }>(offset).ok_or(Reason::PassMalformed)?;
+        if head[0] >> 4 != 6 {
+            return Err(Reason::PassMalformed);
+        }
+        let payload = u32::from(u16::from_be(head.u16_at(offset_of!(Ipv6Hdr, payload_len))));
+        let source = offset_of!(Ipv6Hdr, src_addr);
+        let addresses = [0, 8, 16, 24].map(|i| head.u64_at(source + i));
+        let mut next = head[offset_of!(Ipv6Hdr, next_hdr)];
+        let mut header = Ipv6Hdr::LEN as u32;
+        let mut fragment = None;
+        for _ in 0..MAX_EXTENSIONS {
+            let is_later = matches!(fragment, Some(Fragment { is_first: false, .. }));
+            if is_later || !is_extension(next) {
+                break;
+            }
+            let extension = frame.bytes::<8>(offset + header as usize).ok_or(Reason::PassMalformed)?;
+            let bytes = match next {
+                FRAGMENT_HEADER => {
+                    let place = u16::from_be(extension.u16_at(2));
+                    // An atomic fragment (RFC 6946) is no fragment.
+                    if place & (FRAGMENT_OFFSET_V6 | MORE_FRAGMENTS_V6) != 0 {
+                        let is_first = place & FRAGMENT_OFFSET_V6 == 0;
+                        fragment = Some(Fragment { id: extension.u32_at(4), is_first });
+                    }
+                    8
+                }
+                // In words of 4 bytes, less 2 (RFC 4302, section 2.2).
+                AUTHENTICATION_HEADER => (u32::from(extension[1]) + 2) * 4,
+                // In words of 8 bytes, less 1 (RFC 8200, sections 4.3 to 4.6).
+                _ => (u32::from(extension[1]) + 1) * 8,
+            };
+            next = extension[0];
+            header += bytes;
+        }
+        let length = payload + Ipv6Hdr::LEN as u32;
+        if is_extension(next) && fragment.is_none() || length < header {
+            return Err(Reason::PassMalformed);
+        }
+        let [a, b, c, d] = addresses;
+        Ok(Network {
+            key: [a, b, c, d, u64::from(next) << 32],
+            transport: offset + header as usize,
+            length,
+            header,
+            fragment,
+        })
+    }
+}
+
+const HOP_BY_HOP: u8 = IpProto::HopOpt as u8;
+const ROUTING_HEADER: u8 = IpProto::Ipv6Route as u8;
+const FRAGMENT_HEADER: u8 = IpProto::Ipv6Frag as u8;
+const AUTHENTICATION_HEADER: u8 = IpProto::Ah as u8;
+const DESTINATION_OPTIONS: u8 = IpProto::Ipv6Opts as u8;
+
+/// More fragments, in the second 16-bit word of the fragment header (RFC 8200, section 4.5).
+const MORE_FRAGMENTS_V6: u16 = 1;
+/// The offset beside it, in 8 bytes.
+const FRAGMENT_OFFSET_V6: u16 = 0xfff8;
+
+#[inline(always)]
+const fn is_extension(next_header: u8) -> bool {
+    matches!(
+        next_header,
+        HOP_BY_HOP | ROUTING_HEADER | FRAGMENT_HEADER | AUTHENTICATION_HEADER | DESTINATION_OPTIONS
+    )
+}
+
+/// Where the flags of a TCP header are.
+const TCP_FLAGS: usize = 13;
+
+/// What a TCP or UDP header says.
+pub(crate) struct Transport {
+    pub(crate) ports: u32,
+    pub(crate) tcp_flags: u8,
+    /// Bytes of the shortest such header.
+    pub(crate) shortest: u32,
+}
+
+/// Reads the header of the transport protocol at `offset`.
+///
+/// # Errors
+/// The reason to pass the frame to the local stack.
+#[inline(always)]
+pub(crate) fn transport<F: Frame>(frame: &F, offset: usize, protocol: u8) -> Result<Transport, Reason> {
+    if protocol == IpProto::Tcp as u8 {
+        let tcp = frame.bytes::<{ TCP_FLAGS + 1 }>(offset).ok_or(Reason::PassMalformed)?;
+        Ok(Transport { ports: tcp.u32_at(0), tcp_flags: tcp[TCP_FLAGS], shortest: TcpHdr::LEN as u32 })
+    } else if protocol == IpProto::Udp as u8 {
+        let udp = frame.bytes::<{ UdpHdr::LEN }>(offset).ok_or(Reason::PassMalformed)?;
+        Ok(Transport { ports: udp.u32_at(0), tcp_flags: 0, shortest: UdpHdr::LEN as u32 })
+    } else {
+        Err(Reason::PassNotTcpUdp)
+    }
+}
