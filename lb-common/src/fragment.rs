@@ -1,5 +1,7 @@
 //! Fragments of a datagram: the first one decides, and the others follow it.
 
+use crate::connection::KEY_WORDS_V4;
+
 /// After this many seconds a datagram's fragments are forgotten, as by those who put them together (`ipfrag_time`,
 /// `ip6frag_time`).
 pub const FRAGMENT_SECONDS: u32 = 30;
@@ -7,8 +9,8 @@ pub const FRAGMENT_SECONDS: u32 = 30;
 /// Datagrams of which fragments are remembered; the one that was used longest ago makes room.
 pub const MAX_FRAGMENTED: u32 = 16_384;
 
-/// What the fragments of one datagram have in common: RFC 791, section 2.3 (addresses, protocol, identification), RFC
-/// 8200, section 4.5 (addresses, identification).
+/// What the fragments of one datagram have in common: addresses, identification, and in IPv4 the protocol (RFC 791,
+/// section 2.3); a later fragment of IPv6 need not say it (RFC 8200, section 4.5).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FragmentKey {
@@ -18,8 +20,8 @@ pub struct FragmentKey {
 }
 
 impl FragmentKey {
-    /// The key of a datagram whose flow's key begins with `flow`'s addresses, and ends with the protocol. `id` is the
-    /// identification as it lies in the frame.
+    /// The key of a datagram between the addresses that the flow's key begins with. `id` is the identification as it
+    /// lies in the frame.
     #[inline(always)]
     #[must_use]
     pub const fn new<const K: usize>(flow: &[u64; K], id: u32) -> Self {
@@ -29,8 +31,7 @@ impl FragmentKey {
             addresses[i] = flow[i];
             i += 1;
         }
-        // An IPv6 fragment's header names the protocol only in the first one.
-        let protocol = if K == crate::connection::KEY_WORDS_V4 { (flow[K - 1] >> 32) as u32 } else { 0 };
+        let protocol = if K == KEY_WORDS_V4 { (flow[K - 1] >> 32) as u32 } else { 0 };
         Self { addresses, id, protocol }
     }
 }

@@ -1,5 +1,9 @@
 //! The bytes of a frame, wherever they lie.
 
+use crate::Packet;
+use crate::network::Extensions;
+use crate::parse::Parsed;
+
 /// A frame whose first byte is that of the Ethernet header.
 pub trait Frame {
     /// The `N` bytes at `offset`; `None` if they reach beyond what can be read directly.
@@ -11,6 +15,12 @@ pub trait Frame {
     /// Whether the frame has `length` bytes, those that cannot be read directly among them (a jumbo frame lies in
     /// several buffers).
     fn has_whole(&self, length: usize) -> bool;
+
+    /// [`parse`](crate::parse::parse), out of line in the kernel.
+    fn parse<const K: usize>(&self, offset: usize, packet: &mut Packet<K>) -> Parsed;
+
+    /// [`walk_extensions`](crate::network::walk_extensions), out of line in the kernel.
+    fn extensions(&self, offset: usize, next: u8) -> Extensions;
 
     /// Overwrites both MACs: `head` is bytes 0 to 7, the low half of `tail` bytes 8 to 11
     /// ([`lb_common::destination::ethernet_words`]). Says whether the frame was long enough.
@@ -35,6 +45,14 @@ impl Frame for alloc::vec::Vec<u8> {
 
     fn has_whole(&self, length: usize) -> bool {
         self.has(length)
+    }
+
+    fn parse<const K: usize>(&self, offset: usize, packet: &mut Packet<K>) -> Parsed {
+        crate::parse::parse(self, offset, packet)
+    }
+
+    fn extensions(&self, offset: usize, next: u8) -> Extensions {
+        crate::network::walk_extensions(self, offset, next)
     }
 
     fn set_macs(&mut self, head: u64, tail: u32) -> bool {

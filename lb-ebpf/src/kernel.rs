@@ -3,7 +3,7 @@
 pub mod maps;
 
 use aya_ebpf::Global;
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, xdp_action, xdp_md};
+use aya_ebpf::bindings::{BPF_ANY, xdp_action, xdp_md};
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_xdp_adjust_head, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
 use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6};
@@ -11,15 +11,16 @@ use lb_common::counter::Reason;
 use lb_common::destination::Destination;
 use lb_common::fragment::{FragmentKey, FragmentRoute};
 use lb_common::hash::FlowSeed;
+use lb_common::selector::NO_DESTINATION;
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Index, Service};
 use lb_common::settings::Settings;
 use lb_common::{Word, clock};
 
 use crate::forward::take_detour;
-use crate::network::VLAN_TAG;
+use crate::network::{Extensions, VLAN_TAG, walk_extensions};
+use crate::parse::{Parsed, parse};
 use crate::track::{Decision, decide, try_record};
-use crate::unusual::process_unusual;
-use crate::{Family, Frame, PacketV4, PacketV6, Tables, Verdict, process};
+use crate::{Family, Frame, Packet, PacketV4, PacketV6, Tables, Verdict, process};
 
 // Constants of one load of the program. The verifier knows their values and removes what they rule out.
 
@@ -48,27 +49,7 @@ static HALF_OPEN_BUCKETS_V6: Global<u32> = Global::new(2);
 /// The product's program on one frame: all stages, and the verdict counted.
 #[inline(always)]
 pub fn balance(context: &XdpContext) -> u32 {
-    match process(&mut XdpFrame::new(context.ctx), &Maps) {
-        Verdict::Unusual => lb_unusual(context.ctx),
-        verdict => act(context.ctx, verdict),
-    }
-}
-
-/// [`process_unusual`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn lb_unusual(context: *mut xdp_md) -> u32 {
-    act(context, process_unusual(&mut XdpFrame::new(context), &Maps))
-}
-
-/// [`take_detour`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn lb_detour(context: *mut xdp_md, number: u32, length: u32) -> u32 {
-    match take_detour(&mut XdpFrame::new(context), number, length, &Maps) {
-        Verdict::Detour { .. } => xdp_action::XDP_ABORTED,
-        verdict => act(context, verdict),
-    }
+    act(context.ctx, process(&mut XdpFrame::new(context.ctx), &Maps))
 }
 
 /// A verdict as the kernel knows it; counts what has not been counted.
@@ -87,8 +68,28 @@ fn act(context: *mut xdp_md, verdict: Verdict) -> u32 {
             Maps.count(reason);
             xdp_action::XDP_DROP
         }
-        Verdict::Unusual => xdp_action::XDP_ABORTED,
     }
+}
+
+// Functions with a symbol of their own are verified once, for any arguments, and not again for every path that calls
+// them ("global functions", kernel 5.6; with pointers to structures, 5.12).
+
+/// [`take_detour`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_detour(context: *mut xdp_md, number: u32, length: u32) -> u32 {
+    match take_detour(&mut XdpFrame::new(context), number, length, &Maps) {
+        Verdict::Detour { .. } => xdp_action::XDP_ABORTED,
+        verdict => act(context, verdict),
+    }
+}
+
+/// [`walk_extensions`]: its loop would multiply the paths of whoever called it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_extensions(context: *mut xdp_md, offset: u32, next: u32) -> u64 {
+    // The verifier knows nothing of the arguments.
+    walk_extensions(&XdpFrame::new(context), (offset & 0x3fff) as usize, next as u8).word()
 }
 
 /// The kernel's jiffies, for the daemon that wants to know how they relate to its own clock.
@@ -124,6 +125,23 @@ impl Frame for XdpFrame {
     fn has_whole(&self, length: usize) -> bool {
         // SAFETY: the helper reads the context.
         self.has(length) || unsafe { bpf_xdp_get_buff_len(self.context) } >= length as u64
+    }
+
+    #[inline(always)]
+    fn parse<const K: usize>(&self, offset: usize, packet: &mut Packet<K>) -> Parsed {
+        let packet = &raw mut *packet;
+        // The casts are from the type to itself: there is one for each `K`.
+        let word = if K == KEY_WORDS_V4 {
+            lb_parse_v4(self.context, offset as u32, packet.cast())
+        } else {
+            lb_parse_v6(self.context, offset as u32, packet.cast())
+        };
+        Parsed::from_word(word)
+    }
+
+    #[inline(always)]
+    fn extensions(&self, offset: usize, next: u8) -> Extensions {
+        Extensions::from_word(lb_extensions(self.context, offset as u32, u32::from(next)))
     }
 
     #[inline(always)]
@@ -230,23 +248,6 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn fragment(&self, key: &FragmentKey) -> Option<u32> {
-        // SAFETY: the value is copied, and both halves of it are written at once.
-        let route = unsafe { maps::FRAGMENTS.get(key) }.copied()?;
-        route.is_fresh(self.now()).then_some(route.destination)
-    }
-
-    #[inline(always)]
-    fn remember_fragment(&self, key: &FragmentKey, destination: u32) {
-        let route = FragmentRoute { destination, seen: self.now() };
-        if maps::FRAGMENTS.insert(key, route, u64::from(BPF_NOEXIST)).is_err() && self.fragment(key).is_none()
-        {
-            // An older datagram's that had the same number. Failing that, the other fragments are passed, and counted.
-            let _ = maps::FRAGMENTS.insert(key, route, u64::from(BPF_ANY));
-        }
-    }
-
-    #[inline(always)]
     fn count_connection(&self, destination: u32) {
         if let Some(stats) = maps::REAL_STATS.get_ptr_mut(destination) {
             // SAFETY: this CPU's own element.
@@ -255,10 +256,35 @@ impl Tables for Maps {
     }
 }
 
+#[inline(always)]
+fn fragment(key: &FragmentKey) -> u32 {
+    // SAFETY: the value is copied; its parts belong together whenever they are read, being written as one.
+    let route = unsafe { maps::FRAGMENTS.get(key) }.copied();
+    match route.filter(|route| route.is_fresh(Maps.now())) {
+        Some(route) if Maps.destination(route.destination).is_some_and(Destination::is_usable) => {
+            route.destination
+        }
+        _ => NO_DESTINATION,
+    }
+}
+
+#[inline(always)]
+fn remember_fragment(key: &FragmentKey, destination: u32) -> u32 {
+    // Whoever sends a second first fragment does not get to send the others elsewhere.
+    let known = fragment(key);
+    if known == NO_DESTINATION {
+        let route = FragmentRoute { destination, seen: Maps.now() };
+        // Failing that, the other fragments are passed, and counted.
+        let _ = maps::FRAGMENTS.insert(key, route, u64::from(BPF_ANY));
+    }
+    known
+}
+
 /// The maps of one family, and the functions that are verified for it.
 macro_rules! family {
     (
-        $key_words:ident, $address_words:ident, $packet:ident, $connections:ident, $decide:ident, $record:ident,
+        $key_words:ident, $address_words:ident, $packet:ident, $connections:ident,
+        $parse:ident, $decide:ident, $record:ident, $fragment:ident, $remember:ident,
         $main:ident[$main_len:ident], $half_open:ident[$half_open_len:ident], $services:ident, $index:ident,
         $log:literal, $address:expr
     ) => {
@@ -301,6 +327,21 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn fragment(&self, packet: &$packet, id: u32) -> Option<u32> {
+                let packet = *packet;
+                match $fragment(&raw const packet, id) {
+                    NO_DESTINATION => None,
+                    number => Some(number),
+                }
+            }
+
+            #[inline(always)]
+            fn remember_fragment(&self, packet: &$packet, id: u32, destination: u32) {
+                let packet = *packet;
+                $remember(&raw const packet, id, destination);
+            }
+
+            #[inline(always)]
             fn decide(&self, packet: &$packet, service: u32, is_known: bool) -> Decision {
                 let packet = *packet;
                 Decision::from_word($decide(&raw const packet, service, u32::from(is_known)))
@@ -311,6 +352,35 @@ macro_rules! family {
                 let packet = *packet;
                 Decision::from_word($record(&raw const packet, decision.word()))
             }
+        }
+
+        /// [`parse`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $parse(context: *mut xdp_md, offset: u32, packet: *mut $packet) -> u64 {
+            // SAFETY: null, or a packet: the verifier checks the callers.
+            let Some(packet) = (unsafe { packet.as_mut() }) else { return 0 };
+            parse(&XdpFrame::new(context), (offset & 0xff) as usize, packet).word()
+        }
+
+        /// Where the fragments of a datagram go, or [`NO_DESTINATION`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $fragment(packet: *const $packet, id: u32) -> u32 {
+            // SAFETY: as above.
+            let packet = unsafe { packet.as_ref() };
+            packet.map_or(NO_DESTINATION, |packet| fragment(&FragmentKey::new(&packet.key, id)))
+        }
+
+        /// Remembers where the fragments of a datagram go; returns where they went before, if they did.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $remember(packet: *const $packet, id: u32, destination: u32) -> u32 {
+            // SAFETY: as above.
+            let packet = unsafe { packet.as_ref() };
+            packet.map_or(NO_DESTINATION, |packet| {
+                remember_fragment(&FragmentKey::new(&packet.key, id), destination)
+            })
         }
 
         /// [`decide`]: all that an established flow does not need.
@@ -363,16 +433,16 @@ macro_rules! family {
     };
 }
 
-// Functions with a symbol of their own are verified once, for any arguments, and not again for every path
-// that calls them ("global functions", kernel 5.6; with pointers to structures, 5.12).
-
 family!(
     KEY_WORDS_V4,
     ADDRESS_WORDS_V4,
     PacketV4,
     ConnectionsV4,
+    lb_parse_v4,
     lb_decide_v4,
     lb_record_v4,
+    lb_fragment_v4,
+    lb_remember_v4,
     CONNECTIONS_V4[CONNECTION_BUCKETS_V4],
     HALF_OPEN_V4[HALF_OPEN_BUCKETS_V4],
     SERVICES_V4,
@@ -385,8 +455,11 @@ family!(
     ADDRESS_WORDS_V6,
     PacketV6,
     ConnectionsV6,
+    lb_parse_v6,
     lb_decide_v6,
     lb_record_v6,
+    lb_fragment_v6,
+    lb_remember_v6,
     CONNECTIONS_V6[CONNECTION_BUCKETS_V6],
     HALF_OPEN_V6[HALF_OPEN_BUCKETS_V6],
     SERVICES_V6,

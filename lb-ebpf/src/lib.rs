@@ -16,14 +16,15 @@
 pub mod forward;
 mod frame;
 mod match_service;
-mod network;
+pub mod network;
 mod packet;
-mod parse;
+pub mod parse;
+mod plain;
 mod process;
 mod select;
 mod tables;
 pub mod track;
-pub mod unusual;
+mod unusual;
 
 #[cfg(target_arch = "bpf")]
 pub mod kernel;

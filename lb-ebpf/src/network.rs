@@ -1,24 +1,24 @@
 //! Headers of any frame that carries IP: VLAN tags, options, extension headers, fragments.
 //!
-//! Slower than [`parse`](crate::parse) and complete: what that one has no time for ends up here.
+//! Slower than [`plain`](crate::plain) and complete: what that one has no time for ends up here.
 
 use core::mem::offset_of;
 
-use lb_common::connection::{KEY_WORDS_V4, KEY_WORDS_V6};
+use lb_common::connection::KEY_WORDS_V4;
 use lb_common::counter::Reason;
 use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use network_types::tcp::TcpHdr;
 use network_types::udp::UdpHdr;
 
+use crate::Frame;
 use crate::frame::Words;
-use crate::{Frame, Packet};
 
 /// Bytes of an 802.1Q tag: the control information, and the EtherType of what follows.
 pub(crate) const VLAN_TAG: usize = 4;
 
-/// Extension headers that are walked, as many as RFC 8200, section 4.1, has an order for.
-const MAX_EXTENSIONS: usize = 7;
+/// Extension headers that are walked. RFC 8200, section 4.1, has an order for seven; packets have one or two.
+const MAX_EXTENSIONS: usize = 6;
 
 /// Where IP begins, and which.
 #[derive(Clone, Copy)]
@@ -60,9 +60,17 @@ pub(crate) struct Network<const K: usize> {
     /// Bytes of the IP packet, its header included.
     pub(crate) length: u32,
     /// Bytes of that before the transport header.
-    header: u32,
+    pub(crate) header: u32,
     /// Which fragment it is, if it is one.
     pub(crate) fragment: Option<Fragment>,
+}
+
+impl<const K: usize> Network<K> {
+    /// The protocol after the IP headers.
+    #[inline(always)]
+    pub(crate) const fn protocol(&self) -> u8 {
+        (self.key[K - 1] >> 32) as u8
+    }
 }
 
 /// A part of a datagram.
@@ -74,120 +82,168 @@ pub(crate) struct Fragment {
     pub(crate) is_first: bool,
 }
 
-impl<const K: usize> Network<K> {
-    /// The protocol after the IP headers.
-    #[inline(always)]
-    pub(crate) const fn protocol(&self) -> u8 {
-        (self.key[K - 1] >> 32) as u8
-    }
-
-    /// The packet of a transport header that is there.
-    #[inline(always)]
-    pub(crate) fn packet<F: Frame>(&self, frame: &F) -> Result<Packet<K>, Reason> {
-        let transport = transport(frame, self.transport, self.protocol())?;
-        if self.fragment.is_none() && self.length < self.header + transport.shortest {
-            return Err(Reason::PassMalformed);
-        }
-        let mut key = self.key;
-        key[K - 1] |= u64::from(transport.ports);
-        Ok(Packet::new(key, transport.tcp_flags, self.length))
-    }
+/// Reads the headers from the IP header at `offset` to the transport header. `K` tells the family.
+///
+/// # Errors
+/// [`Reason::PassMalformed`], if they contradict each other or the frame's end.
+#[inline(always)]
+pub(crate) fn network<const K: usize, F: Frame>(frame: &F, offset: usize) -> Result<Network<K>, Reason> {
+    if K == KEY_WORDS_V4 { network_v4(frame, offset) } else { network_v6(frame, offset) }
 }
 
-/// A header of `N` bytes of an address family, the first of a packet.
-pub(crate) trait Header<const K: usize> {
-    /// Reads the headers from `offset` to the transport header.
-    ///
-    /// # Errors
-    /// [`Reason::PassMalformed`], if they contradict each other or the frame's end.
-    fn network<F: Frame>(frame: &F, offset: usize) -> Result<Network<K>, Reason>;
+/// The words of a key: `addresses`, as many as there is room for, and the protocol.
+#[inline(always)]
+fn key<const K: usize>(addresses: [u64; 4], protocol: u8) -> [u64; K] {
+    let mut key = [0; K];
+    let mut i = 0;
+    while i < K - 1 && i < addresses.len() {
+        key[i] = addresses[i];
+        i += 1;
+    }
+    key[K - 1] = u64::from(protocol) << 32;
+    key
 }
-
-/// IPv4.
-pub(crate) struct V4;
-
-/// IPv6.
-pub(crate) struct V6;
 
 /// More fragments, in the fourth 16-bit word of the IPv4 header.
 const MORE_FRAGMENTS_V4: u16 = 0x2000;
 /// The offset beside it, in 8 bytes.
 const FRAGMENT_OFFSET_V4: u16 = 0x1fff;
 
-impl Header<KEY_WORDS_V4> for V4 {
+#[inline(always)]
+fn network_v4<const K: usize, F: Frame>(frame: &F, offset: usize) -> Result<Network<K>, Reason> {
+    let head = frame.bytes::<{ Ipv4Hdr::LEN }>(offset).ok_or(Reason::PassMalformed)?;
+    let header = u32::from(head[0] & 0x0f) * 4;
+    let length = u32::from(u16::from_be(head.u16_at(offset_of!(Ipv4Hdr, tot_len))));
+    if head[0] >> 4 != 4 || (header as usize) < Ipv4Hdr::LEN || length < header {
+        return Err(Reason::PassMalformed);
+    }
+    let place = u16::from_be(head.u16_at(offset_of!(Ipv4Hdr, frags)));
+    let is_first = place & FRAGMENT_OFFSET_V4 == 0;
+    let id = u32::from(head.u16_at(offset_of!(Ipv4Hdr, id)));
+    let is_fragment = place & (MORE_FRAGMENTS_V4 | FRAGMENT_OFFSET_V4) != 0;
+    let addresses = head.u64_at(offset_of!(Ipv4Hdr, src_addr));
+    Ok(Network {
+        key: key([addresses, 0, 0, 0], head[offset_of!(Ipv4Hdr, proto)]),
+        transport: offset + header as usize,
+        length,
+        header,
+        fragment: is_fragment.then_some(Fragment { id, is_first }),
+    })
+}
+
+#[inline(always)]
+fn network_v6<const K: usize, F: Frame>(frame: &F, offset: usize) -> Result<Network<K>, Reason> {
+    let head = frame.bytes::<{ Ipv6Hdr::LEN }>(offset).ok_or(Reason::PassMalformed)?;
+    if head[0] >> 4 != 6 {
+        return Err(Reason::PassMalformed);
+    }
+    let payload = u32::from(u16::from_be(head.u16_at(offset_of!(Ipv6Hdr, payload_len))));
+    let source = offset_of!(Ipv6Hdr, src_addr);
+    let addresses = [0, 8, 16, 24].map(|i| head.u64_at(source + i));
+    let extensions = frame.extensions(offset + Ipv6Hdr::LEN, head[offset_of!(Ipv6Hdr, next_hdr)]);
+    let transport = extensions.transport().ok_or(Reason::PassMalformed)?;
+    let header = (transport - offset) as u32;
+    let length = payload + Ipv6Hdr::LEN as u32;
+    if length < header {
+        return Err(Reason::PassMalformed);
+    }
+    Ok(Network {
+        key: key(addresses, extensions.protocol()),
+        transport,
+        length,
+        header,
+        fragment: extensions.fragment(),
+    })
+}
+
+/// What follows an IPv6 header, in one register: what a function of a BPF program can return.
+///
+/// From below: 32 bits identification, 14 bits place of the transport header, 8 bits protocol, then flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extensions(u64);
+
+impl Extensions {
+    const MALFORMED: Self = Self(0);
+    const TRANSPORT_SHIFT: u32 = 32;
+    /// Seven extensions of at most 2048 bytes, and what is before them.
+    const TRANSPORT_MASK: u64 = 0x3fff;
+    const PROTOCOL_SHIFT: u32 = 46;
+    const FRAGMENT: u64 = 1 << 54;
+    const FIRST: u64 = 1 << 55;
+    const VALID: u64 = 1 << 56;
+
+    /// From the register.
     #[inline(always)]
-    fn network<F: Frame>(frame: &F, offset: usize) -> Result<Network<KEY_WORDS_V4>, Reason> {
-        let head = frame.bytes::<{ Ipv4Hdr::LEN }>(offset).ok_or(Reason::PassMalformed)?;
-        let header = u32::from(head[0] & 0x0f) * 4;
-        let length = u32::from(u16::from_be(head.u16_at(offset_of!(Ipv4Hdr, tot_len))));
-        if head[0] >> 4 != 4 || (header as usize) < Ipv4Hdr::LEN || length < header {
-            return Err(Reason::PassMalformed);
-        }
-        let place = u16::from_be(head.u16_at(offset_of!(Ipv4Hdr, frags)));
-        let is_first = place & FRAGMENT_OFFSET_V4 == 0;
-        let id = u32::from(head.u16_at(offset_of!(Ipv4Hdr, id)));
-        let is_fragment = place & (MORE_FRAGMENTS_V4 | FRAGMENT_OFFSET_V4) != 0;
-        let protocol = u64::from(head[offset_of!(Ipv4Hdr, proto)]);
-        Ok(Network {
-            key: [head.u64_at(offset_of!(Ipv4Hdr, src_addr)), protocol << 32],
-            transport: offset + header as usize,
-            length,
-            header,
-            fragment: is_fragment.then_some(Fragment { id, is_first }),
-        })
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// The register.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn transport(self) -> Option<usize> {
+        let place = (self.0 >> Self::TRANSPORT_SHIFT & Self::TRANSPORT_MASK) as usize;
+        (self.0 & Self::VALID != 0).then_some(place)
+    }
+
+    #[inline(always)]
+    const fn protocol(self) -> u8 {
+        (self.0 >> Self::PROTOCOL_SHIFT) as u8
+    }
+
+    #[inline(always)]
+    fn fragment(self) -> Option<Fragment> {
+        let fragment = Fragment { id: self.0 as u32, is_first: self.0 & Self::FIRST != 0 };
+        (self.0 & Self::FRAGMENT != 0).then_some(fragment)
     }
 }
 
-impl Header<KEY_WORDS_V6> for V6 {
-    #[inline(always)]
-    fn network<F: Frame>(frame: &F, offset: usize) -> Result<Network<KEY_WORDS_V6>, Reason> {
-        let head = frame.bytes::<{ Ipv6Hdr::LEN }>(offset).ok_or(Reason::PassMalformed)?;
-        if head[0] >> 4 != 6 {
-            return Err(Reason::PassMalformed);
+/// Walks the extension headers at `offset`, the first of which is of the kind `next`.
+#[inline(always)]
+pub fn walk_extensions<F: Frame>(frame: &F, mut offset: usize, mut next: u8) -> Extensions {
+    let mut fragment = 0;
+    for _ in 0..MAX_EXTENSIONS {
+        if !is_extension(next) {
+            break;
         }
-        let payload = u32::from(u16::from_be(head.u16_at(offset_of!(Ipv6Hdr, payload_len))));
-        let source = offset_of!(Ipv6Hdr, src_addr);
-        let addresses = [0, 8, 16, 24].map(|i| head.u64_at(source + i));
-        let mut next = head[offset_of!(Ipv6Hdr, next_hdr)];
-        let mut header = Ipv6Hdr::LEN as u32;
-        let mut fragment = None;
-        for _ in 0..MAX_EXTENSIONS {
-            let is_later = matches!(fragment, Some(Fragment { is_first: false, .. }));
-            if is_later || !is_extension(next) {
+        let Some(extension) = frame.bytes::<8>(offset) else { return Extensions::MALFORMED };
+        offset += match next {
+            FRAGMENT_HEADER => 8,
+            // In words of 4 bytes, less 2 (RFC 4302, section 2.2).
+            AUTHENTICATION_HEADER => (usize::from(extension[1]) + 2) * 4,
+            // In words of 8 bytes, less 1 (RFC 8200, sections 4.3 to 4.6).
+            _ => (usize::from(extension[1]) + 1) * 8,
+        };
+        if next == FRAGMENT_HEADER {
+            let place = u16::from_be(extension.u16_at(2));
+            let is_first = place & FRAGMENT_OFFSET_V6 == 0;
+            // An atomic fragment (RFC 6946) is no fragment.
+            if !is_first || place & MORE_FRAGMENTS_V6 != 0 {
+                fragment = u64::from(extension.u32_at(4)) | Extensions::FRAGMENT;
+            }
+            if is_first {
+                fragment |= Extensions::FIRST;
+            } else {
+                // What follows is the middle of something.
+                next = extension[0];
                 break;
             }
-            let extension = frame.bytes::<8>(offset + header as usize).ok_or(Reason::PassMalformed)?;
-            let bytes = match next {
-                FRAGMENT_HEADER => {
-                    let place = u16::from_be(extension.u16_at(2));
-                    // An atomic fragment (RFC 6946) is no fragment.
-                    if place & (FRAGMENT_OFFSET_V6 | MORE_FRAGMENTS_V6) != 0 {
-                        let is_first = place & FRAGMENT_OFFSET_V6 == 0;
-                        fragment = Some(Fragment { id: extension.u32_at(4), is_first });
-                    }
-                    8
-                }
-                // In words of 4 bytes, less 2 (RFC 4302, section 2.2).
-                AUTHENTICATION_HEADER => (u32::from(extension[1]) + 2) * 4,
-                // In words of 8 bytes, less 1 (RFC 8200, sections 4.3 to 4.6).
-                _ => (u32::from(extension[1]) + 1) * 8,
-            };
-            next = extension[0];
-            header += bytes;
         }
-        let length = payload + Ipv6Hdr::LEN as u32;
-        if is_extension(next) && fragment.is_none() || length < header {
-            return Err(Reason::PassMalformed);
-        }
-        let [a, b, c, d] = addresses;
-        Ok(Network {
-            key: [a, b, c, d, u64::from(next) << 32],
-            transport: offset + header as usize,
-            length,
-            header,
-            fragment,
-        })
+        next = extension[0];
     }
+    let is_later = fragment & (Extensions::FRAGMENT | Extensions::FIRST) == Extensions::FRAGMENT;
+    if is_extension(next) && !is_later {
+        return Extensions::MALFORMED;
+    }
+    let transport = (offset as u64 & Extensions::TRANSPORT_MASK) << Extensions::TRANSPORT_SHIFT;
+    let protocol = u64::from(next) << Extensions::PROTOCOL_SHIFT;
+    Extensions(Extensions::VALID | fragment | protocol | transport)
 }
 
 const HOP_BY_HOP: u8 = IpProto::HopOpt as u8;

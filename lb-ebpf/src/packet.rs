@@ -31,6 +31,34 @@ impl<const K: usize> Packet<K> {
         Self { key, length, tcp_flags: tcp_flags as u32 }
     }
 
+    /// No packet.
+    pub const EMPTY: Self = Self::new([0; K], 0, 0);
+
+    /// An ICMP error about a packet of the flow `key`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn error(key: [u64; K], length: u32) -> Self {
+        Self { key, length, tcp_flags: Self::ERROR }
+    }
+
+    const ERROR: u32 = 1 << 8;
+
+    /// Whether it is an ICMP error about the flow, and none of the flow's own packets.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_error(&self) -> bool {
+        self.tcp_flags & Self::ERROR != 0
+    }
+
+    /// A packet to the same address, without ports and protocol.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_any_port(&self) -> Self {
+        let mut key = self.key;
+        key[K - 1] = 0;
+        Self::new(key, 0, self.length)
+    }
+
     /// Bytes of the IP packet, its header included.
     #[inline(always)]
     #[must_use]

@@ -1,56 +1,158 @@
-//! The headers of nearly every frame to a [`Packet`](crate::Packet): no VLAN tag, no options, no fragment, TCP or
-//! UDP. What is not like that goes to [`unusual`](crate::unusual).
+//! Headers to a [`Packet`] of plain integers, whatever comes before the transport header; or the reason why the frame
+//! is not ours to balance.
 
-use core::mem::offset_of;
+use lb_common::connection::KEY_WORDS_V4;
+use lb_common::counter::Reason;
+use network_types::ip::IpProto;
 
-use lb_common::connection::{key_v4, key_v6};
-use network_types::eth::EthHdr;
-use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+use crate::network::{Network, network, transport};
+use crate::{Frame, Packet};
 
-use crate::frame::Words;
-use crate::network::transport;
-use crate::{Frame, PacketV4, PacketV6};
+/// What became of reading a frame's headers, in one register: what a function of a BPF program can return.
+///
+/// From below: 32 bits identification of a datagram, or reason; then flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parsed(u64);
 
-/// Bytes of an Ethernet header and an IPv4 header without options.
-pub(crate) const HEAD: usize = EthHdr::LEN + Ipv4Hdr::LEN;
+impl Parsed {
+    const REASON: u64 = 1 << 32;
+    const FIRST_FRAGMENT: u64 = 1 << 33;
+    const LATER_FRAGMENT: u64 = 1 << 34;
 
-/// Where the IP header begins.
-const IP: usize = EthHdr::LEN;
-
-/// Version 4, a header length of 5 words.
-const VERSION_4_NO_OPTIONS: u8 = 0x45;
-
-/// More fragments, or a fragment offset, in the fourth 16-bit word of the IPv4 header.
-const FRAGMENT: u16 = 0x3fff_u16.to_be();
-
-/// Reads the headers of an IPv4 frame that begins with `head`; `None` if it is unusual.
-#[inline(always)]
-pub(crate) fn parse_v4<F: Frame>(frame: &F, head: &[u8; HEAD]) -> Option<PacketV4> {
-    if head[IP] != VERSION_4_NO_OPTIONS || head.u16_at(IP + offset_of!(Ipv4Hdr, frags)) & FRAGMENT != 0 {
-        return None;
+    /// From the register.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
     }
-    let protocol = head[IP + offset_of!(Ipv4Hdr, proto)];
-    let transport = transport(frame, HEAD, protocol).ok()?;
-    let length = u32::from(u16::from_be(head.u16_at(IP + offset_of!(Ipv4Hdr, tot_len))));
-    if length < Ipv4Hdr::LEN as u32 + transport.shortest || !frame.has(IP + length as usize) {
-        return None;
+
+    /// The register.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        self.0
     }
-    let addresses = head.u64_at(IP + offset_of!(Ipv4Hdr, src_addr));
-    Some(PacketV4::new(key_v4(addresses, transport.ports, protocol), transport.tcp_flags, length))
+
+    /// Why the frame is to be passed; `None` if there is a packet.
+    #[inline(always)]
+    pub(crate) fn reason(self) -> Option<Reason> {
+        if self.0 & Self::REASON == 0 {
+            return None;
+        }
+        Some(Reason::from_number(self.0 as u32).unwrap_or(Reason::DropInternal))
+    }
+
+    /// Whether the packet is the first fragment of a datagram.
+    #[inline(always)]
+    pub(crate) const fn is_first_fragment(self) -> bool {
+        self.0 & Self::FIRST_FRAGMENT != 0
+    }
+
+    /// Whether the packet is another fragment of a datagram: it has no ports.
+    #[inline(always)]
+    pub(crate) const fn is_later_fragment(self) -> bool {
+        self.0 & Self::LATER_FRAGMENT != 0
+    }
+
+    /// The identification of the fragments' datagram, as it lies in the frame.
+    #[inline(always)]
+    pub(crate) const fn datagram(self) -> u32 {
+        self.0 as u32
+    }
 }
 
-/// Reads the headers of an IPv6 frame; `None` if it is unusual.
+/// Reads the headers of a frame whose IP header is at `offset`; fills in `packet` if there is one.
 #[inline(always)]
-pub(crate) fn parse_v6<F: Frame>(frame: &F) -> Option<PacketV6> {
-    let header = frame.bytes::<{ Ipv6Hdr::LEN }>(IP)?;
-    let protocol = header[offset_of!(Ipv6Hdr, next_hdr)];
-    let transport = transport(frame, IP + Ipv6Hdr::LEN, protocol).ok()?;
-    let payload = u32::from(u16::from_be(header.u16_at(offset_of!(Ipv6Hdr, payload_len))));
-    let length = payload + Ipv6Hdr::LEN as u32;
-    if header[0] >> 4 != 6 || payload < transport.shortest || !frame.has(IP + length as usize) {
-        return None;
+pub fn parse<const K: usize, F: Frame>(frame: &F, offset: usize, packet: &mut Packet<K>) -> Parsed {
+    match try_parse(frame, offset, packet) {
+        Ok(parsed) => parsed,
+        Err(reason) => Parsed(Parsed::REASON | reason as u64),
     }
-    let source = offset_of!(Ipv6Hdr, src_addr);
-    let addresses = [0, 8, 16, 24].map(|i| header.u64_at(source + i));
-    Some(PacketV6::new(key_v6(addresses, transport.ports, protocol), transport.tcp_flags, length))
+}
+
+#[inline(always)]
+fn try_parse<const K: usize, F: Frame>(
+    frame: &F,
+    offset: usize,
+    packet: &mut Packet<K>,
+) -> Result<Parsed, Reason> {
+    let network: Network<K> = network(frame, offset)?;
+    if !frame.has_whole(offset + network.length as usize) {
+        return Err(Reason::PassMalformed);
+    }
+    let mut parsed = 0;
+    if let Some(fragment) = network.fragment {
+        parsed = u64::from(fragment.id);
+        if !fragment.is_first {
+            *packet = Packet::new(network.key, 0, network.length);
+            return Ok(Parsed(parsed | Parsed::LATER_FRAGMENT));
+        }
+        parsed |= Parsed::FIRST_FRAGMENT;
+    }
+    if network.protocol() == icmp_of::<K>() {
+        *packet = icmp_error(frame, &network)?;
+        return Ok(Parsed(parsed));
+    }
+    let transport = transport(frame, network.transport, network.protocol())?;
+    if network.fragment.is_none() && network.length < network.header + transport.shortest {
+        return Err(Reason::PassMalformed);
+    }
+    let mut key = network.key;
+    key[K - 1] |= u64::from(transport.ports);
+    *packet = Packet::new(key, transport.tcp_flags, network.length);
+    Ok(Parsed(parsed))
+}
+
+/// Bytes of an ICMP header, of either family: type, code, checksum, and four that depend on the type.
+const ICMP_HEADER: usize = 8;
+
+/// ICMP messages that are about a packet (RFC 792: unreachable, time exceeded, parameter problem).
+const ABOUT_A_PACKET_V4: u32 = 1 << 3 | 1 << 11 | 1 << 12;
+/// ICMPv6 messages that are about a packet (RFC 4443: unreachable, too big, time exceeded, parameter problem).
+const ABOUT_A_PACKET_V6: u32 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4;
+
+/// The number of ICMP in a family.
+#[inline(always)]
+const fn icmp_of<const K: usize>() -> u8 {
+    if K == KEY_WORDS_V4 { IpProto::Icmp as u8 } else { IpProto::Ipv6Icmp as u8 }
+}
+
+/// An ICMP error about a packet that a real server sent from a VIP, as a packet of that flow: it goes to that real
+/// server, or path MTU discovery would not work through a director.
+#[inline(always)]
+fn icmp_error<const K: usize, F: Frame>(frame: &F, network: &Network<K>) -> Result<Packet<K>, Reason> {
+    let header = frame.bytes::<ICMP_HEADER>(network.transport).ok_or(Reason::PassMalformed)?;
+    let errors = if K == KEY_WORDS_V4 { ABOUT_A_PACKET_V4 } else { ABOUT_A_PACKET_V6 };
+    if header[0] > 31 || errors >> header[0] & 1 == 0 {
+        return Err(Reason::PassNotTcpUdp);
+    }
+    let inner: Network<K> = crate::network::network(frame, network.transport + ICMP_HEADER)?;
+    let is_ours = inner.protocol() == IpProto::Tcp as u8 || inner.protocol() == IpProto::Udp as u8;
+    if !is_ours || inner.fragment.is_some_and(|fragment| !fragment.is_first) {
+        return Err(Reason::PassNotTcpUdp);
+    }
+    // Of the inner transport header 8 bytes are sure to be there (RFC 792), and the ports are enough.
+    let ports = frame.bytes::<4>(inner.transport).ok_or(Reason::PassMalformed)?;
+    let packet = Packet::error(reversed(&inner.key, u32::from_le_bytes(*ports)), network.length);
+    // The error goes to whom the packet came from.
+    let addressee = Packet::new(network.key, 0, 0);
+    if packet.destination() == addressee.destination() { Ok(packet) } else { Err(Reason::PassMalformed) }
+}
+
+/// The key of the flow in the other direction: of the client's packets, from one that a real server sent. `ports` as
+/// they lie in the latter.
+#[inline(always)]
+fn reversed<const K: usize>(key: &[u64; K], ports: u32) -> [u64; K] {
+    let mut reversed = *key;
+    if K == KEY_WORDS_V4 {
+        reversed[0] = key[0].rotate_left(32);
+    } else {
+        let mut i = 0;
+        while i < K - 1 {
+            reversed[i] = key[(i + 2) & 3];
+            i += 1;
+        }
+    }
+    reversed[K - 1] |= u64::from(ports.rotate_left(16));
+    reversed
 }

@@ -3,7 +3,6 @@
 use core::mem::offset_of;
 
 use lb_common::counter::Reason;
-use lb_common::destination::Destination;
 use lb_common::interface::MAC_MASK;
 use lb_common::settings::Settings;
 use network_types::eth::{EthHdr, EtherType};
@@ -11,9 +10,10 @@ use network_types::eth::{EthHdr, EtherType};
 use crate::forward::{forward, to_destination};
 use crate::frame::Words;
 use crate::match_service::{Addressed, match_service};
-use crate::parse::{HEAD, parse_v4, parse_v6};
+use crate::plain::{HEAD, plain_v4, plain_v6};
 use crate::tables::{Families, Family};
 use crate::track::{Tracked, settle, track};
+use crate::unusual::unusual;
 use crate::{Frame, Packet};
 
 /// What is to be done with a frame.
@@ -29,9 +29,6 @@ pub enum Verdict {
     Deliver,
     /// Send it out of the interface at this place in the map of interfaces; its MACs have been rewritten.
     Redirect(u32),
-    /// It is for this director, but [`process`] does not know what it is:
-    /// [`process_unusual`](crate::unusual::process_unusual) does. Nothing has been decided or counted.
-    Unusual,
     /// It goes to the destination `number`, which takes more than new MACs:
     /// [`take_detour`](crate::forward::take_detour). `length` is that of its IP packet in bytes.
     Detour {
@@ -63,19 +60,19 @@ pub fn process<F: Frame, T: Families>(frame: &mut F, tables: &T) -> Verdict {
     }
     let ether_type = head.u16_at(offset_of!(EthHdr, ether_type));
     if ether_type == EtherType::Ipv4 as u16
-        && let Some(packet) = parse_v4(frame, head)
+        && let Some(packet) = plain_v4(frame, head)
     {
         balance(frame, &packet, settings, tables)
     } else if ether_type == EtherType::Ipv6 as u16
-        && let Some(packet) = parse_v6(frame)
+        && let Some(packet) = plain_v6(frame)
     {
         balance(frame, &packet, settings, tables)
     } else {
-        Verdict::Unusual
+        unusual(frame, settings, tables)
     }
 }
 
-/// Forwards a packet, or not.
+/// Decides about a packet of a plain frame.
 #[inline(always)]
 fn balance<const K: usize, const W: usize, F: Frame, T: Family<K, W>>(
     frame: &mut F,
@@ -86,52 +83,20 @@ fn balance<const K: usize, const W: usize, F: Frame, T: Family<K, W>>(
 where
     Packet<K>: Addressed<W>,
 {
-    match find(packet, settings, tables) {
-        Ok(Found::Straight(number, destination)) => {
-            forward(frame, number, destination, packet.length(), tables)
-        }
-        Ok(Found::Number(number)) => to_destination(frame, number, packet.length(), tables),
-        Err(verdict) => verdict,
-    }
-}
-
-/// The number of the destination of a packet; nothing is done to its frame.
-#[inline(always)]
-pub(crate) fn route<const K: usize, const W: usize, T: Family<K, W>>(
-    packet: &Packet<K>,
-    settings: &Settings,
-    tables: &T,
-) -> Result<u32, Verdict>
-where
-    Packet<K>: Addressed<W>,
-{
-    find(packet, settings, tables).map(|(Found::Straight(number, _) | Found::Number(number))| number)
-}
-
-/// Where a packet goes.
-enum Found<'a> {
-    /// Where its connection's packets have always gone.
-    Straight(u32, &'a Destination),
-    /// To the destination with this number.
-    Number(u32),
-}
-
-#[inline(always)]
-fn find<'a, const K: usize, const W: usize, T: Family<K, W>>(
-    packet: &Packet<K>,
-    settings: &Settings,
-    tables: &'a T,
-) -> Result<Found<'a>, Verdict>
-where
-    Packet<K>: Addressed<W>,
-{
     // Before the connection table, which is large: what is not for a VIP costs no cache miss (ADR 0001).
-    let service = match_service(packet, settings, tables).ok_or(Verdict::Pass(Reason::PassNotAVip))?;
+    let Some(service) = match_service(packet, settings, tables) else {
+        return Verdict::Pass(Reason::PassNotAVip);
+    };
     let is_known = match track(packet, tables) {
-        Tracked::Established(number, destination) => return Ok(Found::Straight(number, destination)),
+        Tracked::Established(number, destination) => {
+            return forward(frame, number, destination, packet.length(), tables);
+        }
         Tracked::Known => true,
         Tracked::Unknown => false,
     };
     let decision = tables.decide(packet, service, is_known);
-    settle(packet, decision, tables).into_result().map(Found::Number)
+    match settle(packet, decision, tables).into_result() {
+        Ok(number) => to_destination(frame, number, packet.length(), tables),
+        Err(verdict) => verdict,
+    }
 }

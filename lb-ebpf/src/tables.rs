@@ -4,7 +4,6 @@ use lb_common::Word;
 use lb_common::connection::{Buckets, KEY_WORDS_V4, KEY_WORDS_V6};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
-use lb_common::fragment::FragmentKey;
 use lb_common::hash::FlowSeed;
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Index, Service};
 use lb_common::settings::Settings;
@@ -32,10 +31,6 @@ pub trait Tables {
     fn count(&self, reason: Reason);
     /// Counts a forwarded frame whose IP packet has `bytes` bytes.
     fn count_forwarded(&self, destination: u32, bytes: u32);
-    /// Where the datagram's fragments go, if its first was seen of late.
-    fn fragment(&self, key: &FragmentKey) -> Option<u32>;
-    /// Remembers where a datagram's fragments go, unless that is known already.
-    fn remember_fragment(&self, key: &FragmentKey, destination: u32);
     /// Counts a connection that was scheduled.
     fn count_connection(&self, destination: u32);
 }
@@ -55,6 +50,11 @@ pub trait Family<const K: usize, const W: usize>: Tables {
     fn addresses(&self, position: u32) -> Option<&AddressBucket<W>>;
     /// Tells whoever follows the log that a flow was scheduled.
     fn log_scheduled(&self, packet: &Packet<K>, destination: u32);
+
+    /// Where the fragments of the datagram `id` go, if its first was seen of late. `packet` is one of them.
+    fn fragment(&self, packet: &Packet<K>, id: u32) -> Option<u32>;
+    /// Remembers where the fragments of the datagram `id` go, unless that is known already. `packet` is the first.
+    fn remember_fragment(&self, packet: &Packet<K>, id: u32, destination: u32);
 
     /// [`track::decide`](crate::track::decide), out of line in the kernel.
     fn decide(&self, packet: &Packet<K>, service: u32, is_known: bool) -> Decision;

@@ -64,6 +64,9 @@ pub fn decide<const K: usize, const W: usize, T: Family<K, W>>(
     let (key, hash) = (&packet.key, FlowHash::new(&packet.key, tables.flow_seed()));
     let Some(settings) = tables.settings() else { return Decision::drop(Reason::DropInternal) };
     let timeouts = &settings.timeouts;
+    if packet.is_error() {
+        return relate(packet, service, tables);
+    }
     let known = if is_known { lookup(tables.connections(), key, hash) } else { None };
     let mut stale = None;
     if let Some(entry) = known {
@@ -90,6 +93,33 @@ pub fn decide<const K: usize, const W: usize, T: Family<K, W>>(
             Decision::to(next.destination())
         }
         None => Decision::record(Record::First, next),
+    }
+}
+
+/// An ICMP error goes where its flow goes, and changes nothing.
+#[inline(always)]
+fn relate<const K: usize, const W: usize, T: Family<K, W>>(
+    packet: &Packet<K>,
+    service: u32,
+    tables: &T,
+) -> Decision {
+    let hash = FlowHash::new(&packet.key, tables.flow_seed());
+    let mut known = lookup(tables.connections(), &packet.key, hash);
+    if known.is_none() {
+        known = lookup(tables.half_open(), &packet.key, hash);
+    }
+    if let Some(entry) = known
+        && is_usable(entry.meta, tables)
+    {
+        return Decision::to(entry.meta.destination());
+    }
+    // Another director may have scheduled the flow: as this one would, if the choice is reproducible.
+    let Some(service) = tables.service(service) else { return Decision::drop(Reason::DropInternal) };
+    let table = SlotTable::from_word(service.table.load());
+    let reproducible = Selector::from_number(table.selector).filter(|selector| selector.is_reproducible());
+    match reproducible.and_then(|selector| select(table, packet, selector, tables)) {
+        Some(number) => Decision::to(number),
+        None => Decision::pass(Reason::PassNoConnection),
     }
 }
 

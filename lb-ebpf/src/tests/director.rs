@@ -22,7 +22,6 @@ use lb_common::settings::Settings;
 
 use crate::forward::take_detour;
 use crate::track::{Decision, decide, try_record};
-use crate::unusual::process_unusual;
 use crate::{Family, Packet, Tables, Verdict, process};
 
 pub(super) const DIRECTOR: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -185,9 +184,6 @@ impl Director {
     pub(super) fn send_and_look(&self, frame: &[u8]) -> (Went, Vec<u8>) {
         let mut bytes = frame.to_vec();
         let mut verdict = process(&mut bytes, self);
-        if verdict == Verdict::Unusual {
-            verdict = process_unusual(&mut bytes, self);
-        }
         if let Verdict::Detour { number, length } = verdict {
             verdict = take_detour(&mut bytes, number, length, self);
         }
@@ -196,7 +192,7 @@ impl Director {
             Verdict::Redirect(place) => Went::Through(place, usize::from(bytes[5])),
             Verdict::Deliver => Went::Here,
             Verdict::Pass(reason) | Verdict::Drop(reason) => Went::Nowhere(reason),
-            Verdict::Unusual | Verdict::Detour { .. } => panic!("{verdict:?} after it was dealt with"),
+            Verdict::Detour { .. } => panic!("{verdict:?} after it was dealt with"),
         };
         (went, bytes)
     }
@@ -286,14 +282,6 @@ impl Tables for Director {
         *packets += 1;
         *total += u64::from(bytes);
     }
-    fn fragment(&self, key: &FragmentKey) -> Option<u32> {
-        self.fragments.borrow().iter().find(|(known, _)| known == key).map(|(_, number)| *number)
-    }
-    fn remember_fragment(&self, key: &FragmentKey, destination: u32) {
-        if self.fragment(key).is_none() {
-            self.fragments.borrow_mut().push((*key, destination));
-        }
-    }
     fn count_connection(&self, destination: u32) {
         *self.connections.borrow_mut().entry(destination).or_default() += 1;
     }
@@ -319,6 +307,15 @@ macro_rules! family {
                 self.$tables.addresses.get(&position)
             }
             fn log_scheduled(&self, _packet: &Packet<$key_words>, _destination: u32) {}
+            fn fragment(&self, packet: &Packet<$key_words>, id: u32) -> Option<u32> {
+                let key = FragmentKey::new(&packet.key, id);
+                self.fragments.borrow().iter().find(|(known, _)| *known == key).map(|(_, number)| *number)
+            }
+            fn remember_fragment(&self, packet: &Packet<$key_words>, id: u32, destination: u32) {
+                if self.fragment(packet, id).is_none() {
+                    self.fragments.borrow_mut().push((FragmentKey::new(&packet.key, id), destination));
+                }
+            }
             fn decide(&self, packet: &Packet<$key_words>, service: u32, is_known: bool) -> Decision {
                 decide(packet, service, is_known, self)
             }

@@ -13,6 +13,10 @@ use super::memory::Memory;
 use super::view::ServiceAddress;
 use crate::config::Protocol;
 
+/// What the VIP itself, without port and protocol, leads to: packets that have neither (a later fragment) ask only
+/// whether it is one.
+const A_VIP: u32 = u32::MAX;
+
 type KeyV4 = [u64; ADDRESS_WORDS_V4];
 type KeyV6 = [u64; ADDRESS_WORDS_V6];
 
@@ -26,12 +30,13 @@ pub(super) fn publish(
     mut random: impl FnMut() -> u64,
 ) -> bool {
     let (mut v4, mut v6) = (BTreeMap::new(), BTreeMap::new());
+    let mut insert = |vip, port, protocol, service| match vip {
+        IpAddr::V4(vip) => v4.insert(key_v4(u32::from_le_bytes(vip.octets()), port, protocol), service),
+        IpAddr::V6(vip) => v6.insert(key_v6(words(vip), port, protocol), service),
+    };
     for (address, service) in addresses {
-        let (port, protocol) = (address.port.to_be(), address.protocol.number());
-        match address.vip {
-            IpAddr::V4(vip) => v4.insert(key_v4(u32::from_le_bytes(vip.octets()), port, protocol), *service),
-            IpAddr::V6(vip) => v6.insert(key_v6(words(vip), port, protocol), *service),
-        };
+        insert(address.vip, address.port.to_be(), address.protocol.number(), *service);
+        insert(address.vip, 0, 0, A_VIP);
     }
     let (table_v4, table_v6) = (AddressTable::v4(memory), AddressTable::v6(memory));
     let Some(v4) = table_v4.place(&v4, &mut random) else { return false };

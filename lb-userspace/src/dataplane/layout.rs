@@ -1,9 +1,11 @@
 //! Which maps there are, and whether pinned ones are the same.
 
+use aya::maps::MapType;
 use lb_common::connection::{Bucket, KEY_WORDS_V4, KEY_WORDS_V6, buckets_for, half_open_buckets};
 use lb_common::counter::{REASONS, RealServerStats};
 use lb_common::destination::Destination;
-use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICES, SLOT_WORDS};
+use lb_common::fragment::{FragmentKey, FragmentRoute, MAX_FRAGMENTED};
+use lb_common::limits::{MAX_DESTINATIONS, MAX_INTERFACES, MAX_SERVICES, SLOT_WORDS};
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
 
@@ -23,26 +25,30 @@ pub(super) const CONNECTION_TABLES: [&str; 4] = [CONNECTIONS_V4, HALF_OPEN_V4, C
 const MMAPABLE: u32 = 1 << 10;
 
 /// What a map must be like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct MapLayout {
     pub(super) name: &'static str,
-    pub(super) per_cpu: bool,
+    pub(super) kind: MapType,
+    pub(super) key_size: u32,
     pub(super) value_size: u32,
     pub(super) max_entries: u32,
+    /// The flags it is created with.
+    pub(super) flags: u32,
 }
 
 impl MapLayout {
+    /// An array that the daemon maps into its memory.
     const fn array<T>(name: &'static str, max_entries: u32) -> Self {
-        Self { name, per_cpu: false, value_size: size_of::<T>() as u32, max_entries }
+        Self { flags: MMAPABLE, ..Self::of::<u32, T>(name, MapType::Array, max_entries) }
     }
 
     const fn per_cpu<T>(name: &'static str, max_entries: u32) -> Self {
-        Self { name, per_cpu: true, value_size: size_of::<T>() as u32, max_entries }
+        Self::of::<u32, T>(name, MapType::PerCpuArray, max_entries)
     }
 
-    /// The flags it is created with.
-    pub(super) const fn flags(self) -> u32 {
-        if self.per_cpu { 0 } else { MMAPABLE }
+    const fn of<K, V>(name: &'static str, kind: MapType, max_entries: u32) -> Self {
+        let (key_size, value_size) = (size_of::<K>() as u32, size_of::<V>() as u32);
+        Self { name, kind, key_size, value_size, max_entries, flags: 0 }
     }
 }
 
@@ -83,7 +89,7 @@ impl Capacity {
 }
 
 /// Every map, for this many connections.
-pub(super) fn maps(capacity: Capacity) -> [MapLayout; 12] {
+pub(super) fn maps(capacity: Capacity) -> [MapLayout; 14] {
     let (v4, v6) = (capacity.v4(), capacity.v6());
     [
         MapLayout::array::<Settings>("SETTINGS", 1),
@@ -96,6 +102,9 @@ pub(super) fn maps(capacity: Capacity) -> [MapLayout; 12] {
         MapLayout::array::<Bucket<KEY_WORDS_V4>>(HALF_OPEN_V4, v4.half_open),
         MapLayout::array::<Bucket<KEY_WORDS_V6>>(CONNECTIONS_V6, v6.main),
         MapLayout::array::<Bucket<KEY_WORDS_V6>>(HALF_OPEN_V6, v6.half_open),
+        MapLayout::of::<FragmentKey, FragmentRoute>("FRAGMENTS", MapType::LruHash, MAX_FRAGMENTED),
+        // An interface's index, and the descriptor of a program that is not used.
+        MapLayout::of::<u32, [u32; 2]>("DEVICES", MapType::DevMap, MAX_INTERFACES as u32),
         MapLayout::per_cpu::<u64>("COUNTERS", REASONS),
         MapLayout::per_cpu::<RealServerStats>("REAL_STATS", MAX_DESTINATIONS),
     ]

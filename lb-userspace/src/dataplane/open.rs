@@ -317,16 +317,15 @@ pub(super) fn difference(pin: &Path, layout: &MapLayout) -> Option<String> {
         Ok(info) => info,
         Err(error) => return Some(format!("it cannot be opened: {error}")),
     };
-    let expected_type = if layout.per_cpu { MapType::PerCpuArray } else { MapType::Array };
     let found_type = info.map_type().ok();
-    if found_type != Some(expected_type) {
-        return Some(format!("its type is {found_type:?}, not {expected_type:?}"));
+    if found_type != Some(layout.kind) {
+        return Some(format!("its type is {found_type:?}, not {:?}", layout.kind));
     }
     let sizes = [
-        ("key size", info.key_size(), 4),
+        ("key size", info.key_size(), layout.key_size),
         ("value size", info.value_size(), layout.value_size),
         ("number of entries", info.max_entries(), layout.max_entries),
-        ("flags", info.map_flags(), layout.flags()),
+        ("flags", info.map_flags(), layout.flags),
     ];
     sizes
         .into_iter()

@@ -14,7 +14,7 @@ use crate::plane::{MAC, Plane, VIP, WEB};
 const VARIABLE: &str = "LB_TESTBED_OBJECT";
 
 /// Maps that the testbed's programs share with the product's.
-const SHARED: [&str; 12] = [
+const SHARED: [&str; 14] = [
     "SETTINGS",
     "SERVICES_V4",
     "SERVICES_V6",
@@ -25,6 +25,8 @@ const SHARED: [&str; 12] = [
     "HALF_OPEN_V4",
     "CONNECTIONS_V6",
     "HALF_OPEN_V6",
+    "FRAGMENTS",
+    "DEVICES",
     "COUNTERS",
     "REAL_STATS",
 ];
