@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::net::{Link, NetError, Netlink, announce};
+use crate::net::{Link, NetError, Netlink, announce, host_text};
 use crate::state;
 
 /// When VIPs are announced after the first time: a switch or a neighbour may have missed it.
@@ -45,7 +45,7 @@ impl Vips {
         for vip in &self.vips {
             if !present.iter().any(|address| address.address == *vip) {
                 self.netlink.add_vip(self.link.index, *vip).await?;
-                tracing::info!("added {vip} to {}", self.link.name);
+                tracing::info!("added {} to {}", host_text(*vip), self.link.name);
             }
         }
         self.announce(&self.link);
@@ -66,7 +66,7 @@ impl Vips {
         }
         let vips: Vec<IpAddr> = self.vips.iter().copied().collect();
         if let Err(error) = announce(link, &vips) {
-            tracing::warn!("{error}; clients find the VIP when their ARP entry expires");
+            tracing::warn!("{error}; clients find the VIP when their neighbour entry expires");
         }
     }
 
