@@ -127,7 +127,10 @@ fn host_name(address: &str, numeric: bool) -> String {
 
 fn socket_name(address: &str, protocol: &str, numeric: bool) -> String {
     match address.parse() {
-        Ok(socket) if !numeric => names(socket, protocol).map(|(host, service)| format!("{host}:{service}")),
+        Ok(socket) if !numeric => names(socket, protocol).map(|(host, service)| {
+            // An IPv6 address that has no name.
+            if host.contains(':') { format!("[{host}]:{service}") } else { format!("{host}:{service}") }
+        }),
         _ => None,
     }
     .unwrap_or_else(|| address.to_owned())
