@@ -6,6 +6,7 @@
 mod coexistence;
 mod command_line;
 mod forwarding;
+mod ipv6;
 mod limits;
 mod neighbours;
 mod peers;
