@@ -317,7 +317,7 @@ async fn inspect(inputs: mpsc::Sender<Input>) {
     }
 }
 
-/// Follows the interface's MAC; returns when the interface is gone.
+/// Follows the interface; returns when the interface is gone.
 async fn follow_link(
     mut events: Events,
     netlink: Netlink,
@@ -347,8 +347,8 @@ async fn follow_link(
             if inputs.send(Input::Mac(mac)).await.is_err() {
                 return RunError::Ended("reconciler");
             }
-            vips.announce(&changed);
         }
+        vips.follow(&changed).await;
         link = changed;
     }
 }

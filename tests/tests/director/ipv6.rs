@@ -109,6 +109,23 @@ fn an_administrators_address_is_left_alone_and_a_killed_daemons_goes() -> TestRe
 }
 
 #[test]
+fn vips_are_there_again_after_the_interface_was_down() -> TestResult {
+    let lab = lab6(1)?;
+    let director = Director::on(&lab.director()).config(web(&lab)).config(web6(&lab)).start()?;
+    let (host, vip) = (director.host(), lab.vip6());
+    let is_there = || addresses(host).is_ok_and(|addresses| line_of(vip, &addresses).is_some());
+    host.set_link(false)?;
+    wait_until("the kernel has removed it", PATIENCE, || !is_there());
+    let announcements = lab.client().capture_if(move |direction, frame| {
+        direction == Direction::In && is_discovery(frame, ADVERTISEMENT, vip)
+    })?;
+    host.set_link(true)?;
+    wait_until("it is there again", PATIENCE, is_there);
+    announcements.wait_for(PATIENCE, |frame| frame.bytes[58] == 0x20)?;
+    Ok(())
+}
+
+#[test]
 fn an_interface_without_ipv6_is_an_error_that_says_so() -> TestResult {
     let lab = lab6(1)?;
     lab.director().set_sysctl("ipv6/conf/eth0/disable_ipv6", "1")?;
