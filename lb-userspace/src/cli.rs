@@ -45,7 +45,7 @@ enum Command {
     List(list::List),
     /// Show what became of frames that were not forwarded, by reason
     Counters(list::Counters),
-    /// On a real server: accept the traffic of a VIP without answering ARP for it
+    /// On a real server: accept the traffic of a VIP without saying so on the network
     RealServer(real_server::RealServer),
 }
 

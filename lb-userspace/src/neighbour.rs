@@ -6,7 +6,7 @@
 //!                                            └──> Resolutions, on a watch channel
 //! ```
 //!
-//! The kernel asks (ARP) and keeps the table; we tell it when. Left to itself it would go on using a MAC for
+//! The kernel asks (ARP; for IPv6, neighbour solicitations) and keeps the table; we tell it when. Left to itself it would go on using a MAC for
 //! half a minute after its owner has gone. So every address is confirmed twice a second by a request to the MAC
 //! it has, and when no answer comes within [`machine::REPLY`], everybody is asked: a real server whose MAC
 //! changed is right again within a second, even if it did not announce itself.

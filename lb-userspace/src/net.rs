@@ -7,11 +7,12 @@ mod links;
 mod neighbours;
 
 use std::io;
+use std::net::IpAddr;
 
 use macaddr::MacAddr6;
 use thiserror::Error;
 
-pub use addresses::Address;
+pub use addresses::{Address, host_text};
 pub use announce::{AnnounceError, announce};
 pub use events::{Event, Events};
 pub use links::{Link, XdpAttachment};
@@ -21,6 +22,12 @@ pub use neighbours::{NeighbourEntry, NeighbourState};
 #[must_use]
 pub fn mac_text(mac: MacAddr6) -> String {
     mac.to_string().to_lowercase()
+}
+
+/// What a host is asked with for the MAC of an address: what it does not answer if it is silent.
+#[must_use]
+pub fn question(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "ARP" } else { "neighbour solicitations" }
 }
 
 /// A connection to rtnetlink.
@@ -35,6 +42,16 @@ pub enum NetError {
     /// No netlink socket.
     #[error("open a netlink socket: {0}")]
     Open(#[source] io::Error),
+    /// IPv6 is switched off.
+    #[error(
+        "add {address} to interface {index}: IPv6 is off there; `sysctl net.ipv6.conf` shows disable_ipv6, which must be 0"
+    )]
+    NoIpv6 {
+        /// The address.
+        address: IpAddr,
+        /// The interface.
+        index: u32,
+    },
     /// The kernel refused, or the connection is gone.
     #[error("{operation}: {source}")]
     Request {
@@ -59,7 +76,7 @@ impl NetError {
                 rtnetlink::Error::NetlinkError(message) => Some(message.raw_code().abs()),
                 _ => None,
             },
-            Self::Open(_) => None,
+            Self::Open(_) | Self::NoIpv6 { .. } => None,
         }
     }
 }

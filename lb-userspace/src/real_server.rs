@@ -1,9 +1,14 @@
-//! A real server's side of direct routing: it accepts the VIP's traffic and does not answer ARP for it.
+//! A real server's side of direct routing: it accepts the VIP's traffic and does not say on the network that it
+//! has the VIP.
 //!
-//! The VIP is an address of `lo`. `arp_ignore = 1` keeps the kernel from answering for addresses of other
-//! interfaces than the one a request came in on, `arp_announce = 2` from naming the VIP as the sender of its own
-//! requests (Documentation/networking/ip-sysctl.rst). What was changed is remembered in a file, so that it can
-//! be undone.
+//! The VIP is an address of `lo`. For IPv4, `arp_ignore = 1` keeps the kernel from answering for addresses of
+//! other interfaces than the one a request came in on, `arp_announce = 2` from naming the VIP as the sender of
+//! its own requests (Documentation/networking/ip-sysctl.rst). What was changed is remembered in a file, so that
+//! it can be undone.
+//!
+//! IPv6 needs no settings: a solicited address is looked for on the interface that the solicitation came in on
+//! (`ndisc_recv_ns` in net/ipv6/ndisc.c), and only an address of the interface that it leaves by is the source of
+//! a solicitation (`ndisc_solicit`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,7 +19,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::net::{Link, NetError, Netlink};
+use crate::net::{Link, NetError, Netlink, host_text, question};
 
 /// Settings that keep a real server from answering ARP for the VIP, and the values they must have.
 const SYSCTLS: [(&str, &str); 4] = [
@@ -99,7 +104,7 @@ pub async fn up(vips: &BTreeSet<IpAddr>, state_file: &Path) -> Result<Vec<String
     let mut changes = Changes::read(state_file)?;
     let mut done = Vec::new();
     // Quiet first: not a single ARP request for the VIP is to be answered here.
-    for (setting, wanted) in SYSCTLS {
+    for (setting, wanted) in SYSCTLS.into_iter().filter(|_| vips.iter().any(IpAddr::is_ipv4)) {
         let found = read_sysctl(setting)?;
         if found != wanted {
             changes.sysctls.entry(setting.to_owned()).or_insert_with(|| found.clone());
@@ -113,12 +118,12 @@ pub async fn up(vips: &BTreeSet<IpAddr>, state_file: &Path) -> Result<Vec<String
         changes.vips.insert(*vip);
         changes.write(state_file)?;
         netlink.add_vip(lo.index, *vip).await?;
-        done.push(format!("added {vip}/32 to lo"));
+        done.push(format!("added {} to lo", host_text(*vip)));
     }
     Ok(done)
 }
 
-/// Undoes [`up`] for `vips`; with the last of them the settings become what they were. Returns what was
+/// Undoes [`up`] for `vips`; with the last one of IPv4 the settings become what they were. Returns what was
 /// changed, one line each.
 ///
 /// # Errors
@@ -132,11 +137,11 @@ pub async fn down(vips: &BTreeSet<IpAddr>, state_file: &Path) -> Result<Vec<Stri
     for vip in vips {
         if present.contains(vip) {
             netlink.remove_vip(lo.index, *vip).await?;
-            done.push(format!("removed {vip}/32 from lo"));
+            done.push(format!("removed {} from lo", host_text(*vip)));
         }
         changes.vips.remove(vip);
     }
-    if changes.vips.is_empty() {
+    if vips.iter().any(IpAddr::is_ipv4) && !changes.vips.iter().any(IpAddr::is_ipv4) {
         for (setting, before) in std::mem::take(&mut changes.sysctls) {
             write_sysctl(&setting, &before)?;
             done.push(format!("{} = {before}", dotted(&setting)));
@@ -163,22 +168,17 @@ pub struct Finding {
 /// [`RealServerError`].
 pub async fn status(vips: &BTreeSet<IpAddr>) -> Result<Vec<Finding>, RealServerError> {
     let netlink = Netlink::open()?;
-    let lo = loopback(&netlink).await?;
-    let present = addresses(&netlink, &lo).await?;
-    let vip = |vip: &IpAddr| {
-        let ok = present.contains(vip);
-        let detail = if ok {
-            "is an address of lo".to_owned()
-        } else {
-            format!(
-                "is not an address of lo: this machine drops its traffic; run `lb real-server up --vip {vip}`"
-            )
-        };
-        Finding { subject: vip.to_string(), ok, detail }
-    };
-    let mut findings: Vec<Finding> = vips.iter().map(vip).collect();
+    let mut owners: BTreeMap<IpAddr, Vec<String>> = BTreeMap::new();
+    for link in netlink.links().await? {
+        for address in addresses(&netlink, &link).await? {
+            owners.entry(address).or_default().push(link.name.clone());
+        }
+    }
+    let owned_by = |vip: &IpAddr| place_of(*vip, owners.get(vip).map(Vec::as_slice).unwrap_or_default());
+    let mut findings: Vec<Finding> = vips.iter().map(owned_by).collect();
     // The greater of `all` and the interface's own value counts, so `all` is enough.
-    for (setting, wanted) in SYSCTLS.iter().filter(|(setting, _)| setting.contains("/all/")) {
+    let settings = SYSCTLS.iter().filter(|(setting, _)| setting.contains("/all/"));
+    for (setting, wanted) in settings.filter(|_| vips.iter().any(IpAddr::is_ipv4)) {
         let found = read_sysctl(setting)?;
         let ok =
             found.parse::<u32>().is_ok_and(|found| wanted.parse().is_ok_and(|wanted: u32| found >= wanted));
@@ -193,6 +193,22 @@ pub async fn status(vips: &BTreeSet<IpAddr>) -> Result<Vec<Finding>, RealServerE
         findings.push(Finding { subject: dotted(setting), ok, detail });
     }
     Ok(findings)
+}
+
+/// Whether a VIP is where it belongs, being an address of these interfaces.
+fn place_of(vip: IpAddr, interfaces: &[String]) -> Finding {
+    let detail = match interfaces.iter().find(|name| *name != "lo") {
+        Some(other) => Err(format!(
+            "is an address of {other}: this machine answers {} for it there and takes the director's traffic; run `ip address del {} dev {other}` and `lb real-server up --vip {vip}`",
+            question(vip),
+            host_text(vip)
+        )),
+        None if interfaces.is_empty() => Err(format!(
+            "is not an address of lo: this machine drops its traffic; run `lb real-server up --vip {vip}`"
+        )),
+        None => Ok("is an address of lo".to_owned()),
+    };
+    Finding { subject: vip.to_string(), ok: detail.is_ok(), detail: detail.unwrap_or_else(|wrong| wrong) }
 }
 
 async fn loopback(netlink: &Netlink) -> Result<Link, RealServerError> {

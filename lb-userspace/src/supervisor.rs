@@ -29,7 +29,7 @@ use crate::config::{Config, OnExit, VirtualServer};
 use crate::control::{ControlError, Facts, Server};
 use crate::dataplane::{Attached, Capacity, Dataplane, DataplaneError, FlowLog, Options, Sweeper};
 use crate::neighbour::{Driver, Resolution, Resolutions};
-use crate::net::{Event, Events, Link, NetError, Netlink, XdpAttachment, mac_text};
+use crate::net::{Event, Events, Link, NetError, Netlink, XdpAttachment, mac_text, question};
 use crate::state::{Input, ReconcileError, Reconciler, addresses_to_resolve};
 use vips::Vips;
 
@@ -124,7 +124,8 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
         wanted.borrow().iter().filter(|address| !first.get(address).is_some_and(|found| found.is_reachable))
     {
         tracing::warn!(
-            "{address} does not answer ARP on {}: it gets no connections until it does; is it up, and on this network?",
+            "{address} does not answer {} on {}: it gets no connections until it does; is it up, and on this network?",
+            question(*address),
             link.name
         );
     }
@@ -324,7 +325,7 @@ async fn inspect(inputs: mpsc::Sender<Input>) {
     }
 }
 
-/// Follows the interface's MAC; returns when the interface is gone.
+/// Follows the interface; returns when the interface is gone.
 async fn follow_link(
     mut events: Events,
     netlink: Netlink,
@@ -354,8 +355,8 @@ async fn follow_link(
             if inputs.send(Input::Mac(mac)).await.is_err() {
                 return RunError::Ended("reconciler");
             }
-            vips.announce(&changed);
         }
+        vips.follow(&changed).await;
         link = changed;
     }
 }

@@ -1,6 +1,6 @@
 //! The description of a lab.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,11 +23,24 @@ const SETTINGS: [Setting; 5] = [
 ];
 const WITHOUT_IPV6: [Setting; 2] =
     [("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")];
+/// Addresses are those that are given, at once: nobody is asked whether they are taken.
+const WITH_IPV6: [Setting; 7] = [
+    ("ipv6/conf/all/disable_ipv6", "0"),
+    ("ipv6/conf/default/disable_ipv6", "0"),
+    ("ipv6/conf/all/accept_dad", "0"),
+    ("ipv6/conf/default/accept_dad", "0"),
+    ("ipv6/conf/default/accept_ra", "0"),
+    ("ipv6/conf/default/autoconf", "0"),
+    ("ipv6/conf/default/router_solicitations", "0"),
+];
 
 /// Where VIPs begin in the subnet.
 const FIRST_VIP: u32 = 100;
 
-/// An IPv4 network.
+/// The IPv6 network of every lab, in the prefix for documentation (RFC 3849).
+const NETWORK_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x99, 0, 0, 0, 0, 0);
+
+/// An IPv4 network, and the IPv6 network beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subnet {
     network: Ipv4Addr,
@@ -43,6 +56,22 @@ impl Subnet {
     /// The length of its prefix.
     pub fn prefix(self) -> u8 {
         self.prefix
+    }
+
+    /// The length of the IPv6 network's prefix.
+    pub fn prefix6(self) -> u8 {
+        64
+    }
+
+    /// The IPv6 address with this number, which it shows in its decimal digits: 11 is 2001:db8:99::11.
+    pub fn address6(self, number: u32) -> Ipv6Addr {
+        let digits = number.to_string().bytes().fold(0, |all, digit| all << 4 | u128::from(digit - b'0'));
+        Ipv6Addr::from_bits(NETWORK_V6.to_bits() | digits)
+    }
+
+    /// The IPv6 address with the number that this one has.
+    pub(crate) fn beside(self, address: Ipv4Addr) -> Ipv6Addr {
+        self.address6(address.to_bits().wrapping_sub(self.network.to_bits()))
     }
 }
 
@@ -107,7 +136,8 @@ impl LabBuilder {
         self
     }
 
-    /// Leaves IPv6 on. Without it, hosts send only what tests have them send (and ARP).
+    /// Leaves IPv6 on and gives every address and VIP an IPv6 address beside it: 2001:db8:99::51 beside
+    /// 10.99.0.51. Without it, hosts send only what tests have them send (and ARP).
     pub fn ipv6(mut self) -> Self {
         self.ipv6 = true;
         self
@@ -126,9 +156,11 @@ impl LabBuilder {
         }
         let remover = Remover(Arc::new(Place::claim(self.keepable)?));
         let mut settings = SETTINGS.to_vec();
-        if !self.ipv6 && Path::new("/proc/sys/net/ipv6").exists() {
+        if self.ipv6 {
+            settings.extend(WITH_IPV6);
+        } else if Path::new("/proc/sys/net/ipv6").exists() {
             settings.extend(WITHOUT_IPV6);
         }
-        Lab::create(remover, self.subnet, self.vips, settings, self.hosts)
+        Lab::create(remover, self.subnet, self.vips, self.ipv6, settings, self.hosts)
     }
 }

@@ -1,10 +1,10 @@
 //! Changing a host of a running lab.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::error::Result;
 use crate::host::{Host, locked};
-use crate::link::{Batch, INTERFACE, Mac};
+use crate::link::{Batch, INTERFACE, Mac, vip_line};
 use crate::web;
 
 impl Host {
@@ -27,26 +27,28 @@ impl Host {
     }
 
     /// Adds a VIP on `lo`, as on a real server.
-    pub fn add_vip(&self, vip: Ipv4Addr) -> Result<()> {
-        self.ip_line(&format!("address add {vip}/32 dev lo"))
+    pub fn add_vip(&self, vip: impl Into<IpAddr>) -> Result<()> {
+        self.ip_line(&vip_line("add", vip.into()))
     }
 
     /// Removes a VIP from `lo`.
-    pub fn remove_vip(&self, vip: Ipv4Addr) -> Result<()> {
-        self.ip_line(&format!("address del {vip}/32 dev lo"))
+    pub fn remove_vip(&self, vip: impl Into<IpAddr>) -> Result<()> {
+        self.ip_line(&vip_line("del", vip.into()))
     }
 
     /// Adds an address to `eth0`; also one that another host has.
-    pub fn add_address(&self, address: Ipv4Addr, prefix: u8) -> Result<()> {
-        self.ip_line(&format!("address add {address}/{prefix} dev {INTERFACE}"))
+    pub fn add_address(&self, address: impl Into<IpAddr>, prefix: u8) -> Result<()> {
+        let address = address.into();
+        let at_once = if address.is_ipv6() { " nodad" } else { "" };
+        self.ip_line(&format!("address add {address}/{prefix} dev {INTERFACE}{at_once}"))
     }
 
     /// Removes an address from `eth0`.
-    pub fn remove_address(&self, address: Ipv4Addr, prefix: u8) -> Result<()> {
-        self.ip_line(&format!("address del {address}/{prefix} dev {INTERFACE}"))
+    pub fn remove_address(&self, address: impl Into<IpAddr>, prefix: u8) -> Result<()> {
+        self.ip_line(&format!("address del {}/{prefix} dev {INTERFACE}", address.into()))
     }
 
-    /// Forgets all neighbours, so that the next frame to each begins with ARP.
+    /// Forgets all neighbours, so that the next frame to each begins with ARP or a neighbour solicitation.
     pub fn forget_neighbours(&self) -> Result<()> {
         self.ip_line(&format!("neighbour flush dev {INTERFACE}"))
     }

@@ -1,7 +1,7 @@
 //! The director's configuration, as far as labs write it.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::host::Host;
 
@@ -9,29 +9,29 @@ use crate::host::Host;
 #[derive(Debug, Clone)]
 pub struct VirtualServer {
     name: String,
-    addresses: Vec<String>,
+    addresses: Vec<SocketAddr>,
     protocol: &'static str,
     scheduler: String,
     /// Further lines, and the tables that must come last.
     lines: String,
-    real_servers: Vec<(Ipv4Addr, u32)>,
+    real_servers: Vec<(IpAddr, u32)>,
 }
 
 impl VirtualServer {
     /// A TCP service with the scheduler `rr`.
-    pub fn tcp(name: &str, vip: Ipv4Addr, port: u16) -> Self {
-        Self::new(name, "tcp", vip, port)
+    pub fn tcp(name: &str, vip: impl Into<IpAddr>, port: u16) -> Self {
+        Self::new(name, "tcp", vip.into(), port)
     }
 
     /// A UDP service with the scheduler `rr`.
-    pub fn udp(name: &str, vip: Ipv4Addr, port: u16) -> Self {
-        Self::new(name, "udp", vip, port)
+    pub fn udp(name: &str, vip: impl Into<IpAddr>, port: u16) -> Self {
+        Self::new(name, "udp", vip.into(), port)
     }
 
-    fn new(name: &str, protocol: &'static str, vip: Ipv4Addr, port: u16) -> Self {
+    fn new(name: &str, protocol: &'static str, vip: IpAddr, port: u16) -> Self {
         Self {
             name: name.into(),
-            addresses: vec![format!("{vip}:{port}")],
+            addresses: vec![SocketAddr::new(vip, port)],
             protocol,
             scheduler: "rr".into(),
             lines: String::new(),
@@ -40,8 +40,8 @@ impl VirtualServer {
     }
 
     /// Adds an address to the group.
-    pub fn address(mut self, vip: Ipv4Addr, port: u16) -> Self {
-        self.addresses.push(format!("{vip}:{port}"));
+    pub fn address(mut self, vip: impl Into<IpAddr>, port: u16) -> Self {
+        self.addresses.push(SocketAddr::new(vip.into(), port));
         self
     }
 
@@ -59,14 +59,16 @@ impl VirtualServer {
     }
 
     /// Adds a real server.
-    pub fn real_server(mut self, address: Ipv4Addr, weight: u32) -> Self {
-        self.real_servers.push((address, weight));
+    pub fn real_server(mut self, address: impl Into<IpAddr>, weight: u32) -> Self {
+        self.real_servers.push((address.into(), weight));
         self
     }
 
-    /// Adds hosts as real servers of weight 1.
+    /// Adds hosts as real servers of weight 1, by their addresses of the VIP's family.
     pub fn hosts<'a>(mut self, hosts: impl IntoIterator<Item = &'a Host>) -> Self {
-        self.real_servers.extend(hosts.into_iter().map(|host| (host.address(), 1)));
+        let ipv6 = self.addresses[0].is_ipv6();
+        let address = |host: &Host| if ipv6 { host.address6().into() } else { host.address().into() };
+        self.real_servers.extend(hosts.into_iter().map(|host| (address(host), 1)));
         self
     }
 }
@@ -75,7 +77,8 @@ impl fmt::Display for VirtualServer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "[[virtual_server]]")?;
         writeln!(formatter, "name = {:?}", self.name)?;
-        writeln!(formatter, "addresses = {:?}", self.addresses)?;
+        let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        writeln!(formatter, "addresses = {addresses:?}")?;
         writeln!(formatter, "protocol = {:?}", self.protocol)?;
         writeln!(formatter, "scheduler = {:?}", self.scheduler)?;
         writeln!(formatter, "{}", self.lines)?;

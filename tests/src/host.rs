@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -30,6 +30,10 @@ pub(crate) struct Inner {
     pub(crate) spec: HostSpec,
     pub(crate) address: Ipv4Addr,
     pub(crate) vips: Vec<Ipv4Addr>,
+    /// In a lab with IPv6.
+    pub(crate) address6: Option<Ipv6Addr>,
+    /// Those beside the VIPs; none in a lab without IPv6.
+    pub(crate) vips6: Vec<Ipv6Addr>,
     pub(crate) namespace: Namespace,
     pub(crate) place: Arc<Place>,
     pub(crate) switch: Switch,
@@ -63,6 +67,18 @@ impl Host {
         self.inner.address
     }
 
+    /// Its own IPv6 address.
+    ///
+    /// # Panics
+    /// If the lab was built without [`ipv6`](crate::LabBuilder::ipv6).
+    #[track_caller]
+    pub fn address6(&self) -> Ipv6Addr {
+        match self.inner.address6 {
+            Some(address) => address,
+            None => panic!("the lab was built without IPv6"),
+        }
+    }
+
     /// The Ethernet address of its `eth0`, as it is now.
     pub fn mac(&self) -> Mac {
         *locked(&self.inner.mac)
@@ -71,6 +87,12 @@ impl Host {
     /// The VIPs it was described to serve.
     pub fn vips(&self) -> &[Ipv4Addr] {
         &self.inner.vips
+    }
+
+    /// VIPs of both families.
+    pub(crate) fn all_vips(&self) -> impl Iterator<Item = IpAddr> {
+        let v6 = self.inner.vips6.iter().copied().map(IpAddr::V6);
+        self.inner.vips.iter().copied().map(IpAddr::V4).chain(v6)
     }
 
     /// The name of its network namespace, for `ip netns` and people.

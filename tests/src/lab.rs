@@ -1,7 +1,7 @@
 //! A lab: a switch and hosts, from their description to their removal.
 
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -10,7 +10,7 @@ use crate::builder::{LabBuilder, Setting, Subnet};
 use crate::cleanup;
 use crate::error::{Error, Result};
 use crate::host::{Host, Inner, locked};
-use crate::link::{Batch, INTERFACE, Mac};
+use crate::link::{Batch, INTERFACE, Mac, vip_line};
 use crate::namespace::Namespace;
 use crate::place::Place;
 use crate::spec::{HostSpec, Role, next_address};
@@ -22,6 +22,8 @@ pub struct Lab {
     hosts: Mutex<Vec<Host>>,
     subnet: Subnet,
     vips: Vec<Ipv4Addr>,
+    /// Whether everything has an IPv6 address too.
+    ipv6: bool,
     settings: Vec<Setting>,
     switch: Switch,
     place: Arc<Place>,
@@ -55,13 +57,14 @@ impl Lab {
         remover: Remover,
         subnet: Subnet,
         vips: Vec<Ipv4Addr>,
+        ipv6: bool,
         settings: Vec<Setting>,
         specs: Vec<HostSpec>,
     ) -> Result<Self> {
         let place = Arc::clone(&remover.0);
         let switch = Switch::create(&place, &settings)?;
         let hosts = Mutex::new(Vec::new());
-        let lab = Self { hosts, subnet, vips, settings, switch, place, remover: Some(remover) };
+        let lab = Self { hosts, subnet, vips, ipv6, settings, switch, place, remover: Some(remover) };
         lab.add(specs)?;
         Ok(lab)
     }
@@ -126,6 +129,16 @@ impl Lab {
     /// The first VIP.
     pub fn vip(&self) -> Ipv4Addr {
         self.vips[0]
+    }
+
+    /// The first VIP's IPv6 address.
+    ///
+    /// # Panics
+    /// If the lab was built without [`ipv6`](LabBuilder::ipv6).
+    #[track_caller]
+    pub fn vip6(&self) -> Ipv6Addr {
+        assert!(self.ipv6, "the lab was built without IPv6");
+        self.subnet.beside(self.vip())
     }
 
     /// All VIPs.
@@ -202,9 +215,16 @@ impl Lab {
         let mut text = String::new();
         for host in self.hosts() {
             let role = format!("{:?}", host.role());
-            let vips: String = host.vips().iter().map(|vip| format!(" + {vip} on lo")).collect();
+            let vips: String = host.all_vips().map(|vip| format!(" + {vip} on lo")).collect();
             // Writing to a string does not fail.
-            _ = writeln!(text, "{:15} {role:10} {} {}{vips}", host.name(), host.mac(), host.address());
+            let address6 = host.inner.address6.map(|address| format!(" {address}")).unwrap_or_default();
+            _ = writeln!(
+                text,
+                "{:15} {role:10} {} {}{address6}{vips}",
+                host.name(),
+                host.mac(),
+                host.address()
+            );
         }
         text
     }
@@ -250,7 +270,10 @@ impl Lab {
             settings.extend(SILENT_ABOUT_VIPS);
             vips = spec.vips.clone().unwrap_or_else(|| self.vips.clone());
         }
+        let beside = |address: &Ipv4Addr| self.ipv6.then(|| self.subnet.beside(*address));
         let inner = Inner {
+            address6: beside(&address),
+            vips6: vips.iter().filter_map(beside).collect(),
             address,
             vips,
             namespace: Namespace::create(&self.place.namespace(&spec.name), &settings)?,
@@ -268,11 +291,14 @@ impl Lab {
     fn set_up(&self, host: &Host) -> Result<()> {
         let mut batch = Batch::default();
         batch.line("link set dev lo up");
-        for vip in host.vips() {
-            batch.line(format_args!("address add {vip}/32 dev lo"));
+        for vip in host.all_vips() {
+            batch.line(vip_line("add", vip));
         }
         batch.line(format_args!("address add {}/{} dev {INTERFACE}", host.address(), self.subnet.prefix()));
         batch.line(format_args!("link set dev {INTERFACE} up"));
+        if let Some(address) = host.inner.address6 {
+            batch.line(format_args!("address add {address}/{} dev {INTERFACE} nodad", self.subnet.prefix6()));
+        }
         host.ip(batch)?;
         // XDP_TX hands frames on without the mark that says "checksum still to come".
         host.run(["ethtool", "-K", INTERFACE, "tx", "off"])?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
@@ -69,6 +69,11 @@ impl Batch {
     pub(crate) fn lines(self) -> String {
         self.0
     }
+}
+
+/// A command that adds or deletes a VIP on `lo`.
+pub(crate) fn vip_line(action: &str, vip: IpAddr) -> String {
+    format!("address {action} {vip}/{} dev lo", if vip.is_ipv4() { 32 } else { 128 })
 }
 
 /// Commands that make the bridge: forwarding at once, and no chatter of its own.

@@ -19,7 +19,8 @@ pub(crate) fn start(host: &Host) -> Result<()> {
     let directory = host.inner.place.directory().join(format!("{}-nginx", host.name()));
     fs::create_dir_all(&directory).doing(|| format!("create {}", directory.display()))?;
     let file = directory.join("nginx.conf");
-    let text = configuration(host.name(), &directory, &host.inner.spec.ports);
+    let listen: String = listeners(host).iter().map(|listener| listener.directive()).collect();
+    let text = configuration(host.name(), &directory, &listen);
     fs::write(&file, text).doing(|| format!("write {}", file.display()))?;
     let command = host.command("nginx").arg("-p").arg(&directory).args(["-e", "stderr"]);
     *web = Some(command.arg("-c").arg(&file).spawn()?);
@@ -31,16 +32,45 @@ pub(crate) fn wait_until_ready(host: &Host) -> Result<()> {
     let mut web = locked(&host.inner.web);
     let Some(web) = &mut *web else { return Ok(()) };
     let what = format!("nginx listens on {}", host.name());
-    let ports = &host.inner.spec.ports;
+    let listeners = listeners(host);
     try_wait_until(&what, TIME_TO_START, || {
         if let Some(status) = web.exit_status() {
             return Ok(Err(web.failed(&status.to_string())));
         }
         // The process's own view of its namespace: no connection is needed to know.
-        let sockets = fs::read_to_string(format!("/proc/{}/net/tcp", web.id())).unwrap_or_default();
-        let missing: Vec<_> = ports.iter().filter(|port| !listens(&sockets, **port)).collect();
-        if missing.is_empty() { Ok(Ok(())) } else { Err(format!("not on ports {missing:?}")) }
+        let sockets =
+            |table| fs::read_to_string(format!("/proc/{}/net/{table}", web.id())).unwrap_or_default();
+        let missing = |listener: &&Listener| !listens(&sockets(listener.table), listener.port);
+        let missing: Vec<_> = listeners.iter().filter(missing).map(Listener::directive).collect();
+        if missing.is_empty() { Ok(Ok(())) } else { Err(format!("not yet: {missing:?}")) }
     })?
+}
+
+/// A port of one family.
+struct Listener {
+    port: u16,
+    any: &'static str,
+    /// Below /proc/net.
+    table: &'static str,
+}
+
+impl Listener {
+    fn directive(&self) -> String {
+        format!("listen {}:{} backlog=4096; ", self.any, self.port)
+    }
+}
+
+fn listeners(host: &Host) -> Vec<Listener> {
+    let families: &[_] = match host.inner.address6 {
+        Some(_) => &[("0.0.0.0", "tcp"), ("[::]", "tcp6")],
+        None => &[("0.0.0.0", "tcp")],
+    };
+    let ports = &host.inner.spec.ports;
+    let of = |(any, table): &(&'static str, &'static str)| {
+        let (any, table) = (*any, *table);
+        ports.iter().map(move |port| Listener { port: *port, any, table })
+    };
+    families.iter().flat_map(of).collect()
 }
 
 /// Whether a line of /proc/net/tcp is a listening socket (state 0A) of that port.
@@ -53,9 +83,8 @@ fn listens(sockets: &str, port: u16) -> bool {
 }
 
 /// One process, nothing outside of its directory.
-fn configuration(name: &str, directory: &Path, ports: &[u16]) -> String {
+fn configuration(name: &str, directory: &Path, listen: &str) -> String {
     let directory = directory.display();
-    let listen: String = ports.iter().map(|port| format!("listen {port} backlog=4096; ")).collect();
     format!(
         "daemon off;
 master_process off;

@@ -127,10 +127,15 @@ fn host_name(address: &str, numeric: bool) -> String {
 
 fn socket_name(address: &str, protocol: &str, numeric: bool) -> String {
     match address.parse() {
-        Ok(socket) if !numeric => names(socket, protocol).map(|(host, service)| format!("{host}:{service}")),
+        Ok(socket) if !numeric => names(socket, protocol).map(|(host, service)| joined(&host, &service)),
         _ => None,
     }
     .unwrap_or_else(|| address.to_owned())
+}
+
+/// In brackets if the host is an IPv6 address, which then has no name.
+fn joined(host: &str, service: &str) -> String {
+    if host.contains(':') { format!("[{host}]:{service}") } else { format!("{host}:{service}") }
 }
 
 /// Host and service, by name where they have one.
@@ -156,4 +161,54 @@ fn counters(director: &Director) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::api;
+
+    #[test]
+    fn an_address_of_ipv6_is_told_from_its_port() {
+        assert_eq!(joined("2001:db8::1", "http"), "[2001:db8::1]:http");
+        assert_eq!(joined("www.example.net", "http"), "www.example.net:http");
+        assert_eq!(socket_name("[2001:db8::1]:80", "tcp", true), "[2001:db8::1]:80");
+        assert_eq!(host_name("2001:db8::10", true), "2001:db8::10");
+    }
+
+    /// Columns are as wide as the longest address of either family.
+    #[test]
+    fn columns_stand_below_each_other() {
+        let server = |address: &str| api::RealServer {
+            address: address.to_owned(),
+            weight: 1,
+            state: api::State::Up,
+            mac: None,
+            active_connections: 0,
+            inactive_connections: 12,
+            stats: api::Stats::default(),
+            rate: api::Rate::default(),
+        };
+        let service = |address: &str, real_servers: &[&str]| api::VirtualServer {
+            name: address.to_owned(),
+            addresses: vec![address.to_owned()],
+            protocol: "tcp".to_owned(),
+            scheduler: "rr".to_owned(),
+            real_servers: real_servers.iter().map(|address| server(address)).collect(),
+        };
+        let virtual_servers = vec![
+            service("192.0.2.1:80", &["192.0.2.10"]),
+            service("[2001:db8::1]:80", &["2001:db8::10", "2001:db8:1234:5678:9abc:def0:1234:5678"]),
+        ];
+        let expected = "\
+Prot LocalAddress:Port Scheduler
+  -> RemoteAddress                          Weight ActiveConn InActConn State MAC
+TCP  192.0.2.1:80 rr
+  -> 192.0.2.10                             1      0          12        up    -
+TCP  [2001:db8::1]:80 rr
+  -> 2001:db8::10                           1      0          12        up    -
+  -> 2001:db8:1234:5678:9abc:def0:1234:5678 1      0          12        up    -
+";
+        assert_eq!(table(&VirtualServers { virtual_servers }, true), expected);
+    }
 }

@@ -19,7 +19,7 @@ pub(super) struct RealServer {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Put VIPs on lo and keep quiet about them (arp_ignore, arp_announce)
+    /// Put VIPs on lo and keep quiet about them (IPv4: arp_ignore, arp_announce; IPv6 needs no setting)
     Up(Change),
     /// Undo what `up` did
     Down(Change),
@@ -38,6 +38,7 @@ struct Vips {
 #[command(after_help = "\
 Example:
   sudo lb real-server up --vip 192.168.2.240
+  sudo lb real-server up --vip 192.168.2.240 --vip 2001:db8::1
   sudo lb real-server down --vip 192.168.2.240
 
 Lasts until the next boot.")]

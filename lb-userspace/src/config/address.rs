@@ -1,6 +1,9 @@
 //! Addresses of VIPs, real servers and peers, and MACs.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+mod v4;
+mod v6;
+
+use std::net::{IpAddr, SocketAddr};
 
 use macaddr::MacAddr6;
 
@@ -12,9 +15,40 @@ use super::report::Reported;
 use super::source::Located;
 use super::suggest::{is_short, quoted};
 
-const VIP_EXAMPLE: &str = "write the VIP and the port: \"192.168.2.240:80\"";
-const REAL_SERVER_EXAMPLE: &str = "write the real server's own address: \"192.168.2.212\"";
 const MAC_EXAMPLE: &str = "write six pairs of hexadecimal digits: \"02:00:00:00:00:01\"";
+
+/// What an address is for.
+struct Role {
+    /// What to write, for IPv4.
+    example_v4: &'static str,
+    /// What to write, for IPv6.
+    example_v6: &'static str,
+    /// What such an address is.
+    rule: &'static str,
+    /// Whether it is reached on this segment only, so that a link-local address does.
+    is_neighbour: bool,
+}
+
+const VIP: Role = Role {
+    example_v4: "write the VIP and the port: \"192.168.2.240:80\"",
+    example_v6: "write the VIP in brackets and the port: \"[2001:db8::1]:80\"",
+    rule: "a VIP is a unicast address that the network routes to this director",
+    is_neighbour: false,
+};
+
+const REAL_SERVER: Role = Role {
+    example_v4: "write the real server's own address: \"192.168.2.212\"",
+    example_v6: "write the real server's own address: \"2001:db8::10\"",
+    rule: "a real server is a host in the director's own network",
+    is_neighbour: true,
+};
+
+const PEER: Role = Role {
+    example_v4: "write the MAC or the address of the other director: \"02:00:00:00:00:02\" or \"192.168.2.211\"",
+    example_v6: "write the MAC or the address of the other director: \"02:00:00:00:00:02\" or \"2001:db8::2\"",
+    rule: "a peer is a host in the director's own network",
+    is_neighbour: true,
+};
 
 /// A real server's address, with the port that some write behind it.
 pub(super) struct RealServerAddress {
@@ -22,36 +56,40 @@ pub(super) struct RealServerAddress {
     pub(super) port: Option<Located<u16>>,
 }
 
-/// What a VIP is written as: `192.168.2.240:80`.
+/// What a VIP is written as: `192.168.2.240:80`, `[2001:db8::1]:80`.
 pub(super) fn virtual_address(text: &Text<'_>) -> Result<Located<SocketAddr>, Reported> {
-    plain(text, VIP_EXAMPLE)?;
-    let Some((host, port)) = text.halves(':') else {
+    plain(text, VIP.example_v4)?;
+    let (host, port) = host_and_port(text)?;
+    let Some(port) = port else {
+        if let Some(reported) = missing_brackets(text) {
+            return Err(reported);
+        }
         // The address may be wrong as well; without it there is no example of what is missing.
-        let address = vip(text)?;
+        let address = vip(&host)?;
         let message = format!("the port of {address} is missing");
-        return Err(text.error(Code::InvalidAddress, message, format!("write \"{address}:80\" for port 80")));
+        let help = format!("write \"{}\" for port 80", SocketAddr::new(address, 80));
+        return Err(text.error(Code::InvalidAddress, message, help));
     };
     // Both parts are looked at, so that both can be corrected at once.
     let (address, port) = (vip(&host), virtual_port(&port));
-    Ok(text.located(SocketAddr::new(address?.into(), port?)))
+    Ok(text.located(SocketAddr::new(address?, port?)))
 }
 
-fn vip(text: &Text<'_>) -> Result<Ipv4Addr, Reported> {
+fn vip(text: &Text<'_>) -> Result<IpAddr, Reported> {
     if let Some((host, prefix)) = text.halves('/')
-        && host.parse::<Ipv4Addr>().is_ok()
-        && prefix.parse::<u8>().is_ok_and(|length| length <= 32)
+        && let Ok(address) = host.parse::<IpAddr>()
+        && prefix.parse::<u8>().is_ok_and(|length| length <= if address.is_ipv4() { 32 } else { 128 })
     {
         return Err(lacking(text, "prefixes of VIPs", "list each VIP by itself"));
     }
-    let address = ipv4(text, VIP_EXAMPLE)?;
-    usable(text, address, "a VIP is a unicast address that the network routes to this director")
+    ip(text, &VIP)
 }
 
 fn virtual_port(text: &Text<'_>) -> Result<u16, Reported> {
     const RANGE: &str = "a port is a number from 1 to 65535";
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if text.is_empty() {
-        let help = "write the number of the port behind the colon: \"192.168.2.240:80\"";
+        let help = "write the number of the port behind the colon: 80 for http, 443 for https";
         return Err(text.error(Code::InvalidAddress, "the port is missing", help));
     }
     if let Some((first, last)) = text.halves('-')
@@ -72,15 +110,16 @@ fn virtual_port(text: &Text<'_>) -> Result<u16, Reported> {
     Err(text.error(Code::InvalidAddress, format!("{} is not a port", quoted(text)), help))
 }
 
-/// What a real server is written as: `192.168.2.212`, possibly with a port.
+/// What a real server is written as: `192.168.2.212` or `2001:db8::10`, possibly with a port.
 pub(super) fn real_server(text: &Text<'_>) -> Result<RealServerAddress, Reported> {
-    plain(text, REAL_SERVER_EXAMPLE)?;
-    let (host, port) = match text.halves(':') {
-        Some((host, port)) => (host, Some(port)),
-        None => (text.clone(), None),
-    };
-    let address = ipv4(&host, REAL_SERVER_EXAMPLE)
-        .and_then(|address| usable(&host, address, "a real server is a host in the director's own network"));
+    plain(text, REAL_SERVER.example_v4)?;
+    if text.parse::<IpAddr>().is_err()
+        && let Some(reported) = missing_brackets(text)
+    {
+        return Err(reported);
+    }
+    let (host, port) = host_and_port(text)?;
+    let address = ip(&host, &REAL_SERVER);
     let port = port.map(|port| match port.parse::<u16>() {
         Ok(number) => Ok(port.located(number)),
         Err(_) => {
@@ -92,21 +131,15 @@ pub(super) fn real_server(text: &Text<'_>) -> Result<RealServerAddress, Reported
             ))
         }
     });
-    Ok(RealServerAddress { address: text.located(address?.into()), port: port.transpose()? })
+    Ok(RealServerAddress { address: text.located(address?), port: port.transpose()? })
 }
 
 /// What another director is written as: its MAC or its address.
 pub(super) fn peer(text: &Text<'_>) -> Result<Located<Peer>, Reported> {
-    const EXAMPLE: &str =
-        "write the MAC or the address of the other director: \"02:00:00:00:00:02\" or \"192.168.2.211\"";
-    plain(text, EXAMPLE)?;
+    plain(text, PEER.example_v4)?;
     let hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit() || b":-".contains(&byte));
-    let peer = if hexadecimal {
-        Peer::Mac(mac(text)?)
-    } else {
-        let address = ipv4(text, EXAMPLE)?;
-        Peer::Address(usable(text, address, "a peer is a host in the director's own network")?.into())
-    };
+    let is_mac = hexadecimal && !v6::is_meant(text);
+    let peer = if is_mac { Peer::Mac(mac(text)?) } else { Peer::Address(ip(text, &PEER)?) };
     Ok(text.located(peer))
 }
 
@@ -135,7 +168,7 @@ pub(super) fn mac(text: &Text<'_>) -> Result<MacAddr6, Reported> {
     Err(text.error(Code::UnusableMac, format!("{} is {problem}", text.as_str()), help))
 }
 
-/// Neither blank, nor with white space in it, nor a URL, nor of IPv6.
+/// Neither blank, nor with white space in it, nor a URL.
 fn plain(text: &Text<'_>, example: &str) -> Result<(), Reported> {
     if text.trim().is_empty() {
         return Err(text.error(Code::InvalidAddress, "the address is empty", example));
@@ -151,10 +184,6 @@ fn plain(text: &Text<'_>, example: &str) -> Result<(), Reported> {
         let message = format!("{} is a URL", quoted(text));
         return Err(text.error(Code::InvalidAddress, message, format!("write {} alone", quoted(rest))));
     }
-    let host = text.split('/').next().unwrap_or_default();
-    if text.starts_with('[') || host.parse::<Ipv6Addr>().is_ok() {
-        return Err(lacking(text, "IPv6 addresses", "use the IPv4 address"));
-    }
     Ok(())
 }
 
@@ -162,67 +191,117 @@ fn lacking(text: &Text<'_>, what: &str, help: &str) -> Reported {
     text.error(Code::NotAvailable, not_available(what, "are"), help)
 }
 
-/// An IPv4 address in its one usual form. `example` says what to write.
-fn ipv4(text: &Text<'_>, example: &str) -> Result<Ipv4Addr, Reported> {
+/// The address and what stands behind it for a port. An IPv6 address with a port is in brackets (RFC 3986,
+/// section 3.2.2).
+fn host_and_port<'a>(text: &Text<'a>) -> Result<(Text<'a>, Option<Text<'a>>), Reported> {
+    const BRACKETS: &str =
+        "write the address alone in brackets, and the port behind them: \"[2001:db8::1]:80\"";
+    let malformed = |message: String, help: &str| Err(text.error(Code::InvalidAddress, message, help));
+    if text.contains(':') && text.parse::<MacAddr6>().is_ok() {
+        let help = "write the IP address; a real server's MAC belongs in its key `mac`";
+        return malformed(format!("{} is a MAC", quoted(text)), help);
+    }
+    let (opens, closing) = (text.starts_with('['), text.find(']'));
+    match closing {
+        Some(closing) if opens => {
+            let host = text.part(1..closing);
+            if host.parse::<IpAddr>().is_ok_and(|address| address.is_ipv4()) {
+                let help = format!("write {} without brackets", host.as_str());
+                return malformed("brackets are for IPv6 addresses".to_owned(), &help);
+            }
+            let rest = text.part(closing + 1..text.len());
+            match rest.halves(':') {
+                Some((between, port)) if between.is_empty() => Ok((host, Some(port))),
+                None if rest.is_empty() => Ok((host, None)),
+                _ => {
+                    malformed(format!("{} is neither an address nor one with a port", quoted(text)), BRACKETS)
+                }
+            }
+        }
+        None if !opens && v6::is_meant(text) => Ok((text.clone(), None)),
+        None if !opens => Ok(match text.halves(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text.clone(), None),
+        }),
+        _ => malformed(format!("a bracket is missing in {}", quoted(text)), BRACKETS),
+    }
+}
+
+/// An error if this is an IPv6 address whose last group is a port, or may be one.
+fn missing_brackets(text: &Text<'_>) -> Option<Reported> {
+    let (address, port) = v6::without_brackets(text)?;
+    let help = format!("write \"[{address}]:{port}\" for port {port} of {address}");
+    let (message, help) = match text.parse() {
+        Ok(whole) => (
+            format!("whether the last group of {} is a port, nobody can tell", quoted(text)),
+            format!("{help}, or \"{}\" for port 80 of {whole}", SocketAddr::new(whole, 80)),
+        ),
+        Err(_) => (format!("{} has a port, but no brackets", quoted(text)), help),
+    };
+    Some(text.error(Code::InvalidAddress, message, help))
+}
+
+/// An address in a usual form that a host may have in this role.
+fn ip(text: &Text<'_>, role: &Role) -> Result<IpAddr, Reported> {
     if let Ok(address) = text.parse() {
-        return Ok(address);
+        return usable(text, address, role);
+    }
+    if let Some((address, zone)) = v6::zoned(text) {
+        let address = usable(text, address.into(), role)?;
+        let message = format!("{} names an interface, {}", quoted(text), quoted(zone));
+        let help = format!("write {address} alone: the interface is the one in director.interfaces");
+        return Err(text.error(Code::InvalidAddress, message, help));
     }
     if text.is_empty() {
-        return Err(text.error(Code::InvalidAddress, "the address before the colon is missing", example));
+        let message = "the address before the colon is missing";
+        return Err(text.error(Code::InvalidAddress, message, role.example_v4));
     }
-    let message = format!("{} is not an IPv4 address", quoted(text));
+    let is_v6 = v6::is_meant(text);
+    let (family, example) = if is_v6 { ("IPv6", role.example_v6) } else { ("IPv4", role.example_v4) };
     let all =
         |allowed: fn(char) -> bool| text.chars().all(|character| allowed(character) || character == '.');
-    if all(|character| character.is_ascii_digit()) {
-        return Err(numbers(text, message));
+    if text.contains('/') {
+        let message = format!("{} is not an {family} address", quoted(text));
+        return Err(text.error(Code::InvalidAddress, message, format!("{example}, without a prefix length")));
     }
-    let help = if text.contains('/') {
-        format!("{example}, without a prefix length")
-    } else if is_short(text) && all(|character| character.is_ascii_alphanumeric() || "-_".contains(character))
-    {
+    if is_v6 {
+        return Err(v6::wrong(text));
+    }
+    if all(|character| character.is_ascii_digit()) {
+        return Err(v4::wrong(text));
+    }
+    let message = format!("{} is not an IP address", quoted(text));
+    let is_name = all(|character| character.is_ascii_alphanumeric() || "-_".contains(character));
+    let help = if is_short(text) && is_name {
         let name = text.as_str();
-        format!("names are not looked up; {example} (`getent ahostsv4 {name}` may know it)")
+        format!("names are not looked up; {example} (`getent ahosts {name}` may know it)")
     } else {
         example.to_owned()
     };
     Err(text.error(Code::InvalidAddress, message, help))
 }
 
-/// What is wrong with digits and dots that are not an address.
-fn numbers(text: &Text<'_>, message: String) -> Reported {
-    let count = text.split('.').count();
-    if count != 4 {
-        let help = format!("an address has four numbers, this has {count}");
-        return text.error(Code::InvalidAddress, message, help);
-    }
-    let mut start = 0;
-    for number in text.split('.') {
-        let part = text.part(start..start + number.len());
-        start += number.len() + 1;
-        if number.parse::<u8>().is_err() {
-            return part.error(Code::InvalidAddress, message, "each of the four numbers is from 0 to 255");
-        }
-        if number.len() > 1 && number.starts_with('0') {
-            // Some programs read such a number as octal.
-            let value = number.trim_start_matches('0');
-            let value = if value.is_empty() { "0" } else { value };
-            return part.error(Code::InvalidAddress, message, format!("write {value} without leading zeros"));
-        }
-    }
-    text.error(Code::InvalidAddress, message, "write four numbers from 0 to 255, with dots between them")
-}
-
-fn usable(text: &Text<'_>, address: Ipv4Addr, help: &str) -> Result<Ipv4Addr, Reported> {
-    let problem = if address.is_unspecified() {
+fn usable(text: &Text<'_>, address: IpAddr, role: &Role) -> Result<IpAddr, Reported> {
+    let mut help = role.rule.to_owned();
+    let canonical = address.to_canonical();
+    let problem = if canonical != address {
+        // Routers and hosts drop it (RFC 4038, section 4.2): it is a form for programs, not for the wire.
+        help = format!("write {canonical}, the IPv4 address that it stands for");
+        "is an IPv4 address in the form of IPv6"
+    } else if address.is_unspecified() {
         "is no host's address"
     } else if address.is_loopback() {
         "is a loopback address"
     } else if address.is_multicast() {
         "is a multicast address"
-    } else if address.is_broadcast() {
-        "is the broadcast address"
     } else {
-        return Ok(address);
+        match address {
+            IpAddr::V4(address) if address.is_broadcast() => "is the broadcast address",
+            IpAddr::V6(address) if address.is_unicast_link_local() && !role.is_neighbour => {
+                "is a link-local address, which no router forwards to"
+            }
+            _ => return Ok(address),
+        }
     };
     Err(text.error(Code::UnusableAddress, format!("{address} {problem}"), help))
 }

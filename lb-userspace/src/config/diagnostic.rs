@@ -57,9 +57,9 @@ codes! {
     NotAvailable = "not-available",
     /// Part of the contract, but not of this version; nothing suffers without it.
     Ignored = "ignored",
-    /// Not an IPv4 address, or not one with a port.
+    /// Not an IP address, or not one with a port.
     InvalidAddress = "invalid-address",
-    /// An IPv4 address that no host can have or serve.
+    /// An IP address that no host can have or serve.
     UnusableAddress = "unusable-address",
     /// Not a MAC.
     InvalidMac = "invalid-mac",
@@ -83,6 +83,8 @@ codes! {
     DuplicateName = "duplicate-name",
     /// A VIP and port of two virtual servers, or twice in one.
     DuplicateAddress = "duplicate-address",
+    /// IPv4 and IPv6 in one virtual server.
+    MixedFamilies = "mixed-families",
     /// A real server twice in a virtual server.
     DuplicateRealServer = "duplicate-real-server",
     /// A peer twice.

@@ -117,13 +117,13 @@ impl Default for Timeouts {
 pub struct VirtualServer {
     /// Unique; made of the protocol and the first address if the file gives none.
     pub name: String,
-    /// VIPs and ports, at least one; no other virtual server of this protocol has any of them.
+    /// VIPs and ports, at least one, all of one family; no other virtual server of this protocol has any of them.
     pub addresses: Vec<SocketAddr>,
     /// One protocol for all addresses.
     pub protocol: Protocol,
     /// Who chooses the real server of a new connection.
     pub scheduler: Scheduler,
-    /// At least one; each address once; in the order of the file.
+    /// At least one, of the family of the addresses; each address once; in the order of the file.
     pub real_servers: Vec<RealServer>,
 }
 

@@ -26,6 +26,7 @@ pub(super) fn virtual_servers(
     addresses_are_unique(&drafts.read, report);
     real_servers_are_no_vips(&drafts.read, report);
     for draft in &drafts.read {
+        one_family(draft, report);
         real_servers_are_unique(draft, report);
         ports_are_not_translated(draft, report);
     }
@@ -87,6 +88,24 @@ fn real_servers_are_no_vips(drafts: &[VirtualServerDraft], report: &Report) {
                         `lb real-server up`";
             report.error(diagnostic.help(help));
         }
+    }
+}
+
+/// A connection's frames stay what they are, so a client of one family cannot be sent to a server of the other.
+fn one_family(draft: &VirtualServerDraft, report: &Report) {
+    let vips = draft.addresses.read.iter().map(|address| (address.value.ip(), &address.span));
+    let real_servers = addresses_of_real_servers(draft).map(|address| (address.value, &address.span));
+    let mut all = vips.chain(real_servers);
+    let Some((first, first_span)) = all.next() else { return };
+    let (expected, other) = if first.is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
+    for (address, span) in all.filter(|(address, _)| address.is_ipv4() != first.is_ipv4()) {
+        let message = format!("{address} is an {other} address in a virtual server of {expected}");
+        let diagnostic = Diagnostic::new(Code::MixedFamilies, span, message).label(other);
+        let diagnostic = diagnostic.related(first_span, format!("{expected} here"));
+        let help = format!(
+            "write two virtual servers: one with VIPs and real servers of {expected}, one with those of {other}"
+        );
+        report.error(diagnostic.help(help));
     }
 }
 

@@ -163,3 +163,14 @@ fn tables_are_as_large_as_they_were_asked_to_be() {
     let buckets = memory.connections_v4().len();
     assert!(lb_common::connection::capacity(buckets) >= 1 << 20);
 }
+
+#[test]
+fn a_real_server_of_either_family_is_read_back() {
+    let mut tables = Tables::in_process(memory(1024));
+    for (number, address) in (0..).zip(["10.0.0.1", "2001:db8::10", "fe80::1", "::a00:1"]) {
+        let address = address.parse().expect("it is an address");
+        let destination = DestinationView { service: 0, address, weight: 1, mac: None };
+        tables.apply(&Operation::PutDestination { number, destination }).expect("it is always possible");
+        assert_eq!(tables.view().destinations[&number], destination);
+    }
+}

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::machine::{Action, CONFIRMED_FOR, Neighbour};
 use super::{Resolution, Resolutions};
-use crate::net::{Event, Events, NeighbourEntry, NetError, Netlink, mac_text};
+use crate::net::{Event, Events, NeighbourEntry, NetError, Netlink, mac_text, question};
 
 /// The addresses to resolve.
 pub type Addresses = BTreeSet<IpAddr>;
@@ -168,7 +168,8 @@ fn log_changes(old: &Resolutions, new: &Resolutions) {
             }
             (Resolution { is_reachable: true, .. }, Resolution { is_reachable: false, .. }) => {
                 tracing::warn!(
-                    "real server {address} does not answer ARP: no new connections for it until it does"
+                    "real server {address} does not answer {}: no new connections for it until it does",
+                    question(*address)
                 );
             }
             _ => {}

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use futures_util::TryStreamExt as _;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo,
+};
 
 use super::{NetError, Netlink};
 
@@ -43,6 +45,29 @@ fn host_prefix(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
+/// An address alone, as `ip address` shows it: `192.0.2.1/32`, `2001:db8::1/128`.
+#[must_use]
+pub fn host_text(address: IpAddr) -> String {
+    format!("{address}/{}", host_prefix(address))
+}
+
+/// How the kernel is to treat a VIP, where its defaults do not do.
+fn vip_attributes(address: IpAddr) -> Vec<AddressAttribute> {
+    let mut attributes = vec![AddressAttribute::Protocol(OURS)];
+    if address.is_ipv6() {
+        // Several hosts have a VIP, so nobody is to ask whether it is taken (RFC 4862, section 5.4); and it leads to
+        // nobody else, so it needs no route of its own.
+        attributes.push(AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute));
+        // Deprecated (RFC 4862, section 5.5.4): for what this host sends by itself it would be chosen as the source
+        // before an address with a shorter prefix (`ipv6_get_saddr_eval` in net/ipv6/addrconf.c), and answers to it
+        // may arrive at another host.
+        let mut lifetimes = CacheInfo::default();
+        (lifetimes.ifa_preferred, lifetimes.ifa_valid) = (0, u32::MAX);
+        attributes.push(AddressAttribute::CacheInfo(lifetimes));
+    }
+    attributes
+}
+
 impl Netlink {
     /// The addresses of the interface `index`.
     ///
@@ -72,8 +97,13 @@ impl Netlink {
     /// [`NetError::Request`].
     pub async fn add_vip(&self, index: u32, address: IpAddr) -> Result<(), NetError> {
         let mut request = self.handle.address().add(index, address, host_prefix(address)).replace();
-        request.message_mut().attributes.push(AddressAttribute::Protocol(OURS));
-        request.execute().await.map_err(NetError::request(format!("add {address} to interface {index}")))
+        request.message_mut().attributes.extend(vip_attributes(address));
+        let operation = format!("add {} to interface {index}", host_text(address));
+        request.execute().await.map_err(NetError::request(operation)).map_err(|error| match error.errno() {
+            // `addrconf_add_dev` in net/ipv6/addrconf.c; a kernel without IPv6.
+            Some(libc::EACCES | libc::EOPNOTSUPP) if address.is_ipv6() => NetError::NoIpv6 { address, index },
+            _ => error,
+        })
     }
 
     /// Removes `address` alone (/32 or /128) from the interface `index`. Nothing happens if it is not there.
@@ -86,12 +116,10 @@ impl Netlink {
                 .is_some_and(|found| found.address == address && found.prefix == host_prefix(address))
         };
         for message in self.address_messages(index).await?.into_iter().filter(is_vip) {
-            self.handle
-                .address()
-                .del(message)
-                .execute()
-                .await
-                .map_err(NetError::request(format!("remove {address} from interface {index}")))?;
+            self.handle.address().del(message).execute().await.map_err(NetError::request(format!(
+                "remove {} from interface {index}",
+                host_text(address)
+            )))?;
         }
         Ok(())
     }

@@ -1,9 +1,10 @@
-//! Gratuitous ARP: telling the segment where an address is.
+//! Telling the segment where an address is: gratuitous ARP, unsolicited neighbour advertisements.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use etherparse::{ArpEthIpv4Packet, ArpOperation, PacketBuilder};
+use etherparse::icmpv6::{NdpOptionType, NeighborAdvertisementHeader};
+use etherparse::{ArpEthIpv4Packet, ArpOperation, Icmpv6Type, PacketBuilder};
 use macaddr::MacAddr6;
 use pnet_datalink::{Channel, Config, NetworkInterface};
 use thiserror::Error;
@@ -11,6 +12,11 @@ use thiserror::Error;
 use super::Link;
 
 const BROADCAST: [u8; 6] = [0xff; 6];
+/// All nodes of the link, and where multicast to them goes (RFC 2464, section 7).
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
+/// Receivers drop neighbour discovery that may have come through a router (RFC 4861, section 7.1.2).
+const NOT_ROUTED: u8 = 255;
 /// Without the checksum, which the NIC adds.
 const SHORTEST_FRAME: usize = 60;
 
@@ -23,8 +29,7 @@ pub struct AnnounceError {
     source: io::Error,
 }
 
-/// Sends one gratuitous ARP request for each address (RFC 5227, section 3): sender and target are the address,
-/// the sender's MAC is the interface's.
+/// Sends one announcement for each address: it is at the interface's MAC.
 ///
 /// # Errors
 /// [`AnnounceError`] for the first address that could not be announced.
@@ -36,8 +41,11 @@ pub fn announce(link: &Link, addresses: &[IpAddr]) -> Result<(), AnnounceError> 
     };
     let mut sender = open(link).map_err(failed(*first))?;
     for address in addresses {
-        let IpAddr::V4(v4) = address else { continue };
-        let frame = gratuitous_arp(mac, *v4).map_err(failed(*address))?;
+        let frame = match address {
+            IpAddr::V4(address) => gratuitous_arp(mac, *address),
+            IpAddr::V6(address) => unsolicited_advertisement(mac, *address),
+        };
+        let frame = frame.map_err(failed(*address))?;
         match sender.send_to(&frame, None) {
             Some(sent) => sent.map_err(failed(*address))?,
             None => return Err(failed(*address)(io::ErrorKind::OutOfMemory.into())),
@@ -63,6 +71,7 @@ fn open(link: &Link) -> io::Result<Box<dyn pnet_datalink::DataLinkSender>> {
     }
 }
 
+/// A request whose sender and target are the address (RFC 5227, section 3).
 fn gratuitous_arp(mac: MacAddr6, address: Ipv4Addr) -> io::Result<Vec<u8>> {
     let packet = ArpEthIpv4Packet {
         operation: ArpOperation::REQUEST,
@@ -77,6 +86,20 @@ fn gratuitous_arp(mac: MacAddr6, address: Ipv4Addr) -> io::Result<Vec<u8>> {
         .write(&mut frame)
         .map_err(io::Error::other)?;
     frame.resize(SHORTEST_FRAME, 0);
+    Ok(frame)
+}
+
+/// An advertisement that nobody asked for and that replaces what neighbours believe (RFC 4861, section 7.2.6).
+fn unsolicited_advertisement(mac: MacAddr6, address: Ipv6Addr) -> io::Result<Vec<u8>> {
+    let header = NeighborAdvertisementHeader { router: false, solicited: false, r#override: true };
+    let option = [&[NdpOptionType::TARGET_LINK_LAYER_ADDRESS.0, 1][..], &mac.into_array()].concat();
+    let body = [&address.octets()[..], &option].concat();
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(mac.into_array(), ALL_NODES_MAC)
+        .ipv6(address.octets(), ALL_NODES.octets(), NOT_ROUTED)
+        .icmpv6(Icmpv6Type::NeighborAdvertisement(header))
+        .write(&mut frame, &body)
+        .map_err(io::Error::other)?;
     Ok(frame)
 }
 
@@ -98,5 +121,24 @@ mod tests {
         ]
         .concat();
         assert_eq!(frame, expected);
+    }
+
+    #[test]
+    fn an_advertisement_replaces_what_neighbours_believe() {
+        let mac = MacAddr6::new(2, 0, 0, 0, 0, 1);
+        let vip = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+        let frame = unsolicited_advertisement(mac, vip).expect("it can be built");
+        let (ethernet, packet) = frame.split_at(14);
+        assert_eq!(ethernet, [0x33, 0x33, 0, 0, 0, 1, 2, 0, 0, 0, 0, 1, 0x86, 0xdd]);
+        let (header, message) = packet.split_at(40);
+        let expected = [&[0x60, 0, 0, 0, 0, 32, 58, 255][..], &vip.octets(), &ALL_NODES.octets()].concat();
+        assert_eq!(header, expected, "from the VIP to all nodes, hop limit 255");
+        assert_eq!(message[..2], [136, 0]);
+        assert_eq!(message[4..8], [0x20, 0, 0, 0], "override, neither solicited nor from a router");
+        assert_eq!(message[8..], [&vip.octets()[..], &[2, 1, 2, 0, 0, 0, 0, 1]].concat());
+        // RFC 4443, section 2.3: with its checksum, the message and its pseudo-header add up to all ones.
+        let pseudo = [&header[8..40], &[0, 0, 0, 32, 0, 0, 0, 58], message].concat();
+        let sum: u32 = pseudo.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+        assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
     }
 }

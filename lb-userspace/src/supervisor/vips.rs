@@ -2,27 +2,32 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::config::Config;
-use crate::net::{Link, NetError, Netlink, announce};
+use crate::net::{Link, NetError, Netlink, announce, host_text};
 use crate::state;
 
 /// When VIPs are announced after the first time: a switch or a neighbour may have missed it.
 const ANNOUNCE_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
-/// The VIPs, if they are ours to manage.
+/// The VIPs, if they are ours to manage. Clones are the same.
 #[derive(Clone, Debug)]
 pub(super) struct Vips {
     netlink: Netlink,
-    link: Link,
+    /// The interface as it was last seen.
+    link: Arc<watch::Sender<Link>>,
     vips: BTreeSet<IpAddr>,
     managed: bool,
 }
 
 impl Vips {
     pub(super) fn new(netlink: Netlink, link: Link, config: &Config) -> Self {
-        Self { netlink, link, vips: state::vips(config), managed: config.director.manage_vips }
+        let (link, vips) = (Arc::new(watch::Sender::new(link)), state::vips(config));
+        Self { netlink, link, vips, managed: config.director.manage_vips }
     }
 
     /// Adds the VIPs that the interface lacks, removes those that an earlier daemon left there, and announces
@@ -31,42 +36,54 @@ impl Vips {
         if !self.managed {
             return Ok(());
         }
-        let present = self.netlink.addresses(self.link.index).await?;
+        let Link { index, name, .. } = self.link.borrow().clone();
+        let present = self.netlink.addresses(index).await?;
         for left_over in present.iter().filter(|address| address.is_ours) {
             let address = left_over.address;
             if !self.vips.contains(&address) {
-                self.netlink.remove_vip(self.link.index, address).await?;
-                tracing::info!(
-                    "removed {address} from {}: no virtual server has it any more",
-                    self.link.name
-                );
+                self.netlink.remove_vip(index, address).await?;
+                tracing::info!("removed {address} from {name}: no virtual server has it any more");
             }
         }
         for vip in &self.vips {
             if !present.iter().any(|address| address.address == *vip) {
-                self.netlink.add_vip(self.link.index, *vip).await?;
-                tracing::info!("added {vip} to {}", self.link.name);
+                self.netlink.add_vip(index, *vip).await?;
+                tracing::info!("added {} to {name}", host_text(*vip));
             }
         }
-        self.announce(&self.link);
+        self.announce();
         let again = self.clone();
         tokio::spawn(async move {
             for pause in ANNOUNCE_AGAIN {
                 tokio::time::sleep(pause).await;
-                again.announce(&again.link);
+                again.announce();
             }
         });
         Ok(())
     }
 
-    /// Tells the segment that the VIPs are at `link`'s MAC.
-    pub(super) fn announce(&self, link: &Link) {
+    /// Follows the interface, which is now as `link` says. The kernel removes addresses of IPv6 from an interface
+    /// that goes down (Documentation/networking/ip-sysctl.rst, keep_addr_on_down), and neighbours know its old MAC.
+    pub(super) async fn follow(&self, link: &Link) {
+        let before = self.link.send_replace(link.clone());
+        if link.is_up && !before.is_up {
+            if let Err(error) = self.bring_up().await {
+                tracing::error!("{error}");
+            }
+        } else if link.mac != before.mac {
+            self.announce();
+        }
+    }
+
+    /// Tells the segment that the VIPs are at the interface's MAC.
+    fn announce(&self) {
         if !self.managed || self.vips.is_empty() {
             return;
         }
+        let link = self.link.borrow().clone();
         let vips: Vec<IpAddr> = self.vips.iter().copied().collect();
-        if let Err(error) = announce(link, &vips) {
-            tracing::warn!("{error}; clients find the VIP when their ARP entry expires");
+        if let Err(error) = announce(&link, &vips) {
+            tracing::warn!("{error}; clients find the VIP when their neighbour entry expires");
         }
     }
 
@@ -75,7 +92,8 @@ impl Vips {
         if !self.managed {
             return;
         }
-        let present = match self.netlink.addresses(self.link.index).await {
+        let index = self.link.borrow().index;
+        let present = match self.netlink.addresses(index).await {
             Ok(present) => present,
             Err(error) => {
                 tracing::warn!("{error}");
@@ -83,7 +101,7 @@ impl Vips {
             }
         };
         for ours in present.iter().filter(|address| address.is_ours) {
-            if let Err(error) = self.netlink.remove_vip(self.link.index, ours.address).await {
+            if let Err(error) = self.netlink.remove_vip(index, ours.address).await {
                 tracing::warn!("{error}");
             }
         }

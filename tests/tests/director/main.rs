@@ -6,6 +6,8 @@
 mod coexistence;
 mod command_line;
 mod forwarding;
+mod ipv6;
+mod ipv6_forwarding;
 mod limits;
 mod neighbours;
 mod peers;

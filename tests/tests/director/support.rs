@@ -1,7 +1,7 @@
 //! What most tests here begin with.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use lb_lab::{Director, Host, Lab, Result, VirtualServer};
@@ -15,14 +15,30 @@ pub(crate) fn lab(count: usize) -> Result<Lab> {
     Lab::builder().client("client").director("director").real_servers(count).build()
 }
 
+/// The same with IPv6 beside IPv4.
+pub(crate) fn lab6(count: usize) -> Result<Lab> {
+    Lab::builder().ipv6().client("client").director("director").real_servers(count).build()
+}
+
 /// A TCP service on port 80 of the lab's VIP, over all its real servers.
 pub(crate) fn web(lab: &Lab) -> VirtualServer {
     VirtualServer::tcp("web", lab.vip(), 80).hosts(&lab.real_servers())
 }
 
+/// The same for the VIP's IPv6 address.
+pub(crate) fn web6(lab: &Lab) -> VirtualServer {
+    VirtualServer::tcp("web6", lab.vip6(), 80).hosts(&lab.real_servers())
+}
+
 /// The names of the real servers that answer `count` requests, one after the other.
 pub(crate) fn answers(lab: &Lab, count: usize) -> Result<Vec<String>> {
-    (0..count).map(|_| Ok(lab.client().http_get((lab.vip(), 80), PATIENCE)?.server)).collect()
+    answers_of(lab, lab.vip(), count)
+}
+
+/// The same for requests to another VIP.
+pub(crate) fn answers_of(lab: &Lab, vip: impl Into<IpAddr>, count: usize) -> Result<Vec<String>> {
+    let vip = vip.into();
+    (0..count).map(|_| Ok(lab.client().http_get((vip, 80), PATIENCE)?.server)).collect()
 }
 
 /// `lb list --json`.
@@ -47,8 +63,8 @@ pub(crate) fn counter(director: &Director, name: &str) -> Result<u64> {
 pub(crate) struct OpenConnection(TcpStream);
 
 impl OpenConnection {
-    pub(crate) fn open(client: &Host, vip: Ipv4Addr) -> Result<Self> {
-        let server = SocketAddr::from((vip, 80));
+    pub(crate) fn open(client: &Host, vip: impl Into<IpAddr>) -> Result<Self> {
+        let server = SocketAddr::from((vip.into(), 80));
         let stream = client.enter(|| TcpStream::connect_timeout(&server, PATIENCE))?;
         let stream = stream.expect("the VIP accepts a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a timeout");

@@ -21,6 +21,18 @@ fn a_client_reaches_each_real_server_by_http() -> TestResult {
 }
 
 #[test]
+fn with_ipv6_every_host_has_an_address_of_each_family() -> TestResult {
+    let lab = Lab::builder().ipv6().client("client").real_servers(2).build()?;
+    assert_eq!(lab.vip6(), "2001:db8:99::100".parse::<std::net::Ipv6Addr>()?);
+    for server in lab.real_servers() {
+        assert_eq!(lab.client().http_get((server.address6(), 80), SOON)?.server, server.name());
+        assert_eq!(lab.client().http_get((server.address(), 80), SOON)?.server, server.name());
+        assert!(server.run(["ip", "address", "show", "dev", "lo"])?.contains("2001:db8:99::100/128"));
+    }
+    Ok(())
+}
+
+#[test]
 fn two_labs_with_the_same_addresses_do_not_see_each_other() -> TestResult {
     let build = |name: &'static str| move || Lab::builder().client("client").real_server(name).build();
     let (left, right) = (thread::spawn(build("left")), thread::spawn(build("right")));
