@@ -69,6 +69,7 @@ pub use load::{Load, Report, RunningLoad};
 pub use packet::FrameSender;
 pub use place::Owner;
 pub use process::Process;
+pub use signals::{give_way_to_signal, on_signal};
 pub use spec::{HostSpec, Role};
 pub use switch::Switch;
 pub use testbed::Attachment;
