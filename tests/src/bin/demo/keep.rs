@@ -35,16 +35,17 @@ impl Kept {
         let program = program.map_err(|source| Error::Io { doing: "find this program".into(), source })?;
         let tasks = [
             ("A request:", format!("{} curl -si http://{}/", inside(&client), scene.rr())),
-            ("Virtual servers, real servers and what they got:", {
-                format!("{lb} list -n --stats \\\n--control-socket {socket}")
-            }),
+            ("Virtual servers and real servers:", { format!("{lb} list -n \\\n--control-socket {socket}") }),
             ("The director's counters, every second:", {
                 format!("watch -n 1 {lb} counters \\\n--control-socket {socket}")
             }),
-            ("Frames at a real server; send requests meanwhile:", {
+            ("Six frames at a real server; send requests meanwhile:", {
                 format!("{} tcpdump -nei eth0 -c 6 port 80", inside(&server))
             }),
-            ("Take a real server down:", format!("ip -n {} link set eth0 down", server.namespace())),
+            (
+                "Take a real server down; after 3 s it is `unresolved` and gets no requests:",
+                format!("ip -n {} link set eth0 down", server.namespace()),
+            ),
             ("… and up again:", format!("ip -n {} link set eth0 up", server.namespace())),
             ("The director's configuration:", {
                 format!("cat {}", scene.director().config_file().display())

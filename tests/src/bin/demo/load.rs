@@ -15,8 +15,8 @@ use crate::screen::{FRAME, Screen, coloured, counted, thousands};
 const AT_ONCE: usize = 32;
 /// How far a share may be from its weight's.
 const TOLERANCE: f64 = 0.02;
-/// Letters of the longest bar.
-const BAR: f64 = 30.0;
+/// Letters of a bar that is the whole.
+const BAR: f64 = 60.0;
 
 /// What came of the load.
 #[derive(Debug, Serialize)]
@@ -123,19 +123,28 @@ impl Figures {
     pub(crate) fn show(&self, screen: &Screen) {
         let row = |what: &str, value: String| screen.line(format!("    {what:<17} {value}"));
         let rate = thousands(self.requests_per_second.round() as u64);
-        row("requests", format!("{}, {rate} per second", thousands(self.requests)));
+        let (requests, seconds) = (thousands(self.requests), self.seconds);
+        row("requests", format!("{requests} in {seconds:.1} s, {rate} per second"));
         let Latency { median, percentile_99 } = self.latency_microseconds;
         row("latency", format!("{} median, {} for 99 %", short(median), short(percentile_99)));
-        row("errors", self.errors.values().sum::<u64>().to_string());
+        row("errors", thousands(self.errors.values().sum()));
         for (reason, count) in &self.errors {
-            screen.line(format!("      {count} × {reason}"));
+            let line = format!("{:22}{} × {reason}", "", thousands(*count));
+            screen.line(console::truncate_str(&line, 80, "…"));
         }
         for share in &self.shares {
             share.show(screen);
         }
-        row("frames forwarded", thousands(self.frames.forwarded));
+        let per_request = self.frames.forwarded as f64 / self.requests.max(1) as f64;
+        row(
+            "frames forwarded",
+            format!("{}, {per_request:.1} per request", thousands(self.frames.forwarded)),
+        );
         row("frames dropped", thousands(self.frames.dropped));
-        row("passed to Linux", self.frames.passed());
+        row("passed to Linux", thousands(self.frames.passed.values().sum()));
+        for (reason, count) in &self.frames.passed {
+            screen.line(format!("{:22}{} × {reason}", "", thousands(*count)));
+        }
         screen.verdict(self.as_expected, "no error, nothing dropped, shares as the weights say");
         screen.line(
             screen.dim("    Everything shares this machine; `cargo xtask bench` is what measures speed."),
@@ -145,11 +154,11 @@ impl Figures {
 
 impl Share {
     fn show(&self, screen: &Screen) {
-        let bar = "█".repeat((self.share * BAR / 0.5).round() as usize);
+        let bar = "█".repeat((self.share * BAR).round() as usize);
         let (percent, expected) = (self.share * 100.0, self.expected * 100.0);
         let requests = thousands(self.requests);
         let name = &self.real_server;
-        let bar = coloured(name, format!("{bar:<30}"));
+        let bar = coloured(name, format!("{bar:<28}"));
         screen.line(format!("    {name:<4} {requests:>9} {percent:>5.1} %  {bar} expected {expected:.1} %"));
     }
 }
@@ -179,13 +188,6 @@ impl Frames {
         }
         self.passed.retain(|_, count| *count > 0);
         self
-    }
-
-    fn passed(&self) -> String {
-        let total = thousands(self.passed.values().sum());
-        let reasons: Vec<_> =
-            self.passed.iter().map(|(reason, count)| format!("{reason} {}", thousands(*count))).collect();
-        if reasons.is_empty() { total } else { format!("{total} ({})", reasons.join(", ")) }
     }
 }
 

@@ -28,10 +28,10 @@ pub(crate) fn show(scene: &Scene, screen: &Screen) {
   │ {c:<17} │                              │ {d:<22} │
   │ {c_mac:<17} │                              │ {d_mac:<22} │
   └───────────────────┘                              │ VIPs {vips:<17} │
-            ^                                        └────────────────────────┘
-            │                                                   │
-            │ 3 VIP → client, past the director                 │ 2 the same frame, to
-            │                                                   v   a server's MAC"
+      ^                                              └────────────────────────┘
+      │                                                    │
+      │ 3 VIP → client, past the director                  │ 2 the same frame,
+      │                                                    v   to a server's MAC"
     ));
     let servers = lab.real_servers();
     let row = |cell: &dyn Fn(&Host) -> String| {
@@ -39,13 +39,13 @@ pub(crate) fn show(scene: &Scene, screen: &Screen) {
         cells.join("  ")
     };
     let line = "─".repeat(BOX);
-    screen.line(format!("            │   {}", row(&|_| format!("┌{line}┐"))));
+    screen.line(format!("      │   {}", row(&|_| format!("┌{line}┐"))));
     let named = |host: &Host| {
         format!("│ {} │", coloured(host.name(), format!("{:<17}", format!("{}: nginx", host.name()))))
     };
-    screen.line(format!("            └── {}", row(&named)));
-    screen.line(format!("                {}", row(&|host| format!("│ {:<17} │", host.address()))));
-    screen.line(format!("                {}", row(&|host| format!("│ {:<17} │", host.mac()))));
-    screen.line(format!("                {}", row(&|_| format!("│ {:<17} │", "VIPs on lo"))));
-    screen.line(format!("                {}", row(&|_| format!("└{line}┘"))));
+    screen.line(format!("      └── {}", row(&named)));
+    screen.line(format!("          {}", row(&|host| format!("│ {:<17} │", host.address()))));
+    screen.line(format!("          {}", row(&|host| format!("│ {:<17} │", host.mac()))));
+    screen.line(format!("          {}", row(&|_| format!("│ {:<17} │", "VIPs on lo"))));
+    screen.line(format!("          {}", row(&|_| format!("└{line}┘"))));
 }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::time::Duration;
 
-use lb_lab::{Director, Host, Lab, Request, Result, VirtualServer};
+use lb_lab::{Director, Host, HostSpec, Lab, LabBuilder, Request, Result, VirtualServer};
 
 use crate::keep::Kept;
 
@@ -14,6 +14,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) const WEIGHTS: [u32; 3] = [4, 3, 2];
 /// How many client addresses sh is tried with, and how many VIPs dh.
 pub(crate) const KEYS: usize = 4;
+/// The client's first address and the first VIP, chosen so that every real server gets some of sh and of dh.
+const FIRST_CLIENT: u32 = 22;
+const FIRST_VIP: u32 = 103;
 
 /// Which of the lab's VIPs are whose.
 const RR: usize = 0;
@@ -31,8 +34,11 @@ pub(crate) struct Scene {
 impl Scene {
     /// Makes the lab and starts the daemon.
     pub(crate) fn set(keep: bool) -> Result<Self> {
-        let mut lab =
-            Lab::builder().client("client").director("director").real_servers(3).vips(DH.end as u32);
+        let lab = Lab::builder();
+        let network = lab.network();
+        let client = HostSpec::client("client").address(network.address(FIRST_CLIENT));
+        let vips = (FIRST_VIP..).take(DH.end).map(|number| network.address(number));
+        let mut lab = vips.fold(lab.host(client), LabBuilder::vip).director("director").real_servers(3);
         if keep {
             lab = lab.keepable();
         }
