@@ -68,11 +68,13 @@ Examples:
 Usage: cargo xtask demo [ARGUMENT...]
 
 Builds everything and runs the demonstration in network namespaces of its own, under sudo unless you are
-root. Ctrl-C cleans up.
+root: who answers under each scheduler, one request on the cables, ten seconds of load. Ctrl-C cleans up.
 
 Examples:
   cargo xtask demo
-  cargo xtask demo --keep        # leave the lab running, to explore it
+  cargo xtask demo --keep        # leave the lab running, and say how to explore it
+  cargo xtask demo --list        # labs that are running
+  cargo xtask demo --remove ID   # remove one of them
   cargo xtask demo -- --help     # the demonstration's own options",
     },
     Topic {

@@ -1,6 +1,6 @@
 //! Starting the demo, and seeing what is left of it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
@@ -60,11 +60,10 @@ impl Running {
 
     /// Waits for its end; what it wrote is complete.
     pub(crate) fn finish(mut self) -> std::io::Result<Output> {
-        let mut child = self.child.take().expect("it ends once");
         if let Some(mut output) = self.output.take() {
-            std::io::Read::read_to_string(&mut output, &mut self.text)?;
+            output.read_to_string(&mut self.text)?;
         }
-        child.stdout = None;
+        let child = self.child.take().expect("it ends once");
         let mut output = child.wait_with_output()?;
         output.stdout = std::mem::take(&mut self.text).into_bytes();
         Ok(output)

@@ -61,13 +61,13 @@ pub(crate) fn try_all(scene: &Scene) -> Result<Vec<Trial>> {
             "sh",
             "each client address keeps its real server",
             ask(scene, from_each.map(|from| Row::new(from, scene.sh(), format!("from {from}"))).collect())?,
-            |rows| are_spread(rows),
+            are_spread,
         ),
         Trial::of(
             "dh",
             "each VIP keeps its real server",
             ask(scene, to_each.map(|vip| Row::new(client, *vip, format!("to {vip}"))).collect())?,
-            |rows| are_spread(rows),
+            are_spread,
         ),
     ])
 }
