@@ -22,7 +22,7 @@ impl Plane {
     }
 
     /// Changes the maps to what is desired, as the daemon does.
-    pub fn become_what_is(&mut self, desired: &Desired) -> Result<()> {
+    pub fn reconcile(&mut self, desired: &Desired) -> Result<()> {
         let view = self.view();
         for operation in plan(&view, &view, desired).map_err(failed(|| "plan".into()))? {
             self.apply(&operation)?;

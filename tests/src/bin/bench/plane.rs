@@ -53,7 +53,7 @@ impl Plane {
     ) -> Result<Self> {
         let options = Options { bpffs: lab.bpffs().join(name), max_connections, log_flows: false };
         let mut plane = lb_lab::Plane::open(&options)?;
-        plane.become_what_is(&desired(services, udp_timeout))?;
+        plane.reconcile(&desired(services, udp_timeout))?;
         Ok(Self(plane))
     }
 
