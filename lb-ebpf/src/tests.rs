@@ -368,6 +368,20 @@ fn single_packets_from_many_sources_evict_no_confirmed_connection() {
     assert_eq!(director.tcp(1000, WEB, ACK), Went::To(2));
 }
 
+/// The entries of confirmed connections used to stay in the small table as established ones, for 15 minutes: once
+/// it was full of them, half-open connections had only each other's places, and lost them before their ACK.
+#[test]
+fn confirmed_connections_make_room_for_half_open_ones() {
+    let director = Director::new();
+    for port in 2000..2400 {
+        director.send(&udp(port, WEB));
+        director.send(&udp(port, WEB));
+    }
+    let opened: Vec<Went> = (1000..1016).map(|port| director.tcp(port, WEB, SYN)).collect();
+    let confirmed: Vec<Went> = (1000..1016).map(|port| director.tcp(port, WEB, ACK)).collect();
+    assert_eq!(confirmed, opened);
+}
+
 #[test]
 fn frames_for_others_and_from_other_directors_are_left_alone() {
     let director = Director::new();

@@ -60,15 +60,20 @@ pub fn decide<T: Tables>(packet: &Packet, service: u32, is_known: bool, tables: 
     let known = if is_known { lookup(tables.connections(), &key, hash) } else { None };
     let mut stale = None;
     if let Some(entry) = known {
-        match follow(entry, packet, timeouts, tables) {
-            Some(next) => return Decision::to(next.destination()),
+        match follow(entry.meta, packet, timeouts, tables) {
+            Some(next) => return bring_up_to_date(entry, next),
             None => stale = Some(entry),
         }
     } else if let Some(entry) = lookup(tables.half_open(), &key, hash) {
-        match follow(entry, packet, timeouts, tables) {
-            Some(next) if packet.is_tcp() && is_syn(packet) => return Decision::to(next.destination()),
-            // Confirmed. The entry in the small table ages out.
-            Some(next) => return record(Record::Confirmed, packet, next, tables),
+        match follow(entry.meta, packet, timeouts, tables) {
+            Some(next) if packet.is_tcp() && is_syn(packet) => return bring_up_to_date(entry, next),
+            Some(next) => {
+                let decision = record(Record::Confirmed, packet, next, tables);
+                // Confirmed: the place in the small table is for others. It is not freed, for another CPU may have
+                // looked into the main table before us; in state NONE it is the first to go, in two seconds.
+                entry.change(next.touched(State::None as u32, next.seen()));
+                return decision;
+            }
             None => stale = Some(entry),
         }
     }
@@ -98,19 +103,21 @@ fn next_state(meta: Meta, packet: &Packet) -> u32 {
     if packet.is_tcp() { state::after_segment(meta.state(), packet.tcp_flags) } else { State::Udp as u32 }
 }
 
-/// Brings an entry up to date; `None` if it no longer holds.
+/// What an entry becomes with this packet; `None` if it no longer holds.
 #[inline(always)]
-fn follow<T: Tables>(entry: Entry<'_>, packet: &Packet, timeouts: &Timeouts, tables: &T) -> Option<Meta> {
-    let next = entry.meta.touched(next_state(entry.meta, packet), tables.now());
-    if is_expired(entry.meta, timeouts, next.seen())
-        || is_new_connection(entry.meta, packet)
-        || !is_usable(entry.meta, tables)
-    {
-        return None;
-    }
+fn follow<T: Tables>(meta: Meta, packet: &Packet, timeouts: &Timeouts, tables: &T) -> Option<Meta> {
+    let next = meta.touched(next_state(meta, packet), tables.now());
+    let holds = !is_expired(meta, timeouts, next.seen())
+        && !is_new_connection(meta, packet)
+        && is_usable(meta, tables);
+    holds.then_some(next)
+}
+
+#[inline(always)]
+fn bring_up_to_date(entry: Entry<'_>, next: Meta) -> Decision {
     // Lost to another CPU that saw the same flow: as good.
     entry.change(next);
-    Some(next)
+    Decision::to(next.destination())
 }
 
 /// Whether frames may be sent to the destination of an entry.
