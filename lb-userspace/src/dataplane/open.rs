@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aya::maps::{Map, MapData, MapError, MapInfo, MapType, PerCpuArray};
-use aya::programs::{ProgramError, TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{Program, ProgramError, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use lb_common::connection::{buckets_for, half_open_buckets};
 use lb_common::hash::FlowSeed;
@@ -190,6 +190,11 @@ impl Dataplane {
     /// [`DataplaneError::Missing`].
     pub fn program(&self) -> Result<&Xdp, DataplaneError> {
         xdp(&self.ebpf, "lb")
+    }
+
+    /// All loaded programs with their names, for those who want to know what the kernel says of them.
+    pub fn programs(&self) -> impl Iterator<Item = (&str, &Program)> {
+        self.ebpf.programs()
     }
 
     /// What the programs were loaded with, for tools that load others against the same maps.

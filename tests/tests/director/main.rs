@@ -13,4 +13,5 @@ mod real_server;
 mod restart;
 mod schedulers;
 mod support;
+mod verifier;
 mod vips;
