@@ -18,6 +18,14 @@ pub const BUCKET_ENTRIES: usize = 4;
 /// Buckets of one generation: twice as many as addresses, so that a multiplier is soon found.
 pub const GENERATION_BUCKETS: u32 = 2 * MAX_SERVICE_ADDRESSES;
 
+/// The number of no service. An `Option` would do, but the compiler keeps the number that a `None` has not got, and the
+/// verifier refuses a program that reads what was never written.
+pub const NO_SERVICE: u32 = u32::MAX;
+
+/// What the VIP itself, without port and protocol, leads to: packets that have neither (a later fragment) ask only
+/// whether it is one.
+pub const A_VIP: u32 = u32::MAX - 1;
+
 /// Words in the key of an IPv4 service address.
 pub const ADDRESS_WORDS_V4: usize = 1;
 /// Words in the key of an IPv6 service address.
@@ -67,15 +75,15 @@ const _: () = assert!(size_of::<AddressBucket<ADDRESS_WORDS_V4>>() == 64, "one c
 const _: () = assert!(size_of::<AddressBucket<ADDRESS_WORDS_V6>>() == 128, "two cache lines");
 
 impl<const W: usize> AddressBucket<W> {
-    /// The service with this address.
+    /// The number of the service with this address, or [`NO_SERVICE`].
     #[inline(always)]
-    pub fn find(&self, key: &[u64; W]) -> Option<u32> {
+    pub fn find(&self, key: &[u64; W]) -> u32 {
         for entry in &self.entries {
             if entry.key.iter().zip(key).all(|(word, expected)| word.load() == *expected) {
-                return Some(entry.service.load() as u32);
+                return entry.service.load() as u32;
             }
         }
-        None
+        NO_SERVICE
     }
 }
 

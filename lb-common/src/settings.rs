@@ -17,8 +17,10 @@ pub struct Settings {
     pub flow_seed: [Word; 2],
     /// Timeouts of connections by state.
     pub timeouts: Timeouts,
+    /// [`Timeouts::half_open_ranks`].
+    pub half_open_ranks: Timeouts,
     /// The interfaces; each has a program of its own that knows its place here.
     pub interfaces: [Interface; MAX_INTERFACES],
 }
 
-const _: () = assert!(size_of::<Settings>() == 128 * (1 + MAX_INTERFACES), "whole cache lines");
+const _: () = assert!(size_of::<Settings>() == 128 * (2 + MAX_INTERFACES), "whole cache lines");

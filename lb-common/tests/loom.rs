@@ -36,7 +36,7 @@ impl Table {
 
     fn insert(&self, key: [u64; 2], destination: u32) -> Inserted {
         let content = Meta::new(destination, State::Established, NOW);
-        insert(self, &key, FlowHash::new(&key, SEED), content, NOW, &Timeouts::ipvs())
+        insert(self, &key, FlowHash::new(&key, SEED), content, NOW, &Timeouts::ipvs(), &Timeouts::ipvs())
     }
 
     fn destination(&self, key: [u64; 2]) -> Option<u32> {

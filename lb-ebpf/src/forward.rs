@@ -6,7 +6,7 @@ use lb_common::destination::Destination;
 use network_types::eth::{EthHdr, EtherType};
 
 use crate::frame::Words;
-use crate::network::{VLAN_TAG, is_vlan, link};
+use crate::network::{TRUNCATED, VLAN_TAG, is_vlan, link};
 use crate::tables::Tables;
 use crate::{Frame, Verdict};
 
@@ -20,8 +20,8 @@ pub(crate) fn to_destination<F: Frame, T: Tables>(
 ) -> Verdict {
     match tables.destination(number) {
         Some(destination) if destination.is_straight() => forward(frame, number, destination, length, tables),
-        Some(_) => Verdict::Detour { number, length },
-        None => Verdict::Drop(Reason::DropInternal),
+        Some(_) => Verdict::detour(number, length),
+        None => Verdict::drop(Reason::DropInternal),
     }
 }
 
@@ -35,29 +35,30 @@ pub(crate) fn forward<F: Frame, T: Tables>(
     tables: &T,
 ) -> Verdict {
     if !frame.set_macs(destination.ethernet.load(), destination.source_tail.load() as u32) {
-        return Verdict::Pass(Reason::PassMalformed);
+        return Verdict::pass(Reason::PassMalformed);
     }
     tables.count_forwarded(number, length);
-    Verdict::Transmit
+    Verdict::TRANSMIT
 }
 
-/// Carries out [`Verdict::Detour`].
+/// Carries out [`Outcome::Detour`](crate::Outcome::Detour).
 #[inline(always)]
 pub fn take_detour<F: Frame, T: Tables>(frame: &mut F, number: u32, length: u32, tables: &T) -> Verdict {
-    let Some(destination) = tables.destination(number) else { return Verdict::Drop(Reason::DropInternal) };
+    let Some(destination) = tables.destination(number) else { return Verdict::drop(Reason::DropInternal) };
     let detour = destination.detour();
     if detour.is_local() {
         tables.count_forwarded(number, length);
-        return Verdict::Deliver;
+        return Verdict::DELIVER;
     }
     if let Some(vlan) = detour.vlan()
         && !set_vlan(frame, vlan)
     {
-        return Verdict::Drop(Reason::DropInternal);
+        return Verdict::drop(Reason::DropInternal);
     }
-    match (forward(frame, number, destination, length, tables), detour.interface()) {
-        (Verdict::Transmit, Some(place)) => Verdict::Redirect(place),
-        (verdict, _) => verdict,
+    let verdict = forward(frame, number, destination, length, tables);
+    match detour.interface() {
+        Some(place) if verdict == Verdict::TRANSMIT => Verdict::redirect(place),
+        _ => verdict,
     }
 }
 
@@ -67,14 +68,14 @@ const NOT_VLAN: u16 = 0xf000;
 /// Puts a frame into the VLAN `id`: in its innermost tag, or in one of its own.
 #[inline(always)]
 fn set_vlan<F: Frame>(frame: &mut F, id: u16) -> bool {
-    let Some(link) = link(frame) else { return false };
+    let link = link(frame);
     if link.offset == EthHdr::LEN {
         const BEHIND_THE_MACS: usize = EthHdr::LEN - size_of::<u16>();
         return frame.make_room_for_tag()
             && frame.set_u16(BEHIND_THE_MACS, (EtherType::Ieee8021q as u16).to_le_bytes())
             && frame.set_u16(BEHIND_THE_MACS + 2, id.to_be_bytes());
     }
-    if is_vlan(link.ether_type) {
+    if link.ether_type == TRUNCATED || is_vlan(link.ether_type) {
         return false;
     }
     let tag = link.offset - VLAN_TAG;

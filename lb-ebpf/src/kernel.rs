@@ -20,7 +20,7 @@ use crate::forward::take_detour;
 use crate::network::{Extensions, VLAN_TAG, walk_extensions};
 use crate::parse::{Parsed, parse};
 use crate::track::{Decision, decide, try_record};
-use crate::{Family, Frame, Packet, PacketV4, PacketV6, Tables, Verdict, process};
+use crate::{Family, Frame, Outcome, Packet, PacketV4, PacketV6, Tables, Verdict, process};
 
 // Constants of one load of the program. The verifier knows their values and removes what they rule out.
 
@@ -55,16 +55,16 @@ pub fn balance(context: &XdpContext) -> u32 {
 /// A verdict as the kernel knows it; counts what has not been counted.
 #[inline(always)]
 fn act(context: *mut xdp_md, verdict: Verdict) -> u32 {
-    match verdict {
-        Verdict::Transmit => xdp_action::XDP_TX,
-        Verdict::Deliver => xdp_action::XDP_PASS,
-        Verdict::Redirect(place) => maps::DEVICES.redirect(place, 0).unwrap_or(xdp_action::XDP_ABORTED),
-        Verdict::Detour { number, length } => lb_detour(context, number, length),
-        Verdict::Pass(reason) => {
+    match verdict.outcome() {
+        Outcome::Transmit => xdp_action::XDP_TX,
+        Outcome::Deliver => xdp_action::XDP_PASS,
+        Outcome::Redirect(place) => maps::DEVICES.redirect(place, 0).unwrap_or(xdp_action::XDP_ABORTED),
+        Outcome::Detour { number, length } => lb_detour(context, number, length),
+        Outcome::Pass(reason) => {
             Maps.count(reason);
             xdp_action::XDP_PASS
         }
-        Verdict::Drop(reason) => {
+        Outcome::Drop(reason) => {
             Maps.count(reason);
             xdp_action::XDP_DROP
         }
@@ -78,9 +78,11 @@ fn act(context: *mut xdp_md, verdict: Verdict) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn lb_detour(context: *mut xdp_md, number: u32, length: u32) -> u32 {
-    match take_detour(&mut XdpFrame::new(context), number, length, &Maps) {
-        Verdict::Detour { .. } => xdp_action::XDP_ABORTED,
-        verdict => act(context, verdict),
+    let verdict = take_detour(&mut XdpFrame::new(context), number, length, &Maps);
+    match verdict.outcome() {
+        // It has been taken.
+        Outcome::Detour { .. } => xdp_action::XDP_ABORTED,
+        _ => act(context, verdict),
     }
 }
 
@@ -328,8 +330,7 @@ macro_rules! family {
 
             #[inline(always)]
             fn fragment(&self, packet: &$packet, id: u32) -> Option<u32> {
-                let packet = *packet;
-                match $fragment(&raw const packet, id) {
+                match $fragment(&raw const *packet, id) {
                     NO_DESTINATION => None,
                     number => Some(number),
                 }
@@ -337,8 +338,7 @@ macro_rules! family {
 
             #[inline(always)]
             fn remember_fragment(&self, packet: &$packet, id: u32, destination: u32) {
-                let packet = *packet;
-                $remember(&raw const packet, id, destination);
+                $remember(&raw const *packet, id, destination);
             }
 
             #[inline(always)]

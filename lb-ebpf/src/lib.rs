@@ -25,14 +25,16 @@ mod select;
 mod tables;
 pub mod track;
 mod unusual;
+mod verdict;
 
 #[cfg(target_arch = "bpf")]
 pub mod kernel;
 
 pub use frame::Frame;
 pub use packet::{Packet, PacketV4, PacketV6};
-pub use process::{Verdict, process};
+pub use process::process;
 pub use tables::{Families, Family, Tables};
+pub use verdict::{Outcome, Verdict};
 
 #[cfg(not(target_arch = "bpf"))]
 extern crate alloc;

@@ -1,6 +1,6 @@
 //! (VIP, port, protocol) to a virtual server.
 
-use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, key_v4, key_v6};
+use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, NO_SERVICE, key_v4, key_v6};
 use lb_common::settings::Settings;
 
 use crate::tables::Family;
@@ -26,20 +26,23 @@ impl Addressed<ADDRESS_WORDS_V6> for PacketV6 {
     }
 }
 
-/// The number of the virtual server with the packet's destination, if there is one.
+/// The number of the virtual server with the packet's destination, or [`NO_SERVICE`].
 #[inline(always)]
 pub(crate) fn match_service<const K: usize, const W: usize, T: Family<K, W>>(
     packet: &Packet<K>,
     settings: &Settings,
     tables: &T,
-) -> Option<u32>
+) -> u32
 where
     Packet<K>: Addressed<W>,
 {
     let index = tables.index(settings);
     if index.is_empty() {
-        return None;
+        return NO_SERVICE;
     }
     let key = packet.service_key();
-    tables.addresses(index.position(&key))?.find(&key)
+    match tables.addresses(index.position(&key)) {
+        Some(bucket) => bucket.find(&key),
+        None => NO_SERVICE,
+    }
 }

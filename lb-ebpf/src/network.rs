@@ -29,19 +29,24 @@ pub(crate) struct Link {
     pub(crate) ether_type: u16,
 }
 
+/// An EtherType that no frame has: where it should be, the frame ends.
+pub(crate) const TRUNCATED: u16 = 0;
+
 /// Reads the Ethernet header and up to two VLAN tags (802.1Q, 802.1ad).
 #[inline(always)]
-pub(crate) fn link<F: Frame>(frame: &F) -> Option<Link> {
-    let ethernet = frame.bytes::<{ EthHdr::LEN }>(0)?;
+pub(crate) fn link<F: Frame>(frame: &F) -> Link {
+    let Some(ethernet) = frame.bytes::<{ EthHdr::LEN }>(0) else {
+        return Link { offset: EthHdr::LEN, ether_type: TRUNCATED };
+    };
     let mut link = Link { offset: EthHdr::LEN, ether_type: ethernet.u16_at(offset_of!(EthHdr, ether_type)) };
     for _ in 0..2 {
         if !is_vlan(link.ether_type) {
             break;
         }
-        let tag = frame.bytes::<VLAN_TAG>(link.offset)?;
-        link = Link { offset: link.offset + VLAN_TAG, ether_type: tag.u16_at(2) };
+        let ether_type = frame.bytes::<VLAN_TAG>(link.offset).map_or(TRUNCATED, |tag| tag.u16_at(2));
+        link = Link { offset: link.offset + VLAN_TAG, ether_type };
     }
-    Some(link)
+    link
 }
 
 /// Whether a VLAN tag follows an EtherType.

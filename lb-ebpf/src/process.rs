@@ -4,6 +4,7 @@ use core::mem::offset_of;
 
 use lb_common::counter::Reason;
 use lb_common::interface::MAC_MASK;
+use lb_common::service::NO_SERVICE;
 use lb_common::settings::Settings;
 use network_types::eth::{EthHdr, EtherType};
 
@@ -14,49 +15,26 @@ use crate::plain::{HEAD, plain_v4, plain_v6};
 use crate::tables::{Families, Family};
 use crate::track::{Tracked, settle, track};
 use crate::unusual::unusual;
-use crate::{Frame, Packet};
-
-/// What is to be done with a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Send it out of the interface it came in on; its MACs have been rewritten.
-    Transmit,
-    /// Hand it to the local network stack, unchanged.
-    Pass(Reason),
-    /// Drop it.
-    Drop(Reason),
-    /// Hand it to the local network stack, which is the real server; it has been counted.
-    Deliver,
-    /// Send it out of the interface at this place in the map of interfaces; its MACs have been rewritten.
-    Redirect(u32),
-    /// It goes to the destination `number`, which takes more than new MACs:
-    /// [`take_detour`](crate::forward::take_detour). `length` is that of its IP packet in bytes.
-    Detour {
-        /// The number of the destination.
-        number: u32,
-        /// Bytes of the IP packet.
-        length: u32,
-    },
-}
+use crate::{Frame, Packet, Verdict};
 
 /// Decides about one frame and, if it is to be forwarded, rewrites its MACs and counts it.
 ///
-/// [`Verdict::Pass`] and [`Verdict::Drop`] are for the caller to count.
+/// [`Outcome::Pass`](crate::Outcome::Pass) and [`Outcome::Drop`](crate::Outcome::Drop) are for the caller to count.
 #[inline(always)]
 pub fn process<F: Frame, T: Families>(frame: &mut F, tables: &T) -> Verdict {
-    let Some(settings) = tables.settings() else { return Verdict::Drop(Reason::DropInternal) };
+    let Some(settings) = tables.settings() else { return Verdict::drop(Reason::DropInternal) };
     let Some(interface) = settings.interfaces.get(tables.interface()) else {
-        return Verdict::Drop(Reason::DropInternal);
+        return Verdict::drop(Reason::DropInternal);
     };
-    let Some(head) = frame.bytes::<HEAD>(0) else { return Verdict::Pass(Reason::PassMalformed) };
+    let Some(head) = frame.bytes::<HEAD>(0) else { return Verdict::pass(Reason::PassMalformed) };
     // A switch that floods, or a NIC in promiscuous mode, shows us frames that are somebody else's: forwarding
     // them would double the traffic.
     if !interface.is_own(head.u64_at(offset_of!(EthHdr, dst_addr)) & MAC_MASK) {
-        return Verdict::Pass(Reason::PassNotForUs);
+        return Verdict::pass(Reason::PassNotForUs);
     }
     // Two directors that are real servers too would send a flow to and fro for ever.
     if interface.is_peer(head.u64_at(offset_of!(EthHdr, src_addr)) & MAC_MASK) {
-        return Verdict::Pass(Reason::PassFromPeer);
+        return Verdict::pass(Reason::PassFromPeer);
     }
     let ether_type = head.u16_at(offset_of!(EthHdr, ether_type));
     if ether_type == EtherType::Ipv4 as u16
@@ -84,9 +62,10 @@ where
     Packet<K>: Addressed<W>,
 {
     // Before the connection table, which is large: what is not for a VIP costs no cache miss (ADR 0001).
-    let Some(service) = match_service(packet, settings, tables) else {
-        return Verdict::Pass(Reason::PassNotAVip);
-    };
+    let service = match_service(packet, settings, tables);
+    if service == NO_SERVICE {
+        return Verdict::pass(Reason::PassNotAVip);
+    }
     let is_known = match track(packet, tables) {
         Tracked::Established(number, destination) => {
             return forward(frame, number, destination, packet.length(), tables);

@@ -70,15 +70,19 @@ pub fn decide<const K: usize, const W: usize, T: Family<K, W>>(
     let known = if is_known { lookup(tables.connections(), key, hash) } else { None };
     let mut stale = None;
     if let Some(entry) = known {
-        match follow(entry, packet, timeouts, tables) {
-            Some(next) => return Decision::to(next.destination()),
+        match follow(entry.meta, packet, timeouts, tables) {
+            Some(next) => return bring_up_to_date(entry, next),
             None => stale = Some(entry),
         }
     } else if let Some(entry) = lookup(tables.half_open(), key, hash) {
-        match follow(entry, packet, timeouts, tables) {
-            Some(next) if packet.is_tcp() && is_syn(packet) => return Decision::to(next.destination()),
-            // Confirmed. The entry in the small table ages out.
-            Some(next) => return Decision::record(Record::Confirmed, next),
+        match follow(entry.meta, packet, timeouts, tables) {
+            Some(next) if packet.is_tcp() && is_syn(packet) => return bring_up_to_date(entry, next),
+            Some(next) => {
+                // Confirmed: the place in the small table is for others. It is not freed before the flow is in the main
+                // table, for other CPUs to find it; in state NONE it is the first to go, and gone in two seconds.
+                entry.change(next.touched(State::None as u32, next.seen()));
+                return Decision::record(Record::Confirmed, next);
+            }
             None => stale = Some(entry),
         }
     }
@@ -129,24 +133,26 @@ fn next_state<const K: usize>(meta: Meta, packet: &Packet<K>) -> u32 {
     if packet.is_tcp() { state::after_segment(meta.state(), packet.tcp_flags()) } else { State::Udp as u32 }
 }
 
-/// Brings an entry up to date; `None` if it no longer holds.
+/// What an entry becomes with this packet; `None` if it no longer holds.
 #[inline(always)]
 fn follow<const K: usize, T: Tables>(
-    entry: Entry<'_>,
+    meta: Meta,
     packet: &Packet<K>,
     timeouts: &Timeouts,
     tables: &T,
 ) -> Option<Meta> {
-    let next = entry.meta.touched(next_state(entry.meta, packet), tables.now());
-    if is_expired(entry.meta, timeouts, next.seen())
-        || is_new_connection(entry.meta, packet)
-        || !is_usable(entry.meta, tables)
-    {
-        return None;
-    }
+    let next = meta.touched(next_state(meta, packet), tables.now());
+    let holds = !is_expired(meta, timeouts, next.seen())
+        && !is_new_connection(meta, packet)
+        && is_usable(meta, tables);
+    holds.then_some(next)
+}
+
+#[inline(always)]
+fn bring_up_to_date(entry: Entry<'_>, next: Meta) -> Decision {
     // Lost to another CPU that saw the same flow: as good.
     entry.change(next);
-    Some(next)
+    Decision::to(next.destination())
 }
 
 /// Whether frames may be sent to the destination of an entry.
@@ -235,21 +241,22 @@ pub fn try_record<const K: usize, const W: usize, T: Family<K, W>>(
     let Some((settings, which)) = tables.settings().zip(decision.to_record()) else {
         return Decision::drop(Reason::DropInternal);
     };
-    let (table, evicted) = match which {
-        Record::First => (tables.half_open(), Reason::EvictedHalfOpen),
-        Record::Confirmed => (tables.connections(), Reason::EvictedLive),
+    let (table, ranks, evicted) = match which {
+        Record::First => (tables.half_open(), &settings.half_open_ranks, Reason::EvictedHalfOpen),
+        Record::Confirmed => (tables.connections(), &settings.timeouts, Reason::EvictedLive),
     };
     let now = tables.now();
     let content = Meta::new(decision.number(), State::None, 0).touched(decision.state(), now);
-    match insert(table, &packet.key, hash, content, now, &settings.timeouts) {
-        Inserted::Stored => Decision::to(content.destination()),
+    let recorded = match insert(table, &packet.key, hash, content, now, &settings.timeouts, ranks) {
+        Inserted::Stored => content,
         Inserted::EvictedLive => {
             tables.count(evicted);
-            Decision::to(content.destination())
+            content
         }
-        Inserted::Existing(meta) => Decision::to(meta.destination()),
-        Inserted::Lost => Decision::LOST,
-    }
+        Inserted::Existing(meta) => meta,
+        Inserted::Lost => return Decision::LOST,
+    };
+    Decision::to(recorded.destination())
 }
 
 /// What becomes of a packet, in one register: what a function of a BPF program can return.
@@ -330,6 +337,6 @@ impl Decision {
             return Ok(self.number());
         }
         let reason = Reason::from_number(self.number()).unwrap_or(Reason::DropInternal);
-        Err(if self.0 & Self::PASS != 0 { Verdict::Pass(reason) } else { Verdict::Drop(reason) })
+        Err(if self.0 & Self::PASS != 0 { Verdict::pass(reason) } else { Verdict::drop(reason) })
     }
 }

@@ -3,65 +3,71 @@
 
 use lb_common::connection::{KEY_WORDS_V4, KEY_WORDS_V6};
 use lb_common::counter::Reason;
+use lb_common::service::NO_SERVICE;
 use lb_common::settings::Settings;
 use network_types::eth::EtherType;
 
 use crate::forward::to_destination;
 use crate::match_service::{Addressed, match_service};
-use crate::network::{is_vlan, link};
-use crate::process::Verdict;
+use crate::network::{TRUNCATED, is_vlan, link};
 use crate::tables::{Families, Family};
 use crate::track::settle;
-use crate::{Frame, Packet};
+use crate::{Frame, Packet, Verdict};
 
 /// Decides about a frame that is for this director, whatever is in it.
 #[inline(always)]
 pub(crate) fn unusual<F: Frame, T: Families>(frame: &mut F, settings: &Settings, tables: &T) -> Verdict {
-    let Some(link) = link(frame) else { return Verdict::Pass(Reason::PassMalformed) };
-    let routed = if link.ether_type == EtherType::Ipv4 as u16 {
-        route::<KEY_WORDS_V4, _, _, _>(frame, link.offset, settings, tables)
+    let link = link(frame);
+    if link.ether_type == EtherType::Ipv4 as u16 {
+        balance::<KEY_WORDS_V4, _, _, _>(frame, link.offset, settings, tables)
     } else if link.ether_type == EtherType::Ipv6 as u16 {
-        route::<KEY_WORDS_V6, _, _, _>(frame, link.offset, settings, tables)
+        balance::<KEY_WORDS_V6, _, _, _>(frame, link.offset, settings, tables)
+    } else if link.ether_type == TRUNCATED {
+        Verdict::pass(Reason::PassMalformed)
     } else if is_vlan(link.ether_type) {
-        Err(Verdict::Pass(Reason::PassVlan))
+        Verdict::pass(Reason::PassVlan)
     } else {
-        Err(Verdict::Pass(Reason::PassNotIp))
-    };
-    match routed {
-        Ok((number, length)) => to_destination(frame, number, length, tables),
-        Err(verdict) => verdict,
+        Verdict::pass(Reason::PassNotIp)
     }
 }
 
-/// Where a frame goes whose IP header is at `offset`, and the bytes of its packet.
+/// Decides about a frame whose IP header is at `offset`.
 #[inline(always)]
-fn route<const K: usize, const W: usize, F: Frame, T: Family<K, W>>(
-    frame: &F,
+fn balance<const K: usize, const W: usize, F: Frame, T: Family<K, W>>(
+    frame: &mut F,
     offset: usize,
     settings: &Settings,
     tables: &T,
-) -> Result<(u32, u32), Verdict>
+) -> Verdict
 where
     Packet<K>: Addressed<W>,
 {
     let mut packet = Packet::EMPTY;
     let parsed = frame.parse(offset, &mut packet);
     if let Some(reason) = parsed.reason() {
-        return Err(Verdict::Pass(reason));
+        return Verdict::pass(reason);
     }
-    let not_a_vip = Verdict::Pass(Reason::PassNotAVip);
-    let number = if parsed.is_later_fragment() {
-        match_service(&packet.to_any_port(), settings, tables).ok_or(not_a_vip)?;
-        let first = tables.fragment(&packet, parsed.datagram());
-        first.ok_or(Verdict::Pass(Reason::PassFragment))?
-    } else {
-        let service = match_service(&packet, settings, tables).ok_or(not_a_vip)?;
-        let decision = tables.decide(&packet, service, true);
-        let number = settle(&packet, decision, tables).into_result()?;
-        if parsed.is_first_fragment() {
-            tables.remember_fragment(&packet, parsed.datagram(), number);
+    if parsed.is_later_fragment() {
+        if match_service(&packet.to_any_port(), settings, tables) == NO_SERVICE {
+            return Verdict::pass(Reason::PassNotAVip);
         }
-        number
-    };
-    Ok((number, packet.length()))
+        return match tables.fragment(&packet, parsed.datagram()) {
+            Some(number) => to_destination(frame, number, packet.length(), tables),
+            None => Verdict::pass(Reason::PassFragment),
+        };
+    }
+    let service = match_service(&packet, settings, tables);
+    if service == NO_SERVICE {
+        return Verdict::pass(Reason::PassNotAVip);
+    }
+    let decision = tables.decide(&packet, service, true);
+    match settle(&packet, decision, tables).into_result() {
+        Ok(number) => {
+            if parsed.is_first_fragment() {
+                tables.remember_fragment(&packet, parsed.datagram(), number);
+            }
+            to_destination(frame, number, packet.length(), tables)
+        }
+        Err(verdict) => verdict,
+    }
 }

@@ -98,6 +98,11 @@ impl LabBuilder {
         self
     }
 
+    /// The network of all hosts.
+    pub fn network(&self) -> Subnet {
+        self.subnet
+    }
+
     /// Adds a VIP. Without one, a lab has number 100 of its subnet as its VIP.
     pub fn vip(mut self, vip: Ipv4Addr) -> Self {
         self.vips.push(vip);

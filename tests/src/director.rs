@@ -151,6 +151,11 @@ impl Director {
         &self.builder.host
     }
 
+    /// The program `lb`.
+    pub fn binary(&self) -> &PathBuf {
+        &self.binary
+    }
+
     /// Its configuration file.
     pub fn config_file(&self) -> &PathBuf {
         &self.config
@@ -225,6 +230,14 @@ impl Director {
     /// Runs a client command of `lb` that must succeed, such as `["list", "--json"]`; returns its standard output.
     pub fn cli<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Result<String> {
         self.try_cli(words)?.success()
+    }
+
+    /// What a client command prints with `--json`, such as `["list"]`.
+    pub fn json<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Result<serde_json::Value> {
+        let words = words.into_iter().map(|word| word.as_ref().to_owned());
+        let text = self.cli(words.chain(["--json".into()]))?;
+        let wrong = |error| Error::Description(format!("`lb` prints what is no JSON: {error}: {text}"));
+        serde_json::from_str(&text).map_err(wrong)
     }
 
     /// Runs a client command of `lb` with any outcome.

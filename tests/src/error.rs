@@ -11,7 +11,7 @@ pub enum Error {
     #[error("labs need root, to make network namespaces and attach XDP programs: run this under sudo")]
     NotRoot,
     /// An environment variable that names a file is missing.
-    #[error("{variable} is not set: it names {names}. `cargo xtask test` builds that and sets it")]
+    #[error("{variable} is not set: it names {names}. `cargo xtask test` and `demo` build that and set it")]
     NotSet {
         /// The variable.
         variable: &'static str,

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use etherparse::{
-    IpFragOffset, IpHeaders, IpNumber, Ipv4Header, LinkSlice, NetSlice, PacketBuilder, SingleVlanHeader,
-    SlicedPacket, TcpHeader, TcpSlice, TransportSlice, VlanHeader, VlanId,
+    IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv4Options, LinkSlice, NetSlice, PacketBuilder,
+    SingleVlanHeader, SlicedPacket, TcpHeader, TcpSlice, TransportSlice, VlanHeader, VlanId,
 };
 
 use crate::host::Host;
@@ -90,6 +90,12 @@ impl Frame {
         self.header.dont_fragment = false;
         self.header.more_fragments = more;
         self.header.fragment_offset = IpFragOffset::try_from(offset).unwrap_or(IpFragOffset::ZERO);
+        self
+    }
+
+    /// The IP header's options: a multiple of 4 bytes, at most 40. Others are left out.
+    pub fn options(mut self, options: &[u8]) -> Self {
+        self.header.options = Ipv4Options::try_from(options).unwrap_or_default();
         self
     }
 

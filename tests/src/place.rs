@@ -24,7 +24,8 @@ use crate::{cleanup, signals};
 
 /// One directory for each lab.
 pub(crate) const STATE: &str = "/run/lb-lab";
-const BPFFS: &str = "/sys/fs/bpf";
+/// Where pins are.
+pub(crate) const BPFFS: &str = "/sys/fs/bpf";
 const LOCK: &str = "lock";
 const KEPT: &str = "kept";
 

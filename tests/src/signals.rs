@@ -16,8 +16,26 @@ use crate::error::{Doing, Error, Result};
 
 /// True once a signal has arrived.
 static CLOSED: RwLock<bool> = RwLock::new(false);
+/// What a program does after the labs are removed, in place of ending as the signal would have it.
+static END: Mutex<Option<End>> = Mutex::new(None);
 /// The labs of this process.
 static LABS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+type End = Box<dyn FnOnce(Signal, Result<usize>) + Send>;
+
+/// Has this called once a signal has arrived and the labs are removed: with their number, or with the first
+/// error. If it returns, the process ends as the signal would have ended it.
+pub fn on_signal(end: impl FnOnce(Signal, Result<usize>) + Send + 'static) {
+    *END.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(end));
+}
+
+/// Does nothing, unless a signal has arrived: then it waits for the process to end. For a program that has
+/// something to say, or to end with, which is no longer true while its labs are being removed.
+pub fn give_way_to_signal() {
+    while *CLOSED.read().unwrap_or_else(PoisonError::into_inner) {
+        thread::park();
+    }
+}
 
 /// While it lives, the labs are not being removed. Never take two at once in one thread.
 pub(crate) struct Creating(#[expect(dead_code, reason = "held, not read")] RwLockReadGuard<'static, bool>);
@@ -56,7 +74,13 @@ fn start() -> Result<()> {
     };
     let wait = move || {
         let signal = runtime.block_on(first(streams));
-        close();
+        let removed = close();
+        let end = END.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (end, removed) {
+            (Some(end), removed) => end(signal, removed),
+            (None, Err(error)) => eprintln!("not all labs are removed completely: {error}"),
+            (None, Ok(_)) => {}
+        }
         end_by(signal);
     };
     thread::Builder::new().name("lab-signals".into()).spawn(wait).doing(|| "watch for signals".into())?;
@@ -71,14 +95,12 @@ async fn first((mut interrupt, mut terminate, mut hangup): (Stream, Stream, Stre
     }
 }
 
-fn close() {
+fn close() -> Result<usize> {
     *CLOSED.write().unwrap_or_else(PoisonError::into_inner) = true;
     let labs = LABS.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    for id in labs {
-        if let Err(error) = cleanup::remove_lab(&id) {
-            eprintln!("lab {id} is not removed completely: {error}");
-        }
-    }
+    let results: Vec<_> = labs.iter().map(|id| cleanup::remove_lab(id)).collect();
+    results.into_iter().collect::<Result<()>>()?;
+    Ok(labs.len())
 }
 
 /// Ends the process as the signal would have, so that a shell sees why it ended.

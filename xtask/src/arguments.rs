@@ -42,16 +42,21 @@ pub(crate) enum Level {
     Unit,
     Fixtures,
     Labs,
+    /// On demand only: it fetches a kernel first.
+    Vm,
 }
 
 impl Level {
-    pub(crate) const ALL: [Self; 3] = [Self::Unit, Self::Fixtures, Self::Labs];
+    const ALL: [Self; 4] = [Self::Unit, Self::Fixtures, Self::Labs, Self::Vm];
+    /// What runs when no level is named.
+    pub(crate) const USUAL: [Self; 3] = [Self::Unit, Self::Fixtures, Self::Labs];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Unit => "unit",
             Self::Fixtures => "fixtures",
             Self::Labs => "labs",
+            Self::Vm => "vm",
         }
     }
 
@@ -118,7 +123,7 @@ fn passed_on(mut rest: Vec<OsString>) -> Vec<OsString> {
     rest
 }
 
-/// `[unit|fixtures|labs] [FILTER…] [-- LIBTEST…]`
+/// `[unit|fixtures|labs|vm] [FILTER…] [-- LIBTEST…]`
 fn selection(rest: &[OsString]) -> Outcome<Selection> {
     let words = rest
         .iter()
@@ -190,6 +195,9 @@ mod tests {
             Request::Test(Selection { filters: vec!["vip".into(), "labs".into()], ..Selection::default() }),
             "a level's name is one only in the first place"
         );
+        let vm =
+            Selection { level: Some(Level::Vm), filters: vec!["restart".into()], ..Selection::default() };
+        assert_eq!(request("test vm restart"), Request::Test(vm));
         let (code, message) = refusal("test --nocapture");
         assert_eq!(code, 2);
         assert!(message.contains("cargo xtask test -- --nocapture"), "{message}");

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::process::Command;
 
+use crate::console;
 use crate::ebpf;
 use crate::failure::Outcome;
 use crate::process;
@@ -10,10 +11,25 @@ use crate::root::{self, Privilege};
 use crate::setup::{self, Needs};
 use crate::workspace::{Profile, Workspace};
 
-/// `cargo xtask build-ebpf`.
+/// The program of lb-tests that asks the verifier.
+pub(crate) const VERIFIER: &str = "verifier";
+
+/// The objects.
 pub(crate) fn objects(workspace: &Workspace) -> Outcome {
     let route = setup::ensure(workspace, Needs::default())?;
     ebpf::build(workspace, &route)
+}
+
+/// `cargo xtask build-ebpf`: the objects, and what this machine's verifier makes of them if we may ask it.
+pub(crate) fn verified_objects(workspace: &Workspace) -> Outcome {
+    objects(workspace)?;
+    if root::privilege() != Some(Privilege::Root) {
+        console::step("xtask", "the verifier's count is shown to root only");
+        return Ok(());
+    }
+    // What the tests build, too.
+    process::run(workspace.cargo().args(["build", "--workspace", "--bin", "lb", "--bin", VERIFIER]))?;
+    process::run(&mut Command::new(workspace.executable(Profile::Debug, VERIFIER)))
 }
 
 /// `cargo xtask build`.

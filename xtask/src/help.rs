@@ -28,13 +28,14 @@ Examples:
     },
     Topic {
         name: "build-ebpf",
-        summary: "build and verify the eBPF objects",
+        summary: "build and verify the eBPF objects; the verifier's count (root)",
         text: "\
 Usage: cargo xtask build-ebpf [--release]
 
 Builds the objects `lb-ebpf` (the product) and `testbed` (for labs and benchmarks) into
 <target>/bpf/bpfel-unknown-none/release, always with optimisation, and verifies that they hold their
-programs. `cargo build` embeds the first of them in `lb`.
+programs. `cargo build` embeds the first of them in `lb`. Run by root it also loads the product's programs, and
+shows how many instructions the kernel's verifier walked; more than a tenth of its limit is an error.
 
 Examples:
   cargo xtask build-ebpf",
@@ -68,11 +69,13 @@ Examples:
 Usage: cargo xtask demo [ARGUMENT...]
 
 Builds everything and runs the demonstration in network namespaces of its own, under sudo unless you are
-root. Ctrl-C cleans up.
+root: who answers under each scheduler, one request on the cables, ten seconds of load. Ctrl-C cleans up.
 
 Examples:
   cargo xtask demo
-  cargo xtask demo --keep        # leave the lab running, to explore it
+  cargo xtask demo --keep        # leave the lab running, and say how to explore it
+  cargo xtask demo --list        # labs that are running
+  cargo xtask demo --remove ID   # remove one of them
   cargo xtask demo -- --help     # the demonstration's own options",
     },
     Topic {
@@ -92,7 +95,7 @@ Examples:
         name: "test",
         summary: "run the tests: unit, fixtures, labs (root)",
         text: "\
-Usage: cargo xtask test [unit|fixtures|labs] [FILTER...] [-- OPTION...]
+Usage: cargo xtask test [unit|fixtures|labs|vm] [FILTER...] [-- OPTION...]
 
 Builds everything, then runs three levels in this order and sums them up:
 
@@ -100,13 +103,20 @@ Builds everything, then runs three levels in this order and sums them up:
   fixtures   frame in, verdict and frame out, through the loaded program (root)
   labs       the daemon with real clients and servers in network namespaces (root)
 
+and, only when it is named:
+
+  vm         fixtures and the director's labs on Debian 12's kernel 6.1, in a virtual machine without a
+             network: QEMU with KVM, or emulated. Fetches both from Debian's packages, once (some 90 MB),
+             into $XDG_CACHE_HOME/lb-build; installs nothing. Emulated, it leaves out tests of speed and load.
+
 FILTERs choose tests by a part of their name; OPTIONs go to the test programs. Labs run a few at a time:
 as many as there are cores, from 2 to 4; RUST_TEST_THREADS or `-- --test-threads=N` says otherwise.
 
 Examples:
   cargo xtask test
   cargo xtask test unit scheduler
-  cargo xtask test labs -- --nocapture",
+  cargo xtask test labs -- --nocapture
+  cargo xtask test vm restart",
     },
     Topic {
         name: "ci",

@@ -19,6 +19,7 @@ mod root;
 mod route;
 mod setup;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -47,7 +48,7 @@ fn carry_out(request: Request) -> Outcome {
     match request {
         Request::Help(_) => Ok(()),
         Request::Setup => setup::everything(&workspace),
-        Request::BuildEbpf => build::objects(&workspace),
+        Request::BuildEbpf => build::verified_objects(&workspace),
         Request::Build { release: false } => build::product(&workspace, Profile::Debug),
         Request::Build { release: true } => build::product(&workspace, Profile::Release),
         Request::Run(arguments) => build::run(&workspace, &arguments),

@@ -54,6 +54,14 @@ pub(crate) fn judge(command: &Command, status: ExitStatus) -> Outcome {
     Err(Failure::new(format!("`{}` failed ({status})", text(command))))
 }
 
+/// Shows and runs a command; what it prints on stdout.
+pub(crate) fn output(command: &mut Command) -> Outcome<String> {
+    show(command);
+    let output = command.stderr(Stdio::inherit()).output().map_err(|error| cannot_start(command, &error))?;
+    judge(command, output.status)?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// What a command prints on stdout, if it runs and succeeds. For questions, not for work: stderr is dropped.
 pub(crate) fn answer(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
@@ -87,7 +95,7 @@ fn text(command: &Command) -> String {
     flags.into_iter().chain(words).collect::<Vec<_>>().join(" ")
 }
 
-fn quoted(word: &OsStr) -> String {
+pub(crate) fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,./:@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

@@ -6,7 +6,7 @@
 //!        └──> one apt call ──> bpf-linker into the cache ──> build a probe ──> done
 //! ```
 
-mod apt;
+pub(crate) mod apt;
 mod by_hand;
 mod components;
 mod programs;

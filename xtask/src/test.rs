@@ -1,6 +1,7 @@
 //! `cargo xtask test`: unit tests, verdict fixtures, labs, and one summary.
 
 mod report;
+mod vm;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
@@ -21,16 +22,19 @@ use report::{Counts, LevelReport};
 /// The integration test of lb-tests that is a level of its own.
 const FIXTURES: &str = "fixtures";
 
+const COLOR: &str = "--color=always";
+
 /// Runs the levels chosen, whatever becomes of each, and sums them up.
 ///
 /// # Errors
 /// A test failed, a level could not be run, or Ctrl-C.
 pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Outcome {
-    let levels = selection.level.map_or(Level::ALL.to_vec(), |level| vec![level]);
-    let needs_root = levels.iter().any(|level| *level != Level::Unit);
+    let levels = selection.level.map_or(Level::USUAL.to_vec(), |level| vec![level]);
+    let needs_root = levels.iter().any(|level| matches!(level, Level::Fixtures | Level::Labs));
+    let programs = levels.iter().any(|level| *level != Level::Unit);
     // Without root the levels that can run do, and the others fail.
     let privilege = if needs_root { root::require("this level") } else { Ok(Privilege::Root) };
-    let route = setup::ensure(workspace, Needs { programs: needs_root, lints: false })?;
+    let route = setup::ensure(workspace, Needs { programs, lints: false })?;
     ebpf::build(workspace, &route)?;
 
     let mut reports = Vec::new();
@@ -40,6 +44,7 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Outcome {
         let mut run = LevelRun { workspace, selection, counts: Counts::default(), problems: Vec::new() };
         let outcome = match (&privilege, level) {
             (_, Level::Unit) => run.unit(),
+            (_, Level::Vm) => run.vm(),
             (Ok(privilege), Level::Fixtures) => run.fixtures(privilege),
             (Ok(privilege), Level::Labs) => run.labs(privilege),
             (Err(failure), _) if failure.is_interrupt() => Err(Failure::interrupted()),
@@ -106,7 +111,7 @@ impl LevelRun<'_> {
     }
 
     fn labs(&mut self, privilege: &Privilege) -> Outcome {
-        let labs = self.lab_names()?;
+        let labs = self.integration_tests(&[FIXTURES]);
         let mut targets = Vec::new();
         for lab in &labs {
             targets.extend(["--test", lab]);
@@ -120,14 +125,7 @@ impl LevelRun<'_> {
 
     /// Builds `lb`, which these tests start, then runs them as root.
     fn with_product(&mut self, targets: &[&str], privilege: &Privilege, libtest: &[String]) -> Outcome {
-        let mut cargo = self.workspace.cargo();
-        // Together with the tests, or cargo would build dependencies twice: with and without tests' features.
-        cargo.args(["build", "--workspace", "--bin", "lb"]).args(targets);
-        if let Err(failure) = process::run(&mut cargo) {
-            if failure.is_interrupt() {
-                return Err(failure);
-            }
-            self.problems.push("`lb` or a test does not build".into());
+        if self.build(targets, &[])?.is_none() {
             return Ok(());
         }
         let mut arguments = vec!["--workspace"];
@@ -135,6 +133,21 @@ impl LevelRun<'_> {
         self.cargo_test(&arguments, Some(privilege), libtest)?;
         self.nothing_run_is_a_problem();
         Ok(())
+    }
+
+    /// Builds `lb` and tests; what cargo says about it on stdout, or nothing where something does not build.
+    fn build(&mut self, targets: &[&str], options: &[&str]) -> Outcome<Option<String>> {
+        let mut cargo = self.workspace.cargo();
+        // Together with the tests, or cargo would build dependencies twice: with and without tests' features.
+        cargo.args(["build", "--workspace", "--bin", "lb"]).args(targets).args(options);
+        match process::output(&mut cargo) {
+            Ok(output) => Ok(Some(output)),
+            Err(failure) if failure.is_interrupt() => Err(failure),
+            Err(_) => {
+                self.problems.push("`lb` or a test does not build".into());
+                Ok(None)
+            }
+        }
     }
 
     fn cargo_test(&mut self, arguments: &[&str], root: Option<&Privilege>, libtest: &[String]) -> Outcome {
@@ -151,13 +164,7 @@ impl LevelRun<'_> {
 
     /// Runs `cargo test`, passing on what it prints as it comes, and adds up what the test programs report.
     fn stream(&mut self, mut cargo: Command, libtest: &[String]) -> Outcome {
-        let mut options = self.selection.filters.clone();
-        options.extend_from_slice(libtest);
-        options.extend_from_slice(&self.selection.libtest);
-        if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
-            // Through the pipe below libtest sees no terminal.
-            options.push("--color=always".into());
-        }
+        let options = self.libtest(libtest);
         if !options.is_empty() {
             cargo.arg("--").args(options);
         }
@@ -167,13 +174,7 @@ impl LevelRun<'_> {
         let failed_before = self.counts.failed;
         if let Some(output) = child.stdout.take() {
             for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-                let mut stdout = std::io::stdout().lock();
-                // A reader that has gone (`| head`) is its own choice; the tests go on.
-                let _ = stdout.write_all(&line).and_then(|()| stdout.write_all(b"\n"));
-                let _ = stdout.flush();
-                if let Some(counts) = Counts::in_line(&String::from_utf8_lossy(&line)) {
-                    self.counts.add(counts);
-                }
+                pass_on(&line, &mut self.counts);
             }
         }
         let status = child.wait().map_err(|error| process::cannot_start(&cargo, &error))?;
@@ -188,6 +189,18 @@ impl LevelRun<'_> {
         }
     }
 
+    /// What the test programs are told: filters, ours, the user's.
+    fn libtest(&self, ours: &[String]) -> Vec<String> {
+        let mut options = self.selection.filters.clone();
+        options.extend_from_slice(ours);
+        options.extend_from_slice(&self.selection.libtest);
+        if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+            // Through a pipe libtest sees no terminal.
+            options.push(COLOR.into());
+        }
+        options
+    }
+
     /// A level that runs no test tests nothing, unless the filters say so.
     fn nothing_run_is_a_problem(&mut self) {
         if self.counts.run() == 0 && self.selection.filters.is_empty() && self.problems.is_empty() {
@@ -195,19 +208,20 @@ impl LevelRun<'_> {
         }
     }
 
-    /// The integration tests of lb-tests that are labs: `tests/tests/NAME.rs` and `tests/tests/NAME/main.rs`.
-    fn lab_names(&self) -> Outcome<Vec<String>> {
-        let directory = self.workspace.root.join("tests/tests");
-        let Ok(entries) = fs::read_dir(&directory) else { return Ok(Vec::new()) };
+    /// The integration tests of lb-tests but these: `tests/tests/NAME.rs` and `tests/tests/NAME/main.rs`.
+    fn integration_tests(&self, but: &[&str]) -> Vec<String> {
+        let entries = fs::read_dir(self.workspace.root.join("tests/tests"));
         let mut names: Vec<String> = entries
+            .into_iter()
+            .flatten()
             .flatten()
             .map(|entry| entry.path())
             .filter(|path| path.extension().is_some_and(|end| end == "rs") || path.join("main.rs").is_file())
             .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
-            .filter(|name| name != FIXTURES)
+            .filter(|name| !but.contains(&name.as_str()))
             .collect();
         names.sort_unstable();
-        Ok(names)
+        names
     }
 
     /// Labs wait more than they compute, but each is a handful of daemons.
@@ -218,5 +232,16 @@ impl LevelRun<'_> {
         }
         let cores = available_parallelism().map_or(2, usize::from);
         vec![format!("--test-threads={}", cores.clamp(2, 4))]
+    }
+}
+
+/// Passes on a line of a test program, and counts what it reports.
+fn pass_on(line: &[u8], counts: &mut Counts) {
+    let mut stdout = std::io::stdout().lock();
+    // A reader that has gone (`| head`) is its own choice; the tests go on.
+    let _ = stdout.write_all(line).and_then(|()| stdout.write_all(b"\n"));
+    let _ = stdout.flush();
+    if let Some(found) = Counts::in_line(&String::from_utf8_lossy(line)) {
+        counts.add(found);
     }
 }

@@ -91,6 +91,22 @@ impl Workspace {
     }
 }
 
+/// `$XDG_CACHE_HOME/lb-build`: what all clones share because it takes long to fetch or to build.
+///
+/// # Errors
+/// There is no such place for `what`.
+pub(crate) fn cache(what: &str) -> Outcome<PathBuf> {
+    let cache = env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        // The specification says to ignore a relative path.
+        .filter(|cache| cache.is_absolute())
+        .or_else(|| env::home_dir().map(|home| home.join(".cache")));
+    cache.map(|cache| cache.join("lb-build")).ok_or_else(|| {
+        Failure::new(format!("no place for {what}: neither XDG_CACHE_HOME nor HOME is set"))
+            .remedy("set HOME")
+    })
+}
+
 /// Build scripts of dependencies may watch these; left alone they would differ between `cargo build` and us.
 fn is_about_xtask(name: &OsString) -> bool {
     let name = name.to_string_lossy();
@@ -110,9 +126,9 @@ fn target_directory(cargo: &Path, root: &Path) -> Outcome<PathBuf> {
 
 /// The first string value of a key in a JSON text.
 ///
-/// Enough for one key of `cargo metadata`, and spares a bare machine the build of a JSON parser. A quotation
+/// Enough for what cargo prints, and spares a bare machine the build of a JSON parser. A quotation
 /// of the key inside another string cannot be mistaken for it: quotes inside strings are escaped.
-fn json_string(json: &str, key: &str) -> Option<String> {
+pub(crate) fn json_string(json: &str, key: &str) -> Option<String> {
     let (_, rest) = json.split_once(&format!("\"{key}\":\""))?;
     let mut value = String::new();
     let mut characters = rest.chars();

@@ -193,6 +193,16 @@ impl Timeouts {
         ])
     }
 
+    /// What ranks the entries of the table of half-open flows: all alike, so that whoever was seen longest ago goes
+    /// first (a datagram, remembered for minutes, must not take the place of a SYN), and before them those that left.
+    #[must_use]
+    pub const fn half_open_ranks() -> Self {
+        const ALIKE: Setting = Setting::new(60);
+        let mut ranks = [ALIKE; 16];
+        ranks[State::None as usize] = Setting::new(BUSY_SECONDS);
+        Self(ranks)
+    }
+
     /// Sets every timeout to what it is in `other`.
     pub fn set(&self, other: &Self) {
         for (mine, theirs) in self.0.iter().zip(&other.0) {

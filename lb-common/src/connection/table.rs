@@ -76,7 +76,7 @@ pub enum Inserted {
 }
 
 /// Records a flow that [`lookup`] did not find, with the destination, state and second of `content`. `now` is the
-/// current second.
+/// current second. Where everybody lives, whoever has the least time left by `ranks` has to go.
 #[inline(always)]
 pub fn insert<const K: usize, B: Buckets<K>>(
     buckets: &B,
@@ -85,9 +85,10 @@ pub fn insert<const K: usize, B: Buckets<K>>(
     content: Meta,
     now: u32,
     timeouts: &Timeouts,
+    ranks: &Timeouts,
 ) -> Inserted {
     let Some(flow) = FlowBuckets::of(buckets, hash) else { return Inserted::Lost };
-    let place = flow.place(timeouts, now, hash.salt());
+    let place = flow.place(timeouts, ranks, now, hash.salt());
     if place.number >= WAYS && !mark_overflowed(flow.home) {
         return Inserted::Lost;
     }
@@ -163,11 +164,11 @@ impl<'a, const K: usize> FlowBuckets<'a, K> {
     }
 
     /// The first way that is free or whose entry expired; if there is none, the way in the first two buckets
-    /// whose flow would expire first.
+    /// whose flow would expire first by `ranks`.
     ///
     /// `salt` decides between equals, so that it is not always the same way that goes.
     #[inline(always)]
-    fn place(&self, timeouts: &Timeouts, now: u32, salt: u32) -> Place {
+    fn place(&self, timeouts: &Timeouts, ranks: &Timeouts, now: u32, salt: u32) -> Place {
         if let Some(way) = free_way(self.home, timeouts, now) {
             return Place { number: way, evicts: false };
         }
@@ -178,8 +179,8 @@ impl<'a, const K: usize> FlowBuckets<'a, K> {
             return Place { number: 2 * WAYS + way, evicts: false };
         }
         let salt = salt as usize & (2 * WAYS - 1);
-        let at_home = earliest(self.home, salt, timeouts, now);
-        let in_second = earliest(self.second, salt ^ WAYS, timeouts, now);
+        let at_home = earliest(self.home, salt, ranks, now);
+        let in_second = earliest(self.second, salt ^ WAYS, ranks, now);
         let earliest = if in_second < at_home { in_second } else { at_home };
         Place { number: (earliest as usize ^ salt) & (2 * WAYS - 1), evicts: true }
     }
@@ -216,11 +217,11 @@ fn free_way<const K: usize>(bucket: &Bucket<K>, timeouts: &Timeouts, now: u32) -
 
 /// Of the ways of a bucket, the least seconds left (above) with the number of the way xor `salt` (below).
 #[inline(always)]
-fn earliest<const K: usize>(bucket: &Bucket<K>, salt: usize, timeouts: &Timeouts, now: u32) -> u64 {
+fn earliest<const K: usize>(bucket: &Bucket<K>, salt: usize, ranks: &Timeouts, now: u32) -> u64 {
     let rank = |i: usize| {
         let meta = Meta::from_word(bucket.ways[i].meta.load());
         // An entry that is being written is the last to go.
-        let left = left(meta, timeouts, now) & u64::from(u32::MAX) | meta.is_being_written() << 32;
+        let left = left(meta, ranks, now) & u64::from(u32::MAX) | meta.is_being_written() << 32;
         left << 8 | (i ^ salt) as u64
     };
     let mut earliest = rank(0);

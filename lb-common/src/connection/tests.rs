@@ -25,7 +25,15 @@ impl Table {
     }
 
     fn insert(&self, key: [u64; 2], content: Meta) -> Inserted {
-        insert(self, &key, FlowHash::new(&key, SEED), content, content.seen(), &Timeouts::ipvs())
+        insert(
+            self,
+            &key,
+            FlowHash::new(&key, SEED),
+            content,
+            content.seen(),
+            &Timeouts::ipvs(),
+            &Timeouts::ipvs(),
+        )
     }
 
     fn sweep(&self, now: u32) -> Sweep {

@@ -22,7 +22,7 @@ use lb_common::settings::Settings;
 
 use crate::forward::take_detour;
 use crate::track::{Decision, decide, try_record};
-use crate::{Family, Packet, Tables, Verdict, process};
+use crate::{Family, Outcome, Packet, Tables, process};
 
 pub(super) const DIRECTOR: [u8; 6] = [2, 0, 0, 0, 0, 1];
 pub(super) const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -149,6 +149,7 @@ impl Director {
                 services_v6: Word::new(index.word()),
                 flow_seed: words([1, 2]),
                 timeouts: Timeouts::ipvs(),
+                half_open_ranks: Timeouts::half_open_ranks(),
                 interfaces: core::array::from_fn(|_| interface(DIRECTOR)),
             },
             v4: FamilyTables::new(index, |port, protocol| key_v4(u32::from_le_bytes(VIP), port, protocol)),
@@ -184,15 +185,15 @@ impl Director {
     pub(super) fn send_and_look(&self, frame: &[u8]) -> (Went, Vec<u8>) {
         let mut bytes = frame.to_vec();
         let mut verdict = process(&mut bytes, self);
-        if let Verdict::Detour { number, length } = verdict {
+        if let Outcome::Detour { number, length } = verdict.outcome() {
             verdict = take_detour(&mut bytes, number, length, self);
         }
-        let went = match verdict {
-            Verdict::Transmit => Went::To(usize::from(bytes[5])),
-            Verdict::Redirect(place) => Went::Through(place, usize::from(bytes[5])),
-            Verdict::Deliver => Went::Here,
-            Verdict::Pass(reason) | Verdict::Drop(reason) => Went::Nowhere(reason),
-            Verdict::Detour { .. } => panic!("{verdict:?} after it was dealt with"),
+        let went = match verdict.outcome() {
+            Outcome::Transmit => Went::To(usize::from(bytes[5])),
+            Outcome::Redirect(place) => Went::Through(place, usize::from(bytes[5])),
+            Outcome::Deliver => Went::Here,
+            Outcome::Pass(reason) | Outcome::Drop(reason) => Went::Nowhere(reason),
+            Outcome::Detour { .. } => panic!("a detour after it was taken"),
         };
         (went, bytes)
     }

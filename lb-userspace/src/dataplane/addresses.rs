@@ -5,17 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::Word;
 use lb_common::service::{
-    ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, BUCKET_ENTRIES, GENERATION_BUCKETS, Index, key_v4,
-    key_v6,
+    A_VIP, ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, BUCKET_ENTRIES, GENERATION_BUCKETS, Index,
+    key_v4, key_v6,
 };
 
 use super::memory::Memory;
 use super::view::ServiceAddress;
 use crate::config::Protocol;
-
-/// What the VIP itself, without port and protocol, leads to: packets that have neither (a later fragment) ask only
-/// whether it is one.
-const A_VIP: u32 = u32::MAX;
 
 type KeyV4 = [u64; ADDRESS_WORDS_V4];
 type KeyV6 = [u64; ADDRESS_WORDS_V6];

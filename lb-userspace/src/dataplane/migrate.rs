@@ -128,7 +128,7 @@ fn copy<const K: usize>(
             Some(known) if known.meta.age(now) <= meta.age(now) => false,
             Some(known) => known.change(known.meta.moved(meta.destination(), meta.state(), meta.seen())),
             None => {
-                let attempt = || insert(new, &key, hash, meta, now, timeouts);
+                let attempt = || insert(new, &key, hash, meta, now, timeouts, timeouts);
                 let inserted =
                     Some(attempt()).filter(|inserted| *inserted != Inserted::Lost).unwrap_or_else(attempt);
                 matches!(inserted, Inserted::Stored | Inserted::EvictedLive)

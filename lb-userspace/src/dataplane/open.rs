@@ -6,8 +6,8 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aya::maps::{Map, MapData, MapError, MapInfo, MapType, PerCpuArray};
-use aya::programs::{ProgramError, TestRun as _, TestRunOptions, Xdp};
+use aya::maps::{Map, MapData, MapError, MapInfo, PerCpuArray};
+use aya::programs::{Program, ProgramError, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use lb_common::hash::FlowSeed;
 use nix::fcntl::{Flock, FlockArg};
@@ -190,6 +190,11 @@ impl Dataplane {
     /// [`DataplaneError::Missing`].
     pub fn program(&self) -> Result<&Xdp, DataplaneError> {
         xdp(&self.ebpf, "lb")
+    }
+
+    /// All loaded programs with their names, for those who want to know what the kernel says of them.
+    pub fn programs(&self) -> impl Iterator<Item = (&str, &Program)> {
+        self.ebpf.programs()
     }
 
     /// What the programs were loaded with, for tools that load others against the same maps.

@@ -113,7 +113,10 @@ impl Tables {
     pub fn apply(&mut self, operation: &Operation) -> Result<(), DataplaneError> {
         match operation {
             Operation::SetInterface(interface) => self.set_interface(interface),
-            Operation::SetTimeouts(timeouts) => self.memory.settings().timeouts.set(timeouts),
+            Operation::SetTimeouts(timeouts) => {
+                self.memory.settings().half_open_ranks.set(&Timeouts::half_open_ranks());
+                self.memory.settings().timeouts.set(timeouts);
+            }
             Operation::PutDestination { number, destination } => self.put_destination(*number, destination),
             Operation::PublishSlots { service, table } => return self.publish_slots(*service, table),
             Operation::PublishAddresses(addresses) => return self.publish_addresses(addresses),

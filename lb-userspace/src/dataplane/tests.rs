@@ -31,7 +31,15 @@ fn flow(n: u32) -> [u64; 2] {
 /// Records a flow that was last seen `age` seconds before `now`.
 fn record(table: &ConnectionTable<KEY_WORDS_V4>, n: u32, destination: u32, state: State, now: u32, age: u32) {
     let content = Meta::new(destination, state, now - age);
-    insert(table, &flow(n), FlowHash::new(&flow(n), SEED), content, now, &Timeouts::ipvs());
+    insert(
+        table,
+        &flow(n),
+        FlowHash::new(&flow(n), SEED),
+        content,
+        now,
+        &Timeouts::ipvs(),
+        &Timeouts::ipvs(),
+    );
 }
 
 fn destination_of(table: &ConnectionTable<KEY_WORDS_V4>, n: u32) -> Option<u32> {

@@ -15,4 +15,5 @@ mod real_server;
 mod restart;
 mod schedulers;
 mod support;
+mod verifier;
 mod vips;

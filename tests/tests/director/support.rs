@@ -43,7 +43,7 @@ pub(crate) fn answers_of(lab: &Lab, vip: impl Into<IpAddr>, count: usize) -> Res
 
 /// `lb list --json`.
 pub(crate) fn list(director: &Director) -> Result<Value> {
-    Ok(serde_json::from_str(&director.cli(["list", "--json"])?).expect("`lb list --json` prints JSON"))
+    director.json(["list"])
 }
 
 /// The real servers of the first virtual server in `lb list --json`.
@@ -54,9 +54,8 @@ pub(crate) fn real_servers(director: &Director) -> Result<Vec<Value>> {
 
 /// One counter of `lb counters --json`.
 pub(crate) fn counter(director: &Director, name: &str) -> Result<u64> {
-    let text = director.cli(["counters", "--json"])?;
-    let counters: Value = serde_json::from_str(&text).expect("`lb counters --json` prints JSON");
-    Ok(counters["counters"][name].as_u64().unwrap_or_else(|| panic!("no counter {name} in {text}")))
+    let counters = director.json(["counters"])?;
+    Ok(counters["counters"][name].as_u64().unwrap_or_else(|| panic!("no counter {name} in {counters}")))
 }
 
 /// An HTTP connection that is kept open, so that it can be seen to survive things.

@@ -1,13 +1,12 @@
 //! Nothing of a lab stays behind, however it ends.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use lb_lab::{Lab, Owner, TestResult, try_wait_until};
+use lb_lab::{Lab, Owner, TestResult, traces, try_wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -62,8 +61,7 @@ fn signals_remove_the_lab_and_end_the_process_as_usual() -> TestResult {
         assert!(!traces(&id).is_empty());
         process.signal(signal)?;
         assert_eq!(process.0.wait()?.signal(), Some(signal as i32));
-        try_wait_until("no process is left", SOON, || processes(&id).is_empty())?;
-        assert_eq!(traces(&id), [""; 0]);
+        expect_gone(&id)?;
     }
     Ok(())
 }
@@ -76,15 +74,14 @@ fn a_signal_while_the_lab_is_being_made_removes_what_there_is() -> TestResult {
         let mut process = Held(hold);
         let prefix = format!("{}-", process.0.id());
         try_wait_until("the lab has begun", SOON, || {
-            let names = names("/run/netns", &format!("lb-lab-{prefix}"));
-            if names.len() >= step { Ok(()) } else { Err(format!("{names:?}")) }
+            let traces = traces(&prefix);
+            let namespaces = traces.iter().filter(|trace| trace.starts_with("/run/netns/")).count();
+            if namespaces >= step { Ok(()) } else { Err(format!("{traces:?}")) }
         })?;
         process.signal(Signal::SIGINT)?;
         process.0.wait()?;
         try_wait_until("nothing is left", SOON, || {
-            let left = names("/run/lb-lab", &prefix);
-            let left = [left, names("/run/netns", &format!("lb-lab-{prefix}"))].concat();
-            let left = [left, names("/sys/fs/bpf", &format!("lb-lab-{prefix}")), processes(&prefix)].concat();
+            let left = traces(&prefix);
             if left.is_empty() { Ok(()) } else { Err(format!("after {step} namespaces: {left:?}")) }
         })?;
     }
@@ -97,7 +94,9 @@ fn what_a_killed_process_leaves_is_removed_by_the_next_lab_and_nothing_else_is()
     let kept = keep()?;
     killed.0.kill()?;
     killed.0.wait()?;
-    try_wait_until("the kernel ends its programs", SOON, || processes(&stale).is_empty())?;
+    try_wait_until("the kernel ends its programs", SOON, || {
+        !traces(&stale).iter().any(|trace| is_process(trace))
+    })?;
     let next = pair()?;
     assert_eq!(traces(&stale), [""; 0]);
     assert_eq!(owner(&stale), None);
@@ -107,20 +106,13 @@ fn what_a_killed_process_leaves_is_removed_by_the_next_lab_and_nothing_else_is()
     assert_eq!(owner(&kept), Some(Owner::Kept), "a kept lab is a person's");
     lb_lab::remove(alive.id()).expect_err("it is in use");
     lb_lab::remove(&kept)?;
-    try_wait_until("no process is left", SOON, || processes(&kept).is_empty())?;
-    assert_eq!(traces(&kept), [""; 0]);
+    expect_gone(&kept)?;
     Ok(())
 }
 
 #[test]
 fn without_root_it_says_so() -> TestResult {
-    // A copy, because nobody else may look into root's directories.
-    let directory = tempfile::tempdir()?;
-    fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    let program = directory.path().join("lab");
-    // By a child: a file that this process writes may still be open in a child that another test starts.
-    assert!(Command::new("cp").arg(PROGRAM).arg(&program).status()?.success());
-    let output = Command::new(program).arg("hold").uid(65_534).gid(65_534).current_dir("/").output()?;
+    let output = lb_lab::run_as_nobody(Path::new(PROGRAM), &["hold"])?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && text.contains("labs need root"), "{text}");
     Ok(())
@@ -165,33 +157,18 @@ fn keep() -> std::io::Result<String> {
     Ok(id.unwrap_or_else(|| panic!("it says which lab stays: {text}")))
 }
 
+/// Only killed processes may take a moment longer.
+fn expect_gone(id: &str) -> lb_lab::Result<()> {
+    let mut left = traces(id);
+    left.retain(|trace| !is_process(trace));
+    assert_eq!(left, [""; 0]);
+    try_wait_until("no process is left", SOON, || traces(id).is_empty())
+}
+
+fn is_process(trace: &str) -> bool {
+    trace.starts_with("nginx")
+}
+
 fn owner(id: &str) -> Option<Owner> {
     lb_lab::labs().into_iter().find(|(lab, _)| lab == id).map(|(_, owner)| owner)
-}
-
-/// Everything that there is of a lab.
-fn traces(id: &str) -> Vec<String> {
-    let namespaces = names("/run/netns", &format!("lb-lab-{id}-"));
-    let mut directories = names("/run/lb-lab", id);
-    directories.extend(names("/sys/fs/bpf", &format!("lb-lab-{id}")));
-    directories.retain(|name| name.ends_with(id));
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let mounts =
-        mounts.lines().filter(|line| line.contains(&format!("lb-lab-{id}-"))).map(str::to_owned).collect();
-    [namespaces, directories, mounts, processes(id)].concat()
-}
-
-fn names(directory: &str, prefix: &str) -> Vec<String> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.starts_with(prefix)).map(|name| format!("{directory}/{name}")).collect()
-}
-
-/// Processes that name the lab's directory in their arguments: nginx does.
-fn processes(id: &str) -> Vec<String> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let commands = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    let commands = commands.map(|command| String::from_utf8_lossy(&command).replace('\0', " "));
-    let separator = if id.ends_with('-') { "" } else { "/" };
-    commands.filter(|command| command.contains(&format!("/run/lb-lab/{id}{separator}"))).collect()
 }

@@ -10,7 +10,7 @@ use crate::console;
 use crate::failure::{Failure, Outcome};
 use crate::process;
 use crate::root::{programs_named, search_path};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, cache};
 
 /// The release that xtask builds, where none is found.
 const RELEASE: &str = "0.13.0";
@@ -19,7 +19,7 @@ const BUILDABLE: RangeInclusive<u32> = 21..=23;
 
 /// A bpf-linker that runs and has this LLVM: the cached one, else one on PATH or in cargo's directory.
 pub(crate) fn find(llvm: u32) -> Option<PathBuf> {
-    if let Some(cached) = cached(llvm).filter(|linker| runs(linker)) {
+    if let Some(cached) = cached(llvm).ok().filter(|linker| runs(linker)) {
         return Some(cached);
     }
     let installed = cargo_home().map(|home| home.join("bin/bpf-linker"));
@@ -43,9 +43,7 @@ pub(crate) fn is_buildable(llvm: u32) -> bool {
 /// # Errors
 /// No cache directory, no LLVM, or the build failed; cargo has said why.
 pub(crate) fn build(workspace: &Workspace, llvm: u32) -> Outcome<PathBuf> {
-    let linker = cached(llvm).ok_or_else(|| {
-        Failure::new("no place for bpf-linker: neither XDG_CACHE_HOME nor HOME is set").remedy("set HOME")
-    })?;
+    let linker = cached(llvm)?;
     let prefix = llvm_prefix(llvm)
         .ok_or_else(|| Failure::new(format!("the development files of LLVM {llvm} are missing")))?;
     let root = linker.ancestors().nth(2).unwrap_or(&linker);
@@ -84,13 +82,9 @@ pub(crate) fn build(workspace: &Workspace, llvm: u32) -> Outcome<PathBuf> {
 }
 
 /// `$XDG_CACHE_HOME/lb-build/bpf-linker-VERSION-llvmNN/bin/bpf-linker`
-fn cached(llvm: u32) -> Option<PathBuf> {
-    let cache = env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        // The specification says to ignore a relative path.
-        .filter(|cache| cache.is_absolute())
-        .or_else(|| env::home_dir().map(|home| home.join(".cache")))?;
-    Some(cache.join("lb-build").join(format!("bpf-linker-{RELEASE}-llvm{llvm}")).join("bin/bpf-linker"))
+fn cached(llvm: u32) -> Outcome<PathBuf> {
+    let directory = cache("bpf-linker")?.join(format!("bpf-linker-{RELEASE}-llvm{llvm}"));
+    Ok(directory.join("bin/bpf-linker"))
 }
 
 /// Catches, among others, a linker whose libLLVM has been removed.

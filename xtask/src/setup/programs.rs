@@ -19,6 +19,8 @@ const PROGRAMS: &[Program] = &[
     Program { name: "ethtool", debian: "ethtool", fedora: "ethtool", arch: "ethtool" },
     Program { name: "ping", debian: "iputils-ping", fedora: "iputils", arch: "iputils" },
     Program { name: "arping", debian: "iputils-arping", fedora: "iputils", arch: "iputils" },
+    Program { name: "watch", debian: "procps", fedora: "procps-ng", arch: "procps-ng" },
+    Program { name: "script", debian: "bsdutils", fedora: "util-linux-script", arch: "util-linux" },
     Program { name: "bpftool", debian: "bpftool", fedora: "bpftool", arch: "bpf" },
 ];
 

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::ops::Deref;
 
 use lb_common::connection::{Inserted, Meta, State, Timeouts, insert, key_v4};
 use lb_common::hash::FlowHash;
 use lb_lab::Lab;
 use lb_userspace::config::Protocol;
-use lb_userspace::dataplane::{Capacity, Dataplane, InterfaceView, Options, ServiceAddress, Tables};
+use lb_userspace::dataplane::{Capacity, InterfaceView, Options, ServiceAddress};
 use lb_userspace::scheduler::{self, Server};
-use lb_userspace::state::{Desired, DesiredServer, DesiredService, plan};
+use lb_userspace::state::{Desired, DesiredServer, DesiredService};
 use macaddr::MacAddr6;
 
 use crate::Result;
@@ -30,9 +31,14 @@ pub(crate) const SOURCE_PORT: u16 = 1000;
 const REAL_SERVERS: u8 = 16;
 
 /// Maps with services in them.
-pub(crate) struct Plane {
-    dataplane: Dataplane,
-    tables: Tables,
+pub(crate) struct Plane(lb_lab::Plane);
+
+impl Deref for Plane {
+    type Target = lb_lab::Plane;
+
+    fn deref(&self) -> &lb_lab::Plane {
+        &self.0
+    }
 }
 
 impl Plane {
@@ -50,32 +56,23 @@ impl Plane {
             capacity: Capacity { max_connections, has_ipv6: true },
             log_flows: false,
         };
-        let dataplane = Dataplane::open(&options)?;
-        let mut tables = dataplane.tables()?;
-        let view = tables.view();
-        for operation in plan(&view, &view, &desired(services, udp_timeout))? {
-            tables.apply(&operation)?;
-        }
-        Ok(Self { dataplane, tables })
-    }
-
-    /// The programs and maps.
-    pub(crate) fn dataplane(&self) -> &Dataplane {
-        &self.dataplane
+        let mut plane = lb_lab::Plane::open(&options)?;
+        plane.reconcile(&desired(services, udp_timeout))?;
+        Ok(Self(plane))
     }
 
     /// Records established connections to the TCP service, from `count` sources.
     pub(crate) fn establish(&self, count: u32) -> Result<()> {
-        let view = self.tables.view();
+        let view = self.view();
         let destination = view.destinations.keys().next().copied().unwrap_or_default();
-        let now = self.dataplane.clock().now()?;
+        let now = self.dataplane().clock().now()?;
         let timeouts = Timeouts::ipvs();
-        let table = self.dataplane.memory().connections_v4();
+        let table = self.dataplane().memory().connections_v4();
         for source in 0..count {
             let key = flow(source);
-            let hash = FlowHash::new(&key, self.dataplane.flow_seed());
+            let hash = FlowHash::new(&key, self.dataplane().flow_seed());
             let meta = Meta::new(destination, State::Established, now);
-            match insert(table, &key, hash, meta, now, &timeouts) {
+            match insert(table, &key, hash, meta, now, &timeouts, &timeouts) {
                 Inserted::Stored | Inserted::EvictedLive | Inserted::Existing(_) => {}
                 Inserted::Lost => return Err("a connection could not be recorded".into()),
             }
