@@ -46,6 +46,12 @@ impl MapLayout {
         Self::of::<u32, T>(name, MapType::PerCpuArray, max_entries)
     }
 
+    /// An interface's index, and the descriptor of a program, of which there is none.
+    const fn devices(name: &'static str, max_entries: u32) -> Self {
+        // The kernel sets `BPF_F_RDONLY_PROG` itself (`dev_map_alloc_check`).
+        Self { flags: 1 << 7, ..Self::of::<u32, [u32; 2]>(name, MapType::DevMap, max_entries) }
+    }
+
     const fn of<K, V>(name: &'static str, kind: MapType, max_entries: u32) -> Self {
         let (key_size, value_size) = (size_of::<K>() as u32, size_of::<V>() as u32);
         Self { name, kind, key_size, value_size, max_entries, flags: 0 }
@@ -103,8 +109,7 @@ pub(super) fn maps(capacity: Capacity) -> [MapLayout; 14] {
         MapLayout::array::<Bucket<KEY_WORDS_V6>>(CONNECTIONS_V6, v6.main),
         MapLayout::array::<Bucket<KEY_WORDS_V6>>(HALF_OPEN_V6, v6.half_open),
         MapLayout::of::<FragmentKey, FragmentRoute>("FRAGMENTS", MapType::LruHash, MAX_FRAGMENTED),
-        // An interface's index, and the descriptor of a program that is not used.
-        MapLayout::of::<u32, [u32; 2]>("DEVICES", MapType::DevMap, MAX_INTERFACES as u32),
+        MapLayout::devices("DEVICES", MAX_INTERFACES as u32),
         MapLayout::per_cpu::<u64>("COUNTERS", REASONS),
         MapLayout::per_cpu::<RealServerStats>("REAL_STATS", MAX_DESTINATIONS),
     ]
