@@ -104,7 +104,7 @@ fn connections_move_to_a_table_of_another_size() -> TestResult {
     let mut director =
         Director::on(&lab.director()).setting("max_connections", 65_536).config(web(&lab)).start()?;
     let log = director.process()?.log();
-    assert!(log.contains("to the new tables"), "{log}");
+    assert!(log.contains("of another size: moved"), "{log}");
     let after: Vec<String> = open.iter_mut().map(|open| open.ask().expect("it survived")).collect();
     assert_eq!(after, before);
     let active: u64 =
