@@ -66,7 +66,7 @@ reasons! {
     PassNotIp = "pass_not_ip", Pass;
     /// More VLAN tags than two.
     PassVlan = "pass_vlan", Pass;
-    /// A fragment to a VIP whose datagram's first fragment was not seen.
+    /// A fragment to a VIP whose datagram's first was not seen, and that could not be held.
     PassFragment = "pass_fragment", Pass;
     /// Neither TCP nor UDP, nor an ICMP error about them: echo requests, VRRP and so on.
     PassNotTcpUdp = "pass_not_tcp_udp", Pass;
@@ -78,10 +78,14 @@ reasons! {
     PassMartian = "pass_martian", Pass;
     /// A TCP segment in the middle of a connection nobody remembers: the local stack answers with a reset.
     PassNoConnection = "pass_no_connection", Pass;
+    /// A fragment that came before its datagram's first: the daemon has it, and sends it on when the first has come.
+    DropFragmentHeld = "drop_fragment_held", Drop;
     /// A new connection, and no real server is usable.
     DropNoRealServer = "drop_no_real_server", Drop;
     /// A map held a number that the program cannot follow; never counted unless something else wrote the maps.
     DropInternal = "drop_internal", Drop;
+    /// A fragment was held for a second, and its datagram's first did not come. Counted by the daemon.
+    FragmentExpired = "fragment_expired", Event;
     /// A new flow took the place of a live one: the connection table is too small.
     EvictedLive = "evicted_live", Event;
     /// A new flow took the place of one that had sent a single packet only.

@@ -55,6 +55,31 @@ impl FragmentRoute {
     }
 }
 
+/// Bytes of the longest frame that is held: fragments are as long as the MTU, which on Ethernet is 1500 bytes.
+pub const MAX_HELD_FRAME: usize = 1536;
+
+/// Bytes of the ring buffer by which the daemon gets fragments to hold.
+pub const HELD_RING_BYTES: u32 = 1 << 20;
+
+/// A fragment that came before its datagram's first, on its way to the daemon.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HeldFragment {
+    /// The datagram.
+    pub key: FragmentKey,
+    /// The index of the interface it came in on.
+    pub interface: u32,
+    /// Bytes of the frame.
+    pub length: u32,
+    /// The frame, and nothing of meaning after it.
+    pub frame: [u8; MAX_HELD_FRAME],
+}
+
+const _: () = assert!(size_of::<HeldFragment>() == 48 + MAX_HELD_FRAME, "no padding");
+
+#[cfg(feature = "user")]
+// SAFETY: integers without padding; any bytes are a value.
+unsafe impl aya::Pod for HeldFragment {}
 #[cfg(feature = "user")]
 // SAFETY: integers without padding; any bytes are a value.
 unsafe impl aya::Pod for FragmentKey {}

@@ -22,6 +22,9 @@ pub trait Frame {
     /// [`walk_extensions`](crate::network::walk_extensions), out of line in the kernel.
     fn extensions(&self, offset: usize, next: u8) -> Extensions;
 
+    /// Gives the frame, a fragment of the datagram `id`, to the daemon to hold; says whether there was room.
+    fn hold<const K: usize>(&self, packet: &Packet<K>, id: u32) -> bool;
+
     /// Overwrites both MACs: `head` is bytes 0 to 7, the low half of `tail` bytes 8 to 11
     /// ([`lb_common::destination::ethernet_words`]). Says whether the frame was long enough.
     fn set_macs(&mut self, head: u64, tail: u32) -> bool;
@@ -53,6 +56,11 @@ impl Frame for alloc::vec::Vec<u8> {
 
     fn extensions(&self, offset: usize, next: u8) -> Extensions {
         crate::network::walk_extensions(self, offset, next)
+    }
+
+    fn hold<const K: usize>(&self, _packet: &Packet<K>, _id: u32) -> bool {
+        // There is no daemon.
+        false
     }
 
     fn set_macs(&mut self, head: u64, tail: u32) -> bool {

@@ -4,12 +4,14 @@ pub mod maps;
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_ANY, xdp_action, xdp_md};
-use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_xdp_adjust_head, bpf_xdp_get_buff_len};
+use aya_ebpf::helpers::generated::{
+    bpf_jiffies64, bpf_xdp_adjust_head, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
+};
 use aya_ebpf::programs::XdpContext;
 use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
-use lb_common::fragment::{FragmentKey, FragmentRoute};
+use lb_common::fragment::{FragmentKey, FragmentRoute, HeldFragment, MAX_HELD_FRAME};
 use lb_common::hash::FlowSeed;
 use lb_common::selector::NO_DESTINATION;
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Index, Service};
@@ -139,6 +141,18 @@ impl Frame for XdpFrame {
             lb_parse_v6(self.context, offset as u32, packet.cast())
         };
         Parsed::from_word(word)
+    }
+
+    #[inline(always)]
+    fn hold<const K: usize>(&self, packet: &Packet<K>, id: u32) -> bool {
+        let packet = &raw const *packet;
+        // As above.
+        let held = if K == KEY_WORDS_V4 {
+            lb_hold_v4(self.context, packet.cast(), id)
+        } else {
+            lb_hold_v6(self.context, packet.cast(), id)
+        };
+        held != 0
     }
 
     #[inline(always)]
@@ -282,11 +296,32 @@ fn remember_fragment(key: &FragmentKey, destination: u32) -> u32 {
     known
 }
 
+#[inline(always)]
+fn hold(context: *mut xdp_md, key: FragmentKey) -> u32 {
+    let Some(mut held) = maps::HELD.reserve::<HeldFragment>(0) else { return 0 };
+    let place = held.as_mut_ptr();
+    // SAFETY: the helpers read the context; the frame is written within the space that was reserved for it.
+    let copied = unsafe {
+        let length = bpf_xdp_get_buff_len(context);
+        (*place).key = key;
+        (*place).interface = (*context).ingress_ifindex;
+        (*place).length = length as u32;
+        (1..=MAX_HELD_FRAME as u64).contains(&length)
+            && bpf_xdp_load_bytes(context, 0, (&raw mut (*place).frame).cast(), length as u32) == 0
+    };
+    if copied {
+        held.submit(0);
+    } else {
+        held.discard(0);
+    }
+    u32::from(copied)
+}
+
 /// The maps of one family, and the functions that are verified for it.
 macro_rules! family {
     (
         $key_words:ident, $address_words:ident, $packet:ident, $connections:ident,
-        $parse:ident, $decide:ident, $record:ident, $fragment:ident, $remember:ident,
+        $parse:ident, $decide:ident, $record:ident, $fragment:ident, $remember:ident, $hold:ident,
         $main:ident[$main_len:ident], $half_open:ident[$half_open_len:ident], $services:ident, $index:ident,
         $log:literal, $address:expr
     ) => {
@@ -372,6 +407,15 @@ macro_rules! family {
             packet.map_or(NO_DESTINATION, |packet| fragment(&FragmentKey::new(&packet.key, id)))
         }
 
+        /// Gives a fragment to the daemon; 1 if there was room.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $hold(context: *mut xdp_md, packet: *const $packet, id: u32) -> u32 {
+            // SAFETY: as above.
+            let packet = unsafe { packet.as_ref() };
+            packet.map_or(0, |packet| hold(context, FragmentKey::new(&packet.key, id)))
+        }
+
         /// Remembers where the fragments of a datagram go; returns where they went before, if they did.
         #[unsafe(no_mangle)]
         #[inline(never)]
@@ -443,6 +487,7 @@ family!(
     lb_record_v4,
     lb_fragment_v4,
     lb_remember_v4,
+    lb_hold_v4,
     CONNECTIONS_V4[CONNECTION_BUCKETS_V4],
     HALF_OPEN_V4[HALF_OPEN_BUCKETS_V4],
     SERVICES_V4,
@@ -460,6 +505,7 @@ family!(
     lb_record_v6,
     lb_fragment_v6,
     lb_remember_v6,
+    lb_hold_v6,
     CONNECTIONS_V6[CONNECTION_BUCKETS_V6],
     HALF_OPEN_V6[HALF_OPEN_BUCKETS_V6],
     SERVICES_V6,

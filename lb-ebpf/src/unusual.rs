@@ -53,6 +53,7 @@ where
         }
         return match tables.fragment(&packet, parsed.datagram()) {
             Some(number) => to_destination(frame, number, packet.length(), tables),
+            None if frame.hold(&packet, parsed.datagram()) => Verdict::drop(Reason::DropFragmentHeld),
             None => Verdict::pass(Reason::PassFragment),
         };
     }

@@ -13,7 +13,7 @@ use macaddr::MacAddr6;
 use thiserror::Error;
 
 pub use addresses::{Address, host_text};
-pub use announce::{AnnounceError, announce};
+pub use announce::{AnnounceError, FrameSender, announce};
 pub use events::{Event, Events};
 pub use links::{Link, XdpAttachment};
 pub use neighbours::{NeighbourEntry, NeighbourState};

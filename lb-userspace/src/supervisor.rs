@@ -11,6 +11,7 @@
 //! Whatever ends the daemon, forwarding goes on: programs, maps and the attachment are pinned. Only an orderly
 //! end with `on_exit = "detach"` takes the director out of service.
 
+mod hold;
 mod vips;
 
 use std::collections::BTreeMap;
@@ -146,6 +147,9 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     let control = tokio::spawn(server.run(async move {
         let _ = server_stopped.await;
     }));
+    let fragments = dataplane.fragments()?;
+    let (stop_holding, holding_stopped) = std::sync::mpsc::channel::<()>();
+    let holding = tokio::task::spawn_blocking(move || hold::hold_fragments(fragments, &holding_stopped));
     if log_flows {
         tasks.spawn(follow_flow_log(dataplane.flow_log()?));
     }
@@ -183,8 +187,8 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     // Whoever sends goes first, then those who receive end by themselves.
     links.abort();
     tasks.shutdown().await;
-    let _ = (stop_server.send(()), drop(stop_sweeping));
-    let all = async { tokio::join!(control, reconciling, sweeping) };
+    let _ = (stop_server.send(()), drop(stop_sweeping), drop(stop_holding));
+    let all = async { tokio::join!(control, reconciling, sweeping, holding) };
     if tokio::time::timeout(Duration::from_secs(2), all).await.is_err() {
         tracing::debug!("a client was still being answered, or a table swept");
     }

@@ -1,12 +1,12 @@
 //! The maps. The daemon pins them all: they outlive it.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, DevMap, LruHashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, DevMap, LruHashMap, PerCpuArray, RingBuf};
 use lb_common::Word;
 use lb_common::connection::{Bucket, KEY_WORDS_V4, KEY_WORDS_V6};
 use lb_common::counter::{REASONS, RealServerStats};
 use lb_common::destination::Destination;
-use lb_common::fragment::{FragmentKey, FragmentRoute, MAX_FRAGMENTED};
+use lb_common::fragment::{FragmentKey, FragmentRoute, HELD_RING_BYTES, MAX_FRAGMENTED};
 use lb_common::limits::{MAX_DESTINATIONS, MAX_INTERFACES, MAX_SERVICES, SLOT_WORDS};
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
@@ -50,6 +50,9 @@ pub static HALF_OPEN_V6: Array<Bucket<KEY_WORDS_V6>> = Array::with_max_entries(2
 #[map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentRoute> =
     LruHashMap::with_max_entries(MAX_FRAGMENTED, 0);
+/// Fragments for the daemon to hold.
+#[map]
+pub static HELD: RingBuf = RingBuf::with_byte_size(HELD_RING_BYTES, 0);
 /// The interfaces, by their place in the settings.
 #[map]
 pub static DEVICES: DevMap = DevMap::with_max_entries(MAX_INTERFACES as u32, 0);

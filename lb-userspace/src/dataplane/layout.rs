@@ -4,7 +4,7 @@ use aya::maps::MapType;
 use lb_common::connection::{Bucket, KEY_WORDS_V4, KEY_WORDS_V6, buckets_for, half_open_buckets};
 use lb_common::counter::{REASONS, RealServerStats};
 use lb_common::destination::Destination;
-use lb_common::fragment::{FragmentKey, FragmentRoute, MAX_FRAGMENTED};
+use lb_common::fragment::{FragmentKey, FragmentRoute, HELD_RING_BYTES, MAX_FRAGMENTED};
 use lb_common::limits::{MAX_DESTINATIONS, MAX_INTERFACES, MAX_SERVICES, SLOT_WORDS};
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
@@ -95,7 +95,7 @@ impl Capacity {
 }
 
 /// Every map, for this many connections.
-pub(super) fn maps(capacity: Capacity) -> [MapLayout; 14] {
+pub(super) fn maps(capacity: Capacity) -> [MapLayout; 15] {
     let (v4, v6) = (capacity.v4(), capacity.v6());
     [
         MapLayout::array::<Settings>("SETTINGS", 1),
@@ -109,6 +109,7 @@ pub(super) fn maps(capacity: Capacity) -> [MapLayout; 14] {
         MapLayout::array::<Bucket<KEY_WORDS_V6>>(CONNECTIONS_V6, v6.main),
         MapLayout::array::<Bucket<KEY_WORDS_V6>>(HALF_OPEN_V6, v6.half_open),
         MapLayout::of::<FragmentKey, FragmentRoute>("FRAGMENTS", MapType::LruHash, MAX_FRAGMENTED),
+        MapLayout::of::<(), ()>("HELD", MapType::RingBuf, HELD_RING_BYTES),
         MapLayout::devices("DEVICES", MAX_INTERFACES as u32),
         MapLayout::per_cpu::<u64>("COUNTERS", REASONS),
         MapLayout::per_cpu::<RealServerStats>("REAL_STATS", MAX_DESTINATIONS),

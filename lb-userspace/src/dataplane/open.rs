@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aya::maps::{Map, MapData, MapError, MapInfo, PerCpuArray};
+use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, PerCpuArray, RingBuf};
 use aya::programs::{Program, ProgramError, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use lb_common::hash::FlowSeed;
@@ -17,6 +17,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use super::attach::{self, Attached};
 use super::clock::KernelClock;
 use super::error::DataplaneError;
+use super::fragments::Fragments;
 use super::layout::{self, Capacity, MapLayout, TableBuckets};
 use super::memory::{ConnectionTable, Connections, Memory, Region};
 use super::migrate::{self, Previous};
@@ -233,6 +234,23 @@ impl Dataplane {
     /// [`DataplaneError::Missing`].
     pub fn flow_log(&mut self) -> Result<FlowLog, DataplaneError> {
         aya_log::EbpfLogger::init(&mut self.ebpf).map_err(|_| DataplaneError::Missing("AYA_LOGS"))
+    }
+
+    /// Fragments that came before their datagram's first. There must be one only: each comes once.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Missing`], [`DataplaneError::Map`], [`DataplaneError::Program`].
+    pub fn fragments(&mut self) -> Result<Fragments, DataplaneError> {
+        let failed = |map| {
+            move |error| DataplaneError::Map { operation: "open", map, source: io::Error::other(error) }
+        };
+        let ring = self.ebpf.take_map("HELD").ok_or(DataplaneError::Missing("HELD"))?;
+        let ring = RingBuf::try_from(ring).map_err(failed("HELD"))?;
+        let routes = self.ebpf.take_map("FRAGMENTS").ok_or(DataplaneError::Missing("FRAGMENTS"))?;
+        let routes = HashMap::try_from(routes).map_err(failed("FRAGMENTS"))?;
+        let counters = MapData::from_pin(self.directory.join("COUNTERS")).map_err(failed("COUNTERS"))?;
+        let counters = PerCpuArray::try_from(Map::PerCpuArray(counters)).map_err(failed("COUNTERS"))?;
+        Fragments::new(ring, routes, counters, self.program()?)
     }
 
     /// Attaches the program to an interface, or puts it in the place of the one that is attached there, without

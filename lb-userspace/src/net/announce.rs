@@ -1,5 +1,7 @@
 //! Telling the segment where an address is: gratuitous ARP, unsolicited neighbour advertisements.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -39,7 +41,7 @@ pub fn announce(link: &Link, addresses: &[IpAddr]) -> Result<(), AnnounceError> 
         let interface = link.name.clone();
         move |source| AnnounceError { address, interface, source }
     };
-    let mut sender = open(link).map_err(failed(*first))?;
+    let mut sender = open(link.name.clone(), link.index).map_err(failed(*first))?;
     for address in addresses {
         let frame = match address {
             IpAddr::V4(address) => gratuitous_arp(mac, *address),
@@ -54,15 +56,30 @@ pub fn announce(link: &Link, addresses: &[IpAddr]) -> Result<(), AnnounceError> 
     Ok(())
 }
 
-fn open(link: &Link) -> io::Result<Box<dyn pnet_datalink::DataLinkSender>> {
-    let interface = NetworkInterface {
-        name: link.name.clone(),
-        description: String::new(),
-        index: link.index,
-        mac: None,
-        ips: Vec::new(),
-        flags: 0,
-    };
+/// Sends whole frames.
+#[derive(Default)]
+pub struct FrameSender {
+    /// By the interface's index.
+    senders: HashMap<u32, Box<dyn pnet_datalink::DataLinkSender>>,
+}
+
+impl FrameSender {
+    /// Sends a frame out of the interface with this index.
+    ///
+    /// # Errors
+    /// There is no such interface, it is down, or its queue is full.
+    pub fn send(&mut self, interface: u32, frame: &[u8]) -> io::Result<()> {
+        let sender = match self.senders.entry(interface) {
+            Entry::Occupied(sender) => sender.into_mut(),
+            Entry::Vacant(place) => place.insert(open(String::new(), interface)?),
+        };
+        sender.send_to(frame, None).unwrap_or_else(|| Err(io::ErrorKind::OutOfMemory.into()))
+    }
+}
+
+fn open(name: String, index: u32) -> io::Result<Box<dyn pnet_datalink::DataLinkSender>> {
+    let interface =
+        NetworkInterface { name, description: String::new(), index, mac: None, ips: Vec::new(), flags: 0 };
     // Only to send; the receiving half goes at once.
     let config = Config { promiscuous: false, ..Config::default() };
     match pnet_datalink::channel(&interface, config)? {

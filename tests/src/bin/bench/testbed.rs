@@ -14,7 +14,7 @@ use crate::plane::{MAC, Plane, VIP, WEB};
 const VARIABLE: &str = "LB_TESTBED_OBJECT";
 
 /// Maps that the testbed's programs share with the product's.
-const SHARED: [&str; 14] = [
+const SHARED: [&str; 15] = [
     "SETTINGS",
     "SERVICES_V4",
     "SERVICES_V6",
@@ -27,6 +27,7 @@ const SHARED: [&str; 14] = [
     "HALF_OPEN_V6",
     "FRAGMENTS",
     "DEVICES",
+    "HELD",
     "COUNTERS",
     "REAL_STATS",
 ];
