@@ -6,6 +6,7 @@
 mod coexistence;
 mod command_line;
 mod forwarding;
+mod fragments;
 mod ipv6;
 mod ipv6_forwarding;
 mod limits;
