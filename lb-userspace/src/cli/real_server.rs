@@ -30,7 +30,7 @@ enum Action {
 #[derive(Debug, Args)]
 struct Vips {
     /// A virtual IP address; repeat for several
-    #[arg(long = "vip", value_name = "VIP", required = true)]
+    #[arg(long = "vip", value_name = "VIP", required = true, value_parser = vip)]
     vips: Vec<Ipv4Addr>,
 }
 
@@ -61,6 +61,19 @@ struct Status {
     /// JSON instead of text
     #[arg(long)]
     json: bool,
+}
+
+/// An address that clients can connect to: `up` and `down` change `lo`, which has addresses of its own.
+fn vip(text: &str) -> Result<Ipv4Addr, String> {
+    let address: Ipv4Addr = text.parse().map_err(|_| "a VIP is an IPv4 address such as 192.168.2.240")?;
+    let what = match address {
+        _ if address.octets()[0] == 0 => "no host's address",
+        _ if address.is_loopback() => "a loopback address",
+        _ if address.is_multicast() => "a multicast address",
+        _ if address.is_broadcast() => "the broadcast address",
+        _ => return Ok(address),
+    };
+    Err(format!("it is {what}; a VIP is the address that clients connect to"))
 }
 
 impl Vips {
@@ -98,4 +111,19 @@ impl RealServer {
 
 fn say(done: &[String]) -> Result<(), Failure> {
     if done.is_empty() { print("nothing to do\n") } else { print(&format!("{}\n", done.join("\n"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `down --vip 127.0.0.1` said that it had removed it, `up --vip 255.255.255.255` added it.
+    #[test]
+    fn a_vip_is_an_address_that_clients_can_connect_to() {
+        assert_eq!(vip("192.168.2.240"), Ok(Ipv4Addr::new(192, 168, 2, 240)));
+        for other in ["0.0.0.0", "0.1.2.3", "127.0.0.1", "127.0.0.2", "224.0.0.1", "255.255.255.255", "1.2.3"]
+        {
+            assert!(vip(other).is_err(), "{other}");
+        }
+    }
 }
