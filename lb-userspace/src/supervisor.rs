@@ -65,7 +65,7 @@ pub enum RunError {
         /// Its name.
         name: String,
     },
-    /// A thread of the daemon ended.
+    /// A task or thread of the daemon ended.
     #[error("the {0} ended unexpectedly; this is a bug in lb")]
     Ended(&'static str),
     /// See [`NetError`].
@@ -98,6 +98,8 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
         max_connections: config.director.max_connections,
         log_flows,
     })?;
+    // Before anything is attached: a daemon that cannot start leaves traffic as it found it.
+    let server = Server::bind(&config.director.control_socket)?;
     let tables = dataplane.tables()?;
 
     // Real servers that an earlier daemon had resolved are taken to be where they were until asked.
@@ -110,7 +112,7 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     let (resolutions, mut resolved) = watch::channel(Resolutions::new());
     let driver = Driver::new(netlink.clone(), link.index, wanted_receiver, resolutions, &remembered)?;
     let mut tasks = JoinSet::new();
-    tasks.spawn(driver.run());
+    tasks.spawn(driver.run().map(|()| "neighbour driver"));
     let first = first_answers(&mut resolved, wanted.borrow().len()).await;
     for address in
         wanted.borrow().iter().filter(|address| !first.get(address).is_some_and(|found| found.is_reachable))
@@ -132,13 +134,12 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     let facts =
         Facts { interface: link.name.clone(), xdp_mode, max_connections: config.director.max_connections };
     let observer = dataplane.observer();
-    let server = Server::bind(&config.director.control_socket, facts, published, observer)?;
     let (stop_server, server_stopped) = oneshot::channel::<()>();
-    let control = tokio::spawn(server.run(async move {
+    let control = tokio::spawn(server.run(facts, published, observer, async move {
         let _ = server_stopped.await;
     }));
     if log_flows {
-        tasks.spawn(follow_flow_log(dataplane.flow_log()?));
+        tasks.spawn(follow_flow_log(dataplane.flow_log()?).map(|()| "flow log"));
     }
 
     let (inputs, received) = mpsc::channel(64);
@@ -149,8 +150,8 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
         move || sweep(&sweeper, &inputs, &sweeper_stopped)
     })
     .fuse();
-    tasks.spawn(forward_resolutions(resolved, inputs.clone()));
-    tasks.spawn(inspect(inputs.clone()));
+    tasks.spawn(forward_resolutions(resolved, inputs.clone()).map(|()| "neighbour driver"));
+    tasks.spawn(inspect(inputs.clone()).map(|()| "clock"));
     let mut links =
         tokio::spawn(follow_link(Events::of_links()?, netlink, link.clone(), vips.clone(), inputs));
 
@@ -167,6 +168,7 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
             Ok(())
         }
         ended = &mut links => Err(ended.unwrap_or(RunError::Ended("link watcher"))),
+        Some(name) = tasks.join_next() => Err(RunError::Ended(name.unwrap_or("task that panicked"))),
         _ = &mut reconciling => Err(RunError::Ended("reconciler")),
         _ = &mut sweeping => Err(RunError::Ended("sweeper")),
     };
@@ -196,8 +198,9 @@ async fn find_link(netlink: &Netlink, config: &Config) -> Result<(Link, MacAddr6
         tracing::warn!("{name} is down: nothing is forwarded until it is up (`ip link set {name} up`)");
     }
     match link.mac {
-        Some(mac) => Ok((link, mac)),
-        None => Err(RunError::NotEthernet { name }),
+        // `lo` has one too, of zeroes.
+        Some(mac) if !mac.is_nil() => Ok((link, mac)),
+        _ => Err(RunError::NotEthernet { name }),
     }
 }
 
