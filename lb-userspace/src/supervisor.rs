@@ -130,6 +130,10 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     let xdp_mode = report_attachment(&netlink, &link, &attached).await;
     let vips = Vips::new(netlink.clone(), link.clone(), &config);
     vips.bring_up().await?;
+    for interface in dataplane.detach_others(&link) {
+        vips.leave(interface).await;
+        tracing::info!("detached from interface {interface}, which is not configured any more");
+    }
 
     let facts =
         Facts { interface: link.name.clone(), xdp_mode, max_connections: config.director.max_connections };

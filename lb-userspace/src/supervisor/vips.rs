@@ -60,6 +60,13 @@ impl Vips {
         Ok(())
     }
 
+    /// Removes the VIPs that an earlier daemon left on another interface, which it may be gone with.
+    pub(super) async fn leave(&self, interface: u32) {
+        if self.managed {
+            self.remove_ours(interface).await;
+        }
+    }
+
     /// Tells the segment that the VIPs are at `link`'s MAC.
     pub(super) fn announce(&self, link: &Link) {
         if !self.managed || self.vips.is_empty() {
@@ -73,10 +80,13 @@ impl Vips {
 
     /// Removes the VIPs that we added; those an administrator added stay.
     pub(super) async fn take_down(&self) {
-        if !self.managed {
-            return;
+        if self.managed {
+            self.remove_ours(self.link.index).await;
         }
-        let present = match self.netlink.addresses(self.link.index).await {
+    }
+
+    async fn remove_ours(&self, interface: u32) {
+        let present = match self.netlink.addresses(interface).await {
             Ok(present) => present,
             Err(error) => {
                 tracing::warn!("{error}");
@@ -85,7 +95,7 @@ impl Vips {
         };
         for ours in present.iter().filter(|address| address.is_ours) {
             if let IpAddr::V4(address) = ours.address
-                && let Err(error) = self.netlink.remove_vip(self.link.index, address).await
+                && let Err(error) = self.netlink.remove_vip(interface, address).await
             {
                 tracing::warn!("{error}");
             }
