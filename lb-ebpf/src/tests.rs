@@ -5,7 +5,7 @@ mod director;
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
-use etherparse::PacketBuilder;
+use etherparse::{PacketBuilder, PacketBuilderStep, TcpHeader};
 use lb_common::counter::Reason;
 use lb_common::selector::Selector;
 use lb_common::service::SlotTable;
@@ -24,6 +24,23 @@ fn new_connections_take_the_slots_in_turn_and_stay() {
         director.wait(800);
     }
     assert_eq!(*director.connections.borrow(), BTreeMap::from([(0, 2), (1, 2), (2, 2)]));
+}
+
+#[test]
+fn ipv6_is_balanced_like_ipv4() {
+    let director = Director::new();
+    let send = |port, flags: fn(PacketBuilderStep<TcpHeader>) -> PacketBuilderStep<TcpHeader>| {
+        let mut frame = Vec::new();
+        let builder =
+            PacketBuilder::ethernet2(ROUTER, DIRECTOR).ipv6(CLIENT_V6, VIP_V6, 63).tcp(port, WEB, 1, 1024);
+        flags(builder).write(&mut frame, b"data").expect("a vector takes everything");
+        director.send(&frame)
+    };
+    for flags in [PacketBuilderStep::syn, |builder: PacketBuilderStep<TcpHeader>| builder.ack(1)] {
+        let went: Vec<Went> = (1000..1006).map(|port| send(port, flags)).collect();
+        assert_eq!(went, [2, 1, 0, 2, 1, 0].map(Went::To));
+    }
+    assert_eq!(director.tcp(1000, WEB, ACK), Went::Nowhere(Reason::PassNoConnection), "the other family's");
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl ConfigFile {
         config::load(&self.config).map_err(|error| match error {
             // A list of its own form.
             LoadError::Invalid(diagnostics) => {
-                eprintln!("{diagnostics}");
+                output::complain(&diagnostics);
                 Failure::silent()
             }
             LoadError::Read { .. } => error.into(),
@@ -110,7 +110,7 @@ impl Failure {
 
     fn report(self) -> ExitCode {
         if !self.message.is_empty() {
-            eprintln!("lb: {}", self.message);
+            output::complain(&format_args!("lb: {}", self.message));
         }
         ExitCode::from(self.code)
     }

@@ -25,6 +25,7 @@ mod syntax;
 mod validate;
 mod value;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -67,12 +68,25 @@ pub enum LoadError {
 ///
 /// The file cannot be read, or anything in it is wrong.
 pub fn load(path: &Path) -> Result<Checked, LoadError> {
-    let bytes = fs::read(path).map_err(|cause| LoadError::Read { path: path.to_owned(), cause })?;
+    let bytes = read_file(path).map_err(|cause| LoadError::Read { path: path.to_owned(), cause })?;
     let name = path.display().to_string();
     match String::from_utf8(bytes) {
         Ok(text) => Ok(parse(&name, &text)?),
         Err(error) => Err(LoadError::Invalid(syntax::not_utf8(&name, &error))),
     }
+}
+
+/// More than the largest configuration that the limits on its content allow.
+const MAX_BYTES: u64 = 64 << 20;
+
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        let too_large = format!("it has more than {} MiB: is it a configuration file?", MAX_BYTES >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, too_large));
+    }
+    Ok(bytes)
 }
 
 /// Checks the text of a configuration file. `file_name` is what diagnostics call it.

@@ -66,7 +66,7 @@ pub enum RunError {
         /// Its name.
         name: String,
     },
-    /// A thread of the daemon ended.
+    /// A task or thread of the daemon ended.
     #[error("the {0} ended unexpectedly; this is a bug in lb")]
     Ended(&'static str),
     /// See [`NetError`].
@@ -107,6 +107,8 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
         capacity: capacity(&config),
         log_flows,
     })?;
+    // Before anything is attached: a daemon that cannot start leaves traffic as it found it.
+    let server = Server::bind(&config.director.control_socket)?;
     let tables = dataplane.tables()?;
 
     // Real servers that an earlier daemon had resolved are taken to be where they were until asked.
@@ -119,7 +121,7 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     let (resolutions, mut resolved) = watch::channel(Resolutions::new());
     let driver = Driver::new(netlink.clone(), link.index, wanted_receiver, resolutions, &remembered)?;
     let mut tasks = JoinSet::new();
-    tasks.spawn(driver.run());
+    tasks.spawn(driver.run().map(|()| "neighbour driver"));
     let first = first_answers(&mut resolved, wanted.borrow().len()).await;
     for address in
         wanted.borrow().iter().filter(|address| !first.get(address).is_some_and(|found| found.is_reachable))
@@ -138,20 +140,23 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     let xdp_mode = report_attachment(&netlink, &link, &attached).await;
     let vips = Vips::new(netlink.clone(), link.clone(), &config);
     vips.bring_up().await?;
+    for interface in dataplane.detach_others(&link) {
+        vips.leave(interface).await;
+        tracing::info!("detached from interface {interface}, which is not configured any more");
+    }
 
     let facts =
         Facts { interface: link.name.clone(), xdp_mode, max_connections: config.director.max_connections };
     let observer = dataplane.observer();
-    let server = Server::bind(&config.director.control_socket, facts, published, observer)?;
     let (stop_server, server_stopped) = oneshot::channel::<()>();
-    let control = tokio::spawn(server.run(async move {
+    let control = tokio::spawn(server.run(facts, published, observer, async move {
         let _ = server_stopped.await;
     }));
     let fragments = dataplane.fragments()?;
     let (stop_holding, holding_stopped) = std::sync::mpsc::channel::<()>();
     let holding = tokio::task::spawn_blocking(move || hold::hold_fragments(fragments, &holding_stopped));
     if log_flows {
-        tasks.spawn(follow_flow_log(dataplane.flow_log()?));
+        tasks.spawn(follow_flow_log(dataplane.flow_log()?).map(|()| "flow log"));
     }
 
     let (inputs, received) = mpsc::channel(64);
@@ -162,8 +167,8 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
         move || sweep(&sweeper, &inputs, &sweeper_stopped)
     })
     .fuse();
-    tasks.spawn(forward_resolutions(resolved, inputs.clone()));
-    tasks.spawn(inspect(inputs.clone()));
+    tasks.spawn(forward_resolutions(resolved, inputs.clone()).map(|()| "neighbour driver"));
+    tasks.spawn(inspect(inputs.clone()).map(|()| "clock"));
     let mut links =
         tokio::spawn(follow_link(Events::of_links()?, netlink, link.clone(), vips.clone(), inputs));
 
@@ -180,6 +185,7 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
             Ok(())
         }
         ended = &mut links => Err(ended.unwrap_or(RunError::Ended("link watcher"))),
+        Some(name) = tasks.join_next() => Err(RunError::Ended(name.unwrap_or("task that panicked"))),
         _ = &mut reconciling => Err(RunError::Ended("reconciler")),
         _ = &mut sweeping => Err(RunError::Ended("sweeper")),
     };
@@ -209,8 +215,9 @@ async fn find_link(netlink: &Netlink, config: &Config) -> Result<(Link, MacAddr6
         tracing::warn!("{name} is down: nothing is forwarded until it is up (`ip link set {name} up`)");
     }
     match link.mac {
-        Some(mac) => Ok((link, mac)),
-        None => Err(RunError::NotEthernet { name }),
+        // `lo` has one too, of zeroes.
+        Some(mac) if !mac.is_nil() => Ok((link, mac)),
+        _ => Err(RunError::NotEthernet { name }),
     }
 }
 

@@ -88,6 +88,7 @@ impl LevelRun<'_> {
     fn unit(&mut self) -> Outcome {
         // One selection of packages for all levels: cargo builds dependencies once, with the same features.
         self.cargo_test(&["--workspace", "--lib", "--bins"], None, &[])?;
+        self.cargo_test(&["--workspace", "--test", "streams"], None, &[])?;
         self.cargo_test(&["--workspace", "--doc"], None, &[])?;
         self.loom()?;
         self.nothing_run_is_a_problem();

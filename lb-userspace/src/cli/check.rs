@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::output::print;
+use super::output::{complain, print};
 use super::{ConfigFile, Failure, runtime};
 use crate::config::{self, Machine, Severity};
 use crate::net::Netlink;
@@ -29,7 +29,7 @@ impl Check {
             warnings = warnings.merge(config::check_machine(&checked.config, &machine, Severity::Warning));
         }
         if !warnings.is_empty() {
-            eprintln!("{warnings}");
+            complain(&warnings);
         }
         let servers = &checked.config.virtual_servers;
         let real_servers: usize = servers.iter().map(|server| server.real_servers.len()).sum();

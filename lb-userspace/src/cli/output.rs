@@ -15,6 +15,11 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Says `text` on standard error, in one piece. Where nobody reads it any more there is nobody to tell.
+pub(super) fn complain(text: &impl std::fmt::Display) {
+    let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
+}
+
 /// Prints `value` as JSON.
 pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print(&format!("{}\n", serde_json::to_string_pretty(value)?))

@@ -30,7 +30,7 @@ enum Action {
 #[derive(Debug, Args)]
 struct Vips {
     /// A virtual IP address; repeat for several
-    #[arg(long = "vip", value_name = "VIP", required = true)]
+    #[arg(long = "vip", value_name = "VIP", required = true, value_parser = vip)]
     vips: Vec<IpAddr>,
 }
 
@@ -62,6 +62,25 @@ struct Status {
     /// JSON instead of text
     #[arg(long)]
     json: bool,
+}
+
+/// An address that clients can connect to: `up` and `down` change `lo`, which has addresses of its own.
+fn vip(text: &str) -> Result<IpAddr, String> {
+    let address: IpAddr =
+        text.parse().map_err(|_| "a VIP is an address such as 192.168.2.240 or 2001:db8::1")?;
+    let is_no_hosts = match address {
+        IpAddr::V4(address) => address.octets()[0] == 0,
+        IpAddr::V6(address) => address.is_unspecified(),
+    };
+    let what = match address {
+        _ if is_no_hosts => "no host's address",
+        _ if address.is_loopback() => "a loopback address",
+        _ if address.is_multicast() => "a multicast address",
+        IpAddr::V4(address) if address.is_broadcast() => "the broadcast address",
+        IpAddr::V6(address) if address.is_unicast_link_local() => "a link-local address",
+        _ => return Ok(address),
+    };
+    Err(format!("it is {what}; a VIP is the address that clients connect to"))
 }
 
 impl Vips {
@@ -99,4 +118,19 @@ impl RealServer {
 
 fn say(done: &[String]) -> Result<(), Failure> {
     if done.is_empty() { print("nothing to do\n") } else { print(&format!("{}\n", done.join("\n"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `down --vip 127.0.0.1` said that it had removed it, `up --vip 255.255.255.255` added it.
+    #[test]
+    fn a_vip_is_an_address_that_clients_can_connect_to() {
+        assert_eq!(vip("192.168.2.240"), Ok(IpAddr::from([192, 168, 2, 240])));
+        for other in ["0.0.0.0", "0.1.2.3", "127.0.0.1", "127.0.0.2", "224.0.0.1", "255.255.255.255", "1.2.3"]
+        {
+            assert!(vip(other).is_err(), "{other}");
+        }
+    }
 }

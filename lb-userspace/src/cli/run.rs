@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
+use super::output::complain;
 use super::{ConfigFile, Failure, runtime};
 use crate::config::{self, Machine, Severity};
 use crate::net::Netlink;
@@ -38,7 +39,7 @@ impl Run {
             let findings = config::check_machine(&checked.config, &machine, Severity::Error);
             let findings = checked.warnings.merge(findings);
             if !findings.is_empty() {
-                eprintln!("{findings}");
+                complain(&findings);
             }
             if findings.has_errors() {
                 return Err(Failure::silent());
@@ -56,6 +57,8 @@ fn start_log(log_flows: bool) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
+        // It would report that standard error is gone on standard error, and panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         builder.without_time().init();

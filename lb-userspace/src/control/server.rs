@@ -1,7 +1,7 @@
 //! The daemon's end of the control socket.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, os::unix::net::UnixStream as StdUnixStream};
@@ -30,6 +30,12 @@ pub enum ControlError {
         /// The socket.
         path: PathBuf,
     },
+    /// Something else is there.
+    #[error("{path} is there and is not a socket; remove it, or choose another director.control_socket", path = path.display())]
+    NotASocket {
+        /// What is there.
+        path: PathBuf,
+    },
     /// It could not be made.
     #[error("listen on {path}: {source}; choose a director.control_socket whose directory can be written", path = path.display())]
     Listen {
@@ -51,11 +57,21 @@ pub struct Facts {
     pub max_connections: u32,
 }
 
-/// Answers on the control socket.
+/// The control socket. Who connects waits until it is [run](Self::run); dropping it removes it.
 pub struct Server {
     listener: UnixListener,
-    path: PathBuf,
-    state: Arc<Shared>,
+    place: Place,
+}
+
+/// Where the socket is, for as long as it is there.
+struct Place(PathBuf);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::debug!("remove {}: {error}", self.0.display());
+        }
+    }
 }
 
 struct Shared {
@@ -72,49 +88,55 @@ impl Server {
     ///
     /// # Errors
     /// [`ControlError`].
-    pub fn bind(
-        path: &Path,
-        facts: Facts,
-        published: watch::Receiver<Arc<Published>>,
-        observer: Observer,
-    ) -> Result<Self, ControlError> {
+    pub fn bind(path: &Path) -> Result<Self, ControlError> {
         let failed = |source| ControlError::Listen { path: path.to_owned(), source };
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(failed)?;
         }
-        if path.exists() {
-            if StdUnixStream::connect(path).is_ok() {
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+            Ok(found) if !found.file_type().is_socket() => {
+                return Err(ControlError::NotASocket { path: path.to_owned() });
+            }
+            Ok(_) if StdUnixStream::connect(path).is_ok() => {
                 return Err(ControlError::InUse { path: path.to_owned() });
             }
-            fs::remove_file(path).map_err(failed)?;
+            Ok(_) => fs::remove_file(path).map_err(failed)?,
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
+        let place = Place(path.to_owned());
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        let state = Shared {
+        Ok(Self { listener, place })
+    }
+
+    /// Answers until `stop` resolves, then removes the socket.
+    pub async fn run(
+        self,
+        facts: Facts,
+        published: watch::Receiver<Arc<Published>>,
+        observer: Observer,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let Self { listener, place } = self;
+        let state = Arc::new(Shared {
             facts,
             published,
             observer,
             rates: Rates::default(),
             reading_connections: Mutex::new(()),
-        };
-        Ok(Self { listener, path: path.to_owned(), state: Arc::new(state) })
-    }
-
-    /// Answers until `stop` resolves, then removes the socket.
-    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) {
+        });
         let router = Router::new()
             .route("/v1/virtual_servers", get(virtual_servers))
             .route("/v1/director", get(director))
-            .with_state(Arc::clone(&self.state));
-        let sampling = tokio::spawn(sample(self.state));
-        let serving = axum::serve(self.listener, router).with_graceful_shutdown(stop);
+            .with_state(Arc::clone(&state));
+        let sampling = tokio::spawn(sample(state));
+        let serving = axum::serve(listener, router).with_graceful_shutdown(stop);
         if let Err(error) = serving.await {
             tracing::error!("the control socket failed: {error}");
         }
         sampling.abort();
-        if let Err(error) = fs::remove_file(&self.path) {
-            tracing::debug!("remove {}: {error}", self.path.display());
-        }
+        drop(place);
     }
 }
 
@@ -209,4 +231,42 @@ async fn director(Extract(shared): Extract<Arc<Shared>>) -> Result<Json<api::Dir
         max_connections: facts.max_connections,
         counters: counters.into_iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(path: &Path) -> ControlError {
+        Server::bind(path).err().expect("it is refused")
+    }
+
+    /// A `control_socket` that named a file by mistake cost that file.
+    #[tokio::test]
+    async fn what_is_not_a_socket_is_left_alone() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let file = directory.path().join("precious");
+        fs::write(&file, "data")?;
+        assert!(matches!(error(&file), ControlError::NotASocket { .. }));
+        assert_eq!(fs::read_to_string(&file)?, "data");
+        assert!(matches!(error(directory.path()), ControlError::NotASocket { .. }));
+        let nowhere = directory.path().join("link");
+        std::os::unix::fs::symlink(directory.path().join("nothing"), &nowhere)?;
+        assert!(matches!(error(&nowhere), ControlError::NotASocket { .. }));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_nobody_answers_on_is_replaced_and_one_in_use_is_not() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("lb.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path)?);
+        assert!(path.exists(), "as a daemon leaves it that is killed");
+        let server = Server::bind(&path).expect("nobody answers");
+        assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o777, 0o600);
+        assert!(matches!(error(&path), ControlError::InUse { .. }));
+        drop(server);
+        assert!(!path.exists(), "it goes with its server");
+        Ok(())
+    }
 }

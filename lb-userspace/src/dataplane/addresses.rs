@@ -79,8 +79,11 @@ struct AddressTable<'a, const W: usize> {
     buckets: &'a [AddressBucket<W>],
 }
 
-/// An index, and which addresses go to which bucket.
-type Placement<const W: usize> = (Index, HashMap<u32, Vec<([u64; W], u32)>>);
+/// Which addresses, with their services, go to which bucket.
+type Placed<const W: usize> = HashMap<u32, Vec<([u64; W], u32)>>;
+
+/// The same, and the index that says so.
+type Placement<const W: usize> = (Index, Placed<W>);
 
 impl<'a> AddressTable<'a, ADDRESS_WORDS_V4> {
     fn v4(memory: &'a Memory) -> Self {
@@ -156,11 +159,8 @@ impl<'a, const W: usize> AddressTable<'a, W> {
     }
 }
 
-fn place_with<const W: usize>(
-    index: Index,
-    addresses: &BTreeMap<[u64; W], u32>,
-) -> Option<HashMap<u32, Vec<([u64; W], u32)>>> {
-    let mut buckets: HashMap<u32, Vec<([u64; W], u32)>> = HashMap::with_capacity(addresses.len());
+fn place_with<const W: usize>(index: Index, addresses: &BTreeMap<[u64; W], u32>) -> Option<Placed<W>> {
+    let mut buckets: Placed<W> = HashMap::with_capacity(addresses.len());
     for (key, service) in addresses {
         let bucket = buckets.entry(index.position(key)).or_default();
         if bucket.len() == BUCKET_ENTRIES {

@@ -1,7 +1,7 @@
 //! Attaching the program to an interface: natively, or by the generic hook where the driver has none.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode as KernelMode};
@@ -62,6 +62,16 @@ pub(super) fn attach(
     }
 }
 
+/// Detaches programs of earlier daemons from other interfaces than `link`. Returns the numbers of these.
+pub(super) fn detach_others(directory: &Path, link: &Link) -> Vec<u32> {
+    let Ok(pins) = fs::read_dir(directory) else { return Vec::new() };
+    let other = |pin: fs::DirEntry| {
+        let index: u32 = pin.file_name().to_str()?.strip_prefix("link-")?.parse().ok()?;
+        (index != link.index && unpin(&pin.path(), link).is_ok()).then_some(index)
+    };
+    pins.filter_map(Result::ok).filter_map(other).collect()
+}
+
 fn is_attached_as(found: Option<XdpAttachment>, mode: XdpMode) -> bool {
     match mode {
         XdpMode::Auto => true,
@@ -83,7 +93,7 @@ fn replace(program: &mut Xdp, pin: &Path, link: &Link) -> Result<bool, Dataplane
     }
 }
 
-fn unpin(pin: &PathBuf, link: &Link) -> Result<(), DataplaneError> {
+fn unpin(pin: &Path, link: &Link) -> Result<(), DataplaneError> {
     fs::remove_file(pin).map_err(|error| DataplaneError::Attach {
         interface: link.name.clone(),
         reason: format!("remove {}: {error}", pin.display()),

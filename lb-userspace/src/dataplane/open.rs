@@ -266,6 +266,13 @@ impl Dataplane {
         Ok(attached)
     }
 
+    /// Detaches what earlier daemons attached to other interfaces, which the configuration named then. Returns
+    /// the numbers of these interfaces.
+    #[must_use]
+    pub fn detach_others(&self, link: &Link) -> Vec<u32> {
+        attach::detach_others(&self.directory, link)
+    }
+
     fn migrate(&self) -> Result<(), DataplaneError> {
         let timeouts = &self.memory.settings().timeouts;
         let copied = self.previous.copy_into(&self.memory, self.seed, timeouts, self.clock.now()?);

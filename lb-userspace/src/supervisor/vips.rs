@@ -62,6 +62,13 @@ impl Vips {
         Ok(())
     }
 
+    /// Removes the VIPs that an earlier daemon left on another interface, which it may be gone with.
+    pub(super) async fn leave(&self, interface: u32) {
+        if self.managed {
+            self.remove_ours(interface).await;
+        }
+    }
+
     /// Follows the interface, which is now as `link` says. The kernel removes addresses of IPv6 from an interface
     /// that goes down (Documentation/networking/ip-sysctl.rst, keep_addr_on_down), and neighbours know its old MAC.
     pub(super) async fn follow(&self, link: &Link) {
@@ -89,11 +96,14 @@ impl Vips {
 
     /// Removes the VIPs that we added; those an administrator added stay.
     pub(super) async fn take_down(&self) {
-        if !self.managed {
-            return;
+        if self.managed {
+            let index = self.link.borrow().index;
+            self.remove_ours(index).await;
         }
-        let index = self.link.borrow().index;
-        let present = match self.netlink.addresses(index).await {
+    }
+
+    async fn remove_ours(&self, interface: u32) {
+        let present = match self.netlink.addresses(interface).await {
             Ok(present) => present,
             Err(error) => {
                 tracing::warn!("{error}");
@@ -101,7 +111,7 @@ impl Vips {
             }
         };
         for ours in present.iter().filter(|address| address.is_ours) {
-            if let Err(error) = self.netlink.remove_vip(index, ours.address).await {
+            if let Err(error) = self.netlink.remove_vip(interface, ours.address).await {
                 tracing::warn!("{error}");
             }
         }
