@@ -65,20 +65,22 @@ pub(crate) fn measure(lab: &Lab, arguments: &Arguments) -> Result<Vec<Measured>>
     let small = Plane::open(lab, "small", 1024, 1, 0)?;
     let plane = Plane::open(lab, "default", 1 << 20, 1, 300)?;
     let services = Plane::open(lab, "services", 1024, 4096, 300)?;
-    plane.establish(MANY[1])?;
+    plane.establish(1)?;
     services.establish(1)?;
 
     let one = Testbed::load(&plane, 1, 0, &["empty", "swap", "lb", "reference"])?;
     let among_4096 = Testbed::load(&services, 1, 0, &["lb"])?;
     let fresh = Testbed::load(&small, 1 << 24, 0, &["vary_lb"])?;
-    let flood = Testbed::load(&plane, 1 << 24, 0, &["vary_lb"])?;
-    let many: Vec<(u32, Testbed)> = MANY
-        .into_iter()
-        .map(|flows| {
-            Ok((flows, Testbed::load(&plane, flows, 0, &["vary_swap", "vary_lb", "vary_reference"])?))
-        })
-        .collect::<Result<_>>()?;
+    // Each table holds the flows that take turns, and no others: ours and the reference's.
+    let load_many = |flows: u32| {
+        let plane = Plane::open(lab, &format!("{flows}-flows"), 1 << 20, 1, 300)?;
+        plane.establish(flows)?;
+        let testbed = Testbed::load(&plane, flows, 0, &["vary_swap", "vary_lb", "vary_reference"])?;
+        Ok((flows, plane, testbed))
+    };
+    let many: Vec<(u32, Plane, Testbed)> = MANY.into_iter().map(load_many).collect::<Result<_>>()?;
 
+    let full = many.last().map(|(_, plane, _)| Testbed::load(plane, 1 << 24, 0, &["vary_lb"])).transpose()?;
     let case = |name: &str, flows, testbed, program, frame| Case {
         name: name.to_owned(),
         flows,
@@ -97,13 +99,13 @@ pub(crate) fn measure(lab: &Lab, arguments: &Arguments) -> Result<Vec<Measured>>
     for (scheduler, frame) in scheduler::ALL.iter().zip(&new) {
         cases.push(case(&format!("{}{scheduler}", names::NEW_FLOW), 1, &fresh, "vary_lb", frame));
     }
-    for (flows, testbed) in &many {
+    for (flows, _, testbed) in &many {
         cases.push(case(names::SWAP, *flows, testbed, "vary_swap", &established));
         cases.push(case(names::ESTABLISHED, *flows, testbed, "vary_lb", &established));
         cases.push(case(names::REFERENCE, *flows, testbed, "vary_reference", &established));
     }
-    if let Some(frame) = new.first() {
-        cases.push(case(names::FLOOD, 1 << 24, &flood, "vary_lb", frame));
+    if let (Some(frame), Some(full)) = (new.first(), &full) {
+        cases.push(case(names::FLOOD, 1 << 24, full, "vary_lb", frame));
     }
     // The reference records its flows, and every program comes into the caches.
     for case in &cases {
