@@ -1,8 +1,9 @@
 //! Another capacity: moving connections from the pinned tables to larger or smaller ones.
 //!
 //! A pinned table of another size is set aside under another name, where the next start finds it if this one
-//! is killed. Its connections are copied before the program that uses the new table is attached, and once more
-//! after, for those that the old program recorded meanwhile.
+//! is killed; also beside one that was set aside before, for either may be the one that the attached program writes.
+//! Their connections are copied before the program that uses the new table is attached, and once more after, for those
+//! that the old program recorded meanwhile.
 
 use std::fs;
 use std::io;
@@ -32,13 +33,17 @@ pub(super) struct Previous {
 /// Tables of one family that were set aside.
 #[derive(Debug, Default)]
 pub(super) struct PreviousFamily<const K: usize> {
-    pub(super) main: Option<ConnectionTable<K>>,
-    pub(super) half_open: Option<ConnectionTable<K>>,
+    pub(super) main: Vec<ConnectionTable<K>>,
+    pub(super) half_open: Vec<ConnectionTable<K>>,
 }
 
-/// Where a table is pinned that was set aside. bpffs takes no dots in names.
-fn aside(directory: &Path, name: &str) -> PathBuf {
-    directory.join(format!("{name}-previous"))
+/// Where tables are pinned that were set aside, those that were first. bpffs takes no dots in names.
+fn asides(directory: &Path, name: &str) -> Vec<PathBuf> {
+    numbered(directory, name).take_while(|pin| pin.exists()).collect()
+}
+
+fn numbered(directory: &Path, name: &str) -> impl Iterator<Item = PathBuf> {
+    (1..).map(move |number: u32| directory.join(format!("{name}-previous-{number}")))
 }
 
 /// Renames pinned connection tables that differ in size only, and opens what was set aside now or before.
@@ -48,11 +53,10 @@ pub(super) fn set_aside(directory: &Path, layouts: &[MapLayout]) -> Result<Previ
         let Ok(info) = MapInfo::from_pin(&pin) else { continue };
         let resized = MapLayout { max_entries: info.max_entries(), ..*layout };
         if info.max_entries() != layout.max_entries && difference(&pin, &resized).is_none() {
-            fs::rename(&pin, aside(directory, layout.name)).map_err(|source| DataplaneError::Map {
-                operation: "set aside",
-                map: layout.name,
-                source,
-            })?;
+            let failed = |source| DataplaneError::Map { operation: "set aside", map: layout.name, source };
+            if let Some(aside) = numbered(directory, layout.name).find(|aside| !aside.exists()) {
+                fs::rename(&pin, aside).map_err(failed)?;
+            }
         }
     }
     Ok(Previous {
@@ -70,21 +74,20 @@ pub(super) fn set_aside(directory: &Path, layouts: &[MapLayout]) -> Result<Previ
 fn open<const K: usize>(
     directory: &Path,
     name: &'static str,
-) -> Result<Option<ConnectionTable<K>>, DataplaneError> {
-    let pin = aside(directory, name);
-    if !pin.exists() {
-        return Ok(None);
-    }
+) -> Result<Vec<ConnectionTable<K>>, DataplaneError> {
     let failed = |source| DataplaneError::Map { operation: "open the previous", map: name, source };
-    let map = MapData::from_pin(&pin).map_err(|error| failed(io::Error::other(error)))?;
-    let entries = map.info().map_err(|error| failed(io::Error::other(error)))?.max_entries();
-    Ok(Some(ConnectionTable(Region::map(map.fd().as_fd(), entries).map_err(failed)?)))
+    let open = |pin: PathBuf| {
+        let map = MapData::from_pin(&pin).map_err(|error| failed(io::Error::other(error)))?;
+        let entries = map.info().map_err(|error| failed(io::Error::other(error)))?.max_entries();
+        Ok(ConnectionTable(Region::map(map.fd().as_fd(), entries).map_err(failed)?))
+    };
+    asides(directory, name).into_iter().map(open).collect()
 }
 
 /// Forgets what was set aside.
 pub(super) fn remove(directory: &Path) {
-    for name in CONNECTION_TABLES {
-        let pin = aside(directory, name);
+    // The last one first: while one is there, so are those before it.
+    for pin in CONNECTION_TABLES.iter().flat_map(|name| asides(directory, name).into_iter().rev()) {
         if let Err(error) = fs::remove_file(&pin)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -104,10 +107,9 @@ impl Previous {
 
 impl<const K: usize> PreviousFamily<K> {
     fn copy_into(&self, new: &Connections<K>, seed: FlowSeed, timeouts: &Timeouts, now: u32) -> u64 {
-        let pairs = [(&self.main, &new.main), (&self.half_open, &new.half_open)];
-        let copied =
-            pairs.into_iter().filter_map(|(old, new)| Some(copy(old.as_ref()?, new, seed, timeouts, now)));
-        copied.sum()
+        let main = self.main.iter().map(|old| copy(old, &new.main, seed, timeouts, now));
+        let half_open = self.half_open.iter().map(|old| copy(old, &new.half_open, seed, timeouts, now));
+        main.chain(half_open).sum()
     }
 }
 

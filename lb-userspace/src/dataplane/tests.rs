@@ -69,7 +69,7 @@ fn a_larger_table_takes_over_every_live_connection() {
     record(old.half_open_v4(), 40_000, 2, State::SynRecv, now, 1);
     let new = memory(100_000);
     let old = Arc::into_inner(old).expect("nobody else has it");
-    let v4 = PreviousFamily { main: Some(old.v4.main), half_open: Some(old.v4.half_open) };
+    let v4 = PreviousFamily { main: vec![old.v4.main], half_open: vec![old.v4.half_open] };
     let previous = Previous { v4, ..Previous::default() };
     let timeouts = Timeouts::ipvs();
     assert_eq!(previous.copy_into(&new, SEED, &timeouts, now), 20_001);
@@ -88,7 +88,7 @@ fn what_the_new_table_knows_from_later_is_not_overwritten() {
     record(old.connections_v4(), 2, 7, State::Established, now, 5);
     record(new.connections_v4(), 2, 8, State::Established, now, 10);
     let old = Arc::into_inner(old).expect("nobody else has it");
-    let v4 = PreviousFamily { main: Some(old.v4.main), half_open: None };
+    let v4 = PreviousFamily { main: vec![old.v4.main], half_open: vec![] };
     let previous = Previous { v4, ..Previous::default() };
     previous.copy_into(&new, SEED, &Timeouts::ipvs(), now);
     assert_eq!(destination_of(new.connections_v4(), 1), Some(8));
