@@ -15,8 +15,9 @@ use crate::limits::{MAX_SERVICE_ADDRESSES, SLOT_WORDS};
 /// Addresses in one bucket.
 pub const BUCKET_ENTRIES: usize = 4;
 
-/// Buckets of one generation: twice as many as addresses, so that a multiplier is soon found.
-pub const GENERATION_BUCKETS: u32 = 2 * MAX_SERVICE_ADDRESSES;
+/// Buckets of one generation: twice as many as entries, so that a multiplier is soon found. Beside each address there
+/// may be one for its VIP ([`A_VIP`]).
+pub const GENERATION_BUCKETS: u32 = 4 * MAX_SERVICE_ADDRESSES;
 
 /// The number of no service. An `Option` would do, but the compiler keeps the number that a `None` has not got, and the
 /// verifier refuses a program that reads what was never written.
@@ -102,7 +103,7 @@ impl Index {
 
     /// An index over `1 << bits` buckets of `generation` (false: the lower half of the map).
     ///
-    /// `bits` is from 1 to 15; the highest six and lowest two bits of `random` are not used.
+    /// `bits` is from 1 to 16; the highest six and lowest two bits of `random` are not used.
     #[must_use]
     pub const fn new(random: u64, bits: u32, generation: bool) -> Self {
         let shift = (64 - bits as u64) << Self::SHIFT_SHIFT;
@@ -225,9 +226,9 @@ mod tests {
     #[test]
     fn positions_stay_in_their_generation() {
         for key in 1..5000u64 {
-            let lower = Index::new(key.wrapping_mul(0xABCD_EF12_3456_789B), 15, false).position(&[key]);
+            let lower = Index::new(key.wrapping_mul(0xABCD_EF12_3456_789B), 16, false).position(&[key]);
             let upper =
-                Index::new(key.wrapping_mul(0xABCD_EF12_3456_789B), 15, true).position(&[key, 1, key]);
+                Index::new(key.wrapping_mul(0xABCD_EF12_3456_789B), 16, true).position(&[key, 1, key]);
             assert!(lower < GENERATION_BUCKETS);
             assert!((GENERATION_BUCKETS..2 * GENERATION_BUCKETS).contains(&upper));
         }
