@@ -3,7 +3,7 @@
 //! ```text
 //!   open ──> maps pinned below the bpffs directory, programs loaded against them
 //!     │
-//!     ├─ attach ──> the program on the interface, its link pinned
+//!     ├─ attach ──> a program on each interface, its link pinned
 //!     ├─ Tables: the one writer of services, slots and destinations
 //!     ├─ Observer: reads counters and connections, writes nothing
 //!     └─ Sweeper: frees expired connections
@@ -17,11 +17,13 @@ mod addresses;
 mod attach;
 mod clock;
 mod error;
+mod interfaces;
 mod layout;
 mod memory;
 mod migrate;
 mod object;
 mod observer;
+mod offload;
 mod open;
 mod sweeper;
 mod tables;
@@ -33,10 +35,11 @@ pub use error::DataplaneError;
 pub use layout::Capacity;
 pub use memory::Memory;
 pub use observer::{Connections, Observer};
+pub use offload::VlanOffload;
 pub use open::{Constants, Dataplane, FlowLog, Options};
 pub use sweeper::{Sweeper, Swept};
 pub use tables::{Operation, Tables};
-pub use view::{DestinationView, InterfaceView, ServiceAddress, ServiceView, View};
+pub use view::{DestinationView, InterfaceView, ServiceAddress, ServiceView, View, Way};
 
 #[cfg(test)]
 mod tests;

@@ -33,7 +33,7 @@ pub(super) fn attach(
     link: &Link,
     mode: XdpMode,
 ) -> Result<Attached, DataplaneError> {
-    let pin = directory.join(format!("link-{}", link.index));
+    let pin = pin(directory, link.index);
     if pin.exists() {
         if is_attached_as(link.xdp, mode) && replace(program, &pin, link)? {
             return Ok(Attached::Replaced);
@@ -60,6 +60,19 @@ pub(super) fn attach(
             }
         },
     }
+}
+
+const PIN: &str = "link-";
+
+/// Where the attachment to the interface `index` is pinned.
+pub(super) fn pin(directory: &Path, index: u32) -> PathBuf {
+    directory.join(format!("{PIN}{index}"))
+}
+
+/// The indices of interfaces with a pinned attachment, some of which may be gone.
+pub(super) fn attached(directory: &Path) -> Vec<u32> {
+    let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+    entries.filter_map(|entry| entry.file_name().to_str()?.strip_prefix(PIN)?.parse().ok()).collect()
 }
 
 fn is_attached_as(found: Option<XdpAttachment>, mode: XdpMode) -> bool {

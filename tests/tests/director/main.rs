@@ -6,9 +6,11 @@
 mod coexistence;
 mod command_line;
 mod forwarding;
+mod interfaces;
 mod ipv6;
 mod ipv6_forwarding;
 mod limits;
+mod local;
 mod neighbours;
 mod peers;
 mod real_server;
@@ -17,3 +19,4 @@ mod schedulers;
 mod support;
 mod verifier;
 mod vips;
+mod vlan;
