@@ -26,6 +26,8 @@ pub struct Interface {
     pub peer_filter: Word,
     /// Peer directors' MACs; unused places hold 0.
     pub peers: [Word; MAX_PEERS],
+    /// For the daemon that takes over: 1 if a daemon switched the NIC's removal of VLAN tags off.
+    pub vlan_offload_was_on: Word,
 }
 
 const _: () = assert!(size_of::<Interface>() == 128, "two cache lines");

@@ -57,7 +57,9 @@ pub fn take_detour<F: Frame, T: Tables>(frame: &mut F, number: u32, length: u32,
     }
     let verdict = forward(frame, number, destination, length, tables);
     match detour.interface() {
-        Some(place) if verdict == Verdict::TRANSMIT => Verdict::redirect(place),
+        Some(place) if verdict == Verdict::TRANSMIT && place as usize != tables.interface() => {
+            Verdict::redirect(place)
+        }
         _ => verdict,
     }
 }

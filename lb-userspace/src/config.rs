@@ -31,7 +31,9 @@ use std::{fs, io};
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity};
 pub use machine::{Machine, check_machine};
-pub use model::{Config, Director, OnExit, Peer, Protocol, RealServer, Timeouts, VirtualServer, XdpMode};
+pub use model::{
+    Config, Director, OnExit, Peer, Protocol, RealServer, Timeouts, VirtualServer, VlanOffload, XdpMode,
+};
 pub use source::{Located, Span};
 
 use report::{Report, Reported};

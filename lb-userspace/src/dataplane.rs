@@ -3,7 +3,7 @@
 //! ```text
 //!   open ──> maps pinned below the bpffs directory, programs loaded against them
 //!     │
-//!     ├─ attach ──> the program on the interface, its link pinned
+//!     ├─ attach ──> a program on each interface, its link pinned
 //!     ├─ Tables: the one writer of services, slots and destinations
 //!     ├─ Observer: reads counters and connections, writes nothing
 //!     └─ Sweeper: frees expired connections
@@ -18,11 +18,13 @@ mod attach;
 mod clock;
 mod error;
 mod fragments;
+mod interfaces;
 mod layout;
 mod memory;
 mod migrate;
 mod object;
 mod observer;
+mod offload;
 mod open;
 mod sweeper;
 mod tables;
@@ -35,10 +37,11 @@ pub use fragments::{Fragment, Fragments};
 pub use layout::Capacity;
 pub use memory::Memory;
 pub use observer::{Connections, Observer};
+pub use offload::VlanOffload;
 pub use open::{Constants, Dataplane, FlowLog, Options};
 pub use sweeper::{Sweeper, Swept};
 pub use tables::{Operation, Tables};
-pub use view::{DestinationView, InterfaceView, ServiceAddress, ServiceView, View};
+pub use view::{DestinationView, InterfaceView, ServiceAddress, ServiceView, View, Way};
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ mod announce;
 mod events;
 mod links;
 mod neighbours;
+mod routes;
 
 use std::io;
 use std::net::IpAddr;
@@ -15,8 +16,9 @@ use thiserror::Error;
 pub use addresses::{Address, host_text};
 pub use announce::{AnnounceError, FrameSender, announce};
 pub use events::{Event, Events};
-pub use links::{Link, XdpAttachment};
+pub use links::{Link, Vlan, XdpAttachment};
 pub use neighbours::{NeighbourEntry, NeighbourState};
+pub use routes::Route;
 
 /// A MAC as everybody else prints it: the crate's own form is in capitals.
 #[must_use]

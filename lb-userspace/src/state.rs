@@ -3,15 +3,19 @@
 //! ```text
 //!   config ─┐
 //!           ├─> desired() ─> Desired ─┐
-//!   MACs  ──┘     (pure)              ├─> plan() ─> operations, in order ─> Tables::apply
-//!                      maps ─> View ──┘   (pure)            (reconcile: the only caller)
+//!   MACs,   │     (pure)              ├─> plan() ─> operations, in order ─> Tables::apply
+//!   routes ─┘          maps ─> View ──┘   (pure)            (reconcile: the only caller)
 //! ```
 
 mod desired;
+mod network;
 mod plan;
 mod reconcile;
 
-pub use desired::{Desired, DesiredServer, DesiredService, addresses_to_resolve, desired, vips};
+pub use desired::{
+    Desired, DesiredServer, DesiredService, addresses_to_locate, addresses_to_resolve, desired, vips,
+};
+pub use network::{Location, Network, Places, addressed, locate};
 pub use plan::{PlanError, plan};
 pub use reconcile::{
     Input, Published, PublishedServer, PublishedService, ReconcileError, Reconciler, ServerState,

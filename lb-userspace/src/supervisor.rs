@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   neighbour driver ──Resolutions──┐
-//!   link events ──────Mac───────────┤
+//!   topology ───────Network─────────┤
 //!   sweeper (thread) ──Swept────────┼─> reconciler (thread) ──> maps
 //!   clock ─────────────Inspect──────┘         │
 //!                                             └─Published─> control server <── lb list
@@ -12,6 +12,7 @@
 //! end with `on_exit = "detach"` takes the director out of service.
 
 mod hold;
+mod topology;
 mod vips;
 
 use std::collections::BTreeMap;
@@ -30,8 +31,9 @@ use crate::config::{Config, OnExit, VirtualServer};
 use crate::control::{ControlError, Facts, Server};
 use crate::dataplane::{Attached, Capacity, Dataplane, DataplaneError, FlowLog, Options, Sweeper};
 use crate::neighbour::{Driver, Resolution, Resolutions};
-use crate::net::{Event, Events, Link, NetError, Netlink, XdpAttachment, mac_text, question};
-use crate::state::{Input, ReconcileError, Reconciler, addresses_to_resolve};
+use crate::net::{Events, Link, NetError, Netlink, XdpAttachment, question};
+use crate::state::{Input, ReconcileError, Reconciler};
+use topology::{Followers, Topology};
 use vips::Vips;
 
 /// How long the first answers of real servers are waited for before the director goes into service.
@@ -44,7 +46,7 @@ const INSPECT: Duration = Duration::from_secs(10);
 /// What kept the daemon from running, or ended it.
 #[derive(Debug, Error)]
 pub enum RunError {
-    /// The configured interface does not exist.
+    /// A configured interface does not exist.
     #[error(
         "there is no interface {name:?}; this machine has {existing}: set director.interfaces to one of them"
     )]
@@ -54,13 +56,13 @@ pub enum RunError {
         /// Those that there are.
         existing: String,
     },
-    /// The configured interface has no MAC.
+    /// A configured interface has no MAC.
     #[error("{name} is not an Ethernet interface; direct routing rewrites MACs and needs one that has")]
     NotEthernet {
         /// The configured name.
         name: String,
     },
-    /// The interface is gone.
+    /// An interface is gone.
     #[error("interface {name} is gone, and with it the XDP program; start lb again when it is back")]
     InterfaceGone {
         /// Its name.
@@ -101,7 +103,10 @@ fn capacity(config: &Config) -> Capacity {
 pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
     let netlink = Netlink::open()?;
-    let (link, mac) = find_link(&netlink, &config).await?;
+    // From here on, so that nothing that changes meanwhile is missed.
+    let events = Events::of_topology()?;
+    let all = netlink.links().await?;
+    let links = find_links(&all, &config)?;
     let mut dataplane = Dataplane::open(&Options {
         bpffs: config.director.bpffs.clone(),
         capacity: capacity(&config),
@@ -110,43 +115,53 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     // Before anything is attached: a daemon that cannot start leaves traffic as it found it.
     let server = Server::bind(&config.director.control_socket)?;
     let tables = dataplane.tables()?;
+    let links = dataplane.places(&links)?.into_iter().zip(links).collect();
+    let topology = Topology::new(netlink.clone(), links, &config).await?;
 
     // Real servers that an earlier daemon had resolved are taken to be where they were until asked.
-    let (wanted, wanted_receiver) = watch::channel(addresses_to_resolve(&config));
+    let (wanted, wanted_receiver) = watch::channel(topology.wanted());
     let remembered = tables.view().destinations.into_values();
     let remembered: BTreeMap<IpAddr, MacAddr6> = remembered
-        .filter_map(|destination| Some((destination.address, destination.mac?)))
-        .filter(|(address, _)| wanted.borrow().contains(address))
+        .filter_map(|destination| Some((destination.address, destination.way?.mac()?)))
+        .filter(|(address, _)| wanted.borrow().contains_key(address))
         .collect();
     let (resolutions, mut resolved) = watch::channel(Resolutions::new());
-    let driver = Driver::new(netlink.clone(), link.index, wanted_receiver, resolutions, &remembered)?;
+    let driver = Driver::new(netlink.clone(), wanted_receiver, resolutions, &remembered)?;
     let mut tasks = JoinSet::new();
     tasks.spawn(driver.run().map(|()| "neighbour driver"));
     let first = first_answers(&mut resolved, wanted.borrow().len()).await;
     for address in
-        wanted.borrow().iter().filter(|address| !first.get(address).is_some_and(|found| found.is_reachable))
+        wanted.borrow().keys().filter(|address| !first.get(address).is_some_and(|found| found.is_reachable))
     {
         tracing::warn!(
             "{address} does not answer {} on {}: it gets no connections until it does; is it up, and on this network?",
             question(*address),
-            link.name
+            topology.names()
         );
     }
 
-    let mut reconciler = Reconciler::new(tables, config.clone(), mac, first);
+    let mut reconciler = Reconciler::new(tables, config.clone(), topology.network.clone(), first);
     reconciler.reconcile(now())?;
     let published = reconciler.subscribe();
-    let attached = dataplane.attach(&link, config.director.xdp_mode)?;
-    let xdp_mode = report_attachment(&netlink, &link, &attached).await;
-    let vips = Vips::new(netlink.clone(), link.clone(), &config);
+    let offload = dataplane.vlan_offload();
+    let links = topology.links.clone();
+    let dropped = dataplane.dropped(&all, &links)?;
+    offload.restore(&dropped);
+    topology.keep_vlan_tags(&offload)?;
+    let attached = dataplane.attach(&links, config.director.xdp_mode)?;
+    let xdp_mode = report_attachments(&netlink, &links, &attached).await;
+    let vips = Vips::new(netlink, &links, &config);
     vips.bring_up().await?;
-    for interface in dataplane.detach_others(&link) {
-        vips.leave(interface).await;
-        tracing::info!("detached from interface {interface}, which is not configured any more");
+    for (_, link) in &dropped {
+        vips.leave(link).await;
     }
 
-    let facts =
-        Facts { interface: link.name.clone(), xdp_mode, max_connections: config.director.max_connections };
+    let interfaces = topology.names();
+    let facts = Facts {
+        interface: interfaces.clone(),
+        xdp_mode: xdp_mode.clone(),
+        max_connections: config.director.max_connections,
+    };
     let observer = dataplane.observer();
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let control = tokio::spawn(server.run(facts, published, observer, async move {
@@ -156,7 +171,9 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     let (stop_holding, holding_stopped) = std::sync::mpsc::channel::<()>();
     let holding = tokio::task::spawn_blocking(move || hold::hold_fragments(fragments, &holding_stopped));
     if log_flows {
-        tasks.spawn(follow_flow_log(dataplane.flow_log()?).map(|()| "flow log"));
+        for log in dataplane.flow_logs()? {
+            tasks.spawn(follow_flow_log(log).map(|()| "flow log"));
+        }
     }
 
     let (inputs, received) = mpsc::channel(64);
@@ -169,12 +186,12 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     .fuse();
     tasks.spawn(forward_resolutions(resolved, inputs.clone()).map(|()| "neighbour driver"));
     tasks.spawn(inspect(inputs.clone()).map(|()| "clock"));
-    let mut links =
-        tokio::spawn(follow_link(Events::of_links()?, netlink, link.clone(), vips.clone(), inputs));
+    let followers = Followers { vips: vips.clone(), offload: offload.clone(), wanted, inputs };
+    let mut following = tokio::spawn(topology.follow(events, followers));
 
     tracing::info!(
         virtual_servers = config.virtual_servers.len(),
-        interface = %link.name,
+        interface = %interfaces,
         xdp = xdp_mode,
         took_over = dataplane.has_taken_over(),
         "ready"
@@ -184,14 +201,14 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
             tracing::info!("{name}: stopping");
             Ok(())
         }
-        ended = &mut links => Err(ended.unwrap_or(RunError::Ended("link watcher"))),
+        ended = &mut following => Err(ended.unwrap_or(RunError::Ended("link watcher"))),
         Some(name) = tasks.join_next() => Err(RunError::Ended(name.unwrap_or("task that panicked"))),
         _ = &mut reconciling => Err(RunError::Ended("reconciler")),
         _ = &mut sweeping => Err(RunError::Ended("sweeper")),
     };
 
     // Whoever sends goes first, then those who receive end by themselves.
-    links.abort();
+    following.abort();
     tasks.shutdown().await;
     let _ = (stop_server.send(()), drop(stop_sweeping), drop(stop_holding));
     let all = async { tokio::join!(control, reconciling, sweeping, holding) };
@@ -199,26 +216,30 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
         tracing::debug!("a client was still being answered, or a table swept");
     }
     if ended.is_ok() {
-        leave(&config, dataplane, &vips, &link).await?;
+        leave(&config, dataplane, &vips, &links).await?;
     }
     ended
 }
 
-async fn find_link(netlink: &Netlink, config: &Config) -> Result<(Link, MacAddr6), RunError> {
-    let links = netlink.links().await?;
-    let name = config.director.interfaces.first().map(|name| name.to_string()).unwrap_or_default();
-    let existing = links.iter().map(|link| link.name.as_str()).collect::<Vec<_>>().join(", ");
-    let Some(link) = links.into_iter().find(|link| link.name == name) else {
-        return Err(RunError::NoInterface { name, existing });
-    };
-    if !link.is_up {
-        tracing::warn!("{name} is down: nothing is forwarded until it is up (`ip link set {name} up`)");
-    }
-    match link.mac {
+/// The configured interfaces, in their order.
+fn find_links(links: &[Link], config: &Config) -> Result<Vec<Link>, RunError> {
+    let find = |name: &str| {
+        let Some(link) = links.iter().find(|link| link.name == name).cloned() else {
+            let existing = links.iter().map(|link| link.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(RunError::NoInterface { name: name.to_owned(), existing });
+        };
+        if !link.is_up {
+            tracing::warn!(
+                "{name} is down: nothing is forwarded there until it is up (`ip link set {name} up`)"
+            );
+        }
         // `lo` has one too, of zeroes.
-        Some(mac) if !mac.is_nil() => Ok((link, mac)),
-        _ => Err(RunError::NotEthernet { name }),
-    }
+        if link.mac.is_none_or(|mac| mac.is_nil()) {
+            return Err(RunError::NotEthernet { name: link.name });
+        }
+        Ok(link)
+    };
+    config.director.interfaces.iter().map(|name| find(&name.value)).collect()
 }
 
 /// Waits until every address has answered, but not for long: what does not answer now is unresolved for now.
@@ -231,29 +252,49 @@ async fn first_answers(resolved: &mut watch::Receiver<Resolutions>, wanted: usiz
     resolved.borrow_and_update().clone()
 }
 
-/// Says how the program is attached, and why not natively if it is not.
-async fn report_attachment(netlink: &Netlink, link: &Link, attached: &Attached) -> &'static str {
-    let name = &link.name;
-    match attached {
-        Attached::Native => tracing::info!("attached to {name}: native XDP"),
-        Attached::Generic { because: None } => {
-            tracing::info!("attached to {name}: generic XDP, as configured")
-        }
-        Attached::Generic { because: Some(reason) } => tracing::warn!(
-            "attached to {name}: generic XDP, which is several times slower than native, because the driver refused: {reason}"
-        ),
-        Attached::Replaced => tracing::info!("took over the program attached to {name}; no frame was lost"),
-    }
+/// Says how programs are attached, and why not natively where they are not.
+async fn report_attachments(netlink: &Netlink, links: &[(u8, Link)], attached: &[Attached]) -> String {
     let found = netlink.links().await.unwrap_or_default();
-    match found.iter().find(|found| found.index == link.index).and_then(|found| found.xdp) {
-        Some(XdpAttachment::Generic) => "generic",
-        Some(XdpAttachment::Other) => "other",
-        Some(XdpAttachment::Native) | None => "native",
+    let mut modes: Vec<&str> = Vec::new();
+    for ((_, link), attached) in links.iter().zip(attached) {
+        let name = &link.name;
+        match attached {
+            Attached::Native => tracing::info!("attached to {name}: native XDP"),
+            Attached::Generic { because: None } => {
+                tracing::info!("attached to {name}: generic XDP, as configured")
+            }
+            Attached::Generic { because: Some(reason) } => tracing::warn!(
+                "attached to {name}: generic XDP, which is several times slower than native, because the driver refused: {reason}"
+            ),
+            Attached::Replaced => {
+                tracing::info!("took over the program attached to {name}; no frame was lost")
+            }
+        }
+        modes.push(match found.iter().find(|found| found.index == link.index).and_then(|found| found.xdp) {
+            Some(XdpAttachment::Generic) => "generic",
+            Some(XdpAttachment::Other) => "other",
+            Some(XdpAttachment::Native) | None => "native",
+        });
     }
+    if modes.contains(&"native") && modes.contains(&"generic") {
+        tracing::warn!(
+            "some interfaces have native XDP and some have not: frames that come in on one that has cannot leave through one that has not; set director.xdp_mode = \"generic\" if there are real servers behind those"
+        );
+    }
+    // As many as there are interfaces, unless they are all the same.
+    if modes.iter().all(|mode| Some(mode) == modes.first()) {
+        modes.truncate(1);
+    }
+    modes.join(", ")
 }
 
 /// What `on_exit` says.
-async fn leave(config: &Config, dataplane: Dataplane, vips: &Vips, link: &Link) -> Result<(), RunError> {
+async fn leave(
+    config: &Config,
+    dataplane: Dataplane,
+    vips: &Vips,
+    links: &[(u8, Link)],
+) -> Result<(), RunError> {
     match config.director.on_exit {
         OnExit::Keep => {
             tracing::info!(
@@ -262,11 +303,10 @@ async fn leave(config: &Config, dataplane: Dataplane, vips: &Vips, link: &Link) 
         }
         OnExit::Detach => {
             vips.take_down().await;
+            dataplane.vlan_offload().restore(links);
             dataplane.remove()?;
-            tracing::info!(
-                "detached from {}; nothing is forwarded any more (on_exit = \"detach\")",
-                link.name
-            );
+            let names = links.iter().map(|(_, link)| link.name.as_str()).collect::<Vec<_>>().join(", ");
+            tracing::info!("detached from {names}; nothing is forwarded any more (on_exit = \"detach\")");
         }
     }
     Ok(())
@@ -333,42 +373,6 @@ async fn inspect(inputs: mpsc::Sender<Input>) {
         if inputs.send(Input::Inspect).await.is_err() {
             return;
         }
-    }
-}
-
-/// Follows the interface; returns when the interface is gone.
-async fn follow_link(
-    mut events: Events,
-    netlink: Netlink,
-    mut link: Link,
-    vips: Vips,
-    inputs: mpsc::Sender<Input>,
-) -> RunError {
-    loop {
-        let changed = match events.next().await {
-            Some(Event::Link(changed)) if changed.index == link.index => Some(changed),
-            Some(Event::LinkGone { index }) if index == link.index => None,
-            Some(Event::Lost) => match netlink.links().await {
-                Ok(links) => links.into_iter().find(|found| found.index == link.index),
-                Err(error) => return error.into(),
-            },
-            Some(_) => continue,
-            None => return RunError::Ended("netlink socket"),
-        };
-        let Some(changed) = changed else { return RunError::InterfaceGone { name: link.name } };
-        if changed.is_up != link.is_up {
-            tracing::warn!("{} is {}", link.name, if changed.is_up { "up" } else { "down" });
-        }
-        if changed.mac != link.mac
-            && let Some(mac) = changed.mac
-        {
-            tracing::info!("{} has a new MAC, {}", link.name, mac_text(mac));
-            if inputs.send(Input::Mac(mac)).await.is_err() {
-                return RunError::Ended("reconciler");
-            }
-        }
-        vips.follow(&changed).await;
-        link = changed;
     }
 }
 

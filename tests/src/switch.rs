@@ -62,7 +62,15 @@ impl Switch {
         host: &Host,
         filter: impl Fn(Direction, &[u8]) -> bool + Send + 'static,
     ) -> Result<Capture> {
-        Capture::start(&self.namespace, host.name(), filter)
+        self.capture_port(host.name(), filter)
+    }
+
+    pub(crate) fn capture_port(
+        &self,
+        port: &str,
+        filter: impl Fn(Direction, &[u8]) -> bool + Send + 'static,
+    ) -> Result<Capture> {
+        Capture::start(&self.namespace, port, filter)
     }
 
     /// Turns the switch into a hub, or back: every frame goes to every port.
@@ -116,7 +124,7 @@ impl Switch {
         self.namespace.close();
     }
 
-    fn ip(&self, batch: Batch) -> Result<()> {
+    pub(crate) fn ip(&self, batch: Batch) -> Result<()> {
         self.command("ip").args(["-batch", "-"]).input(batch.lines()).run()?.success().map(drop)
     }
 }

@@ -9,7 +9,7 @@ use etherparse::PacketBuilder;
 use lb_common::Word;
 use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6, Timeouts};
 use lb_common::counter::Reason;
-use lb_common::destination::{Destination, Flags, ethernet_words};
+use lb_common::destination::{Destination, Detour, Flags, ethernet_words};
 use lb_common::fragment::FragmentKey;
 use lb_common::hash::FlowSeed;
 use lb_common::interface::{Interface, mac_word, peer_bit};
@@ -35,6 +35,9 @@ pub(super) const VIP_V6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0,
 pub(super) const WEB: u16 = 80;
 /// The service whose scheduler hashes the source.
 pub(super) const HASHED: u16 = 443;
+
+/// The place of the interface that frames come in on.
+pub(super) const PLACE: u8 = 3;
 
 pub(super) const SYN: u8 = 0x02;
 pub(super) const ACK: u8 = 0x10;
@@ -122,6 +125,7 @@ impl Director {
             virtual_mac: Word::new(mac_word(mac)),
             peer_filter: Word::new(peer_bit(mac_word(PEER))),
             peers: words([mac_word(PEER), 0, 0, 0, 0, 0, 0, 0]),
+            vlan_offload_was_on: Word::new(0),
         };
         let index = Index::new(0x9E37_79B9_7F4A_7C15, 5, true);
         let service = |table: SlotTable| Service { table: Word::new(table.word()) };
@@ -206,6 +210,13 @@ impl Director {
         self.destinations[server].flags.store(0);
     }
 
+    /// What it takes to get to a server beside new MACs.
+    pub(super) fn detour(&self, server: usize, detour: Detour) {
+        let flags = Flags::USABLE.with(Flags::ALLOCATED).with(Flags::DETOUR);
+        self.destinations[server].detour.store(detour.word());
+        self.destinations[server].flags.store(flags.word());
+    }
+
     pub(super) fn wait(&self, seconds: u32) {
         self.now.set(self.now.get() + seconds);
     }
@@ -257,7 +268,7 @@ impl Tables for Director {
         Some(&self.settings)
     }
     fn interface(&self) -> usize {
-        3
+        PLACE.into()
     }
     fn flow_seed(&self) -> FlowSeed {
         FlowSeed { first: 1, second: 2 }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::output::{print, print_json};
 use super::{ControlSocket, FAILED, Failure, NOT_RUNNING, runtime};
-use crate::control::api::{Director, VirtualServers};
+use crate::control::api::{Director, RealServer, State, VirtualServers};
 use crate::control::client::{self, ClientError};
 
 /// List virtual servers.
@@ -84,7 +84,7 @@ fn table(listed: &VirtualServers, numeric: bool) -> String {
                 server.active_connections.to_string(),
                 server.inactive_connections.to_string(),
                 server.state.name().to_owned(),
-                server.mac.clone().unwrap_or_else(|| "-".to_owned()),
+                mac(server),
                 String::new(),
             ];
             rows.push((format!("  -> {}", host_name(&server.address, numeric)), Some(columns)));
@@ -115,6 +115,12 @@ fn table(listed: &VirtualServers, numeric: bool) -> String {
         text.push('\n');
     }
     text
+}
+
+/// The MAC that a real server's frames get.
+fn mac(server: &RealServer) -> String {
+    let nobody = if matches!(server.state, State::Up | State::Draining) { "local" } else { "-" };
+    server.mac.clone().unwrap_or_else(|| nobody.to_owned())
 }
 
 fn host_name(address: &str, numeric: bool) -> String {
@@ -179,10 +185,10 @@ mod tests {
     /// Columns are as wide as the longest address of either family.
     #[test]
     fn columns_stand_below_each_other() {
-        let server = |address: &str| api::RealServer {
+        let server = |address: &str| RealServer {
             address: address.to_owned(),
             weight: 1,
-            state: api::State::Up,
+            state: State::Up,
             mac: None,
             active_connections: 0,
             inactive_connections: 12,
@@ -204,10 +210,10 @@ mod tests {
 Prot LocalAddress:Port Scheduler
   -> RemoteAddress                          Weight ActiveConn InActConn State MAC
 TCP  192.0.2.1:80 rr
-  -> 192.0.2.10                             1      0          12        up    -
+  -> 192.0.2.10                             1      0          12        up    local
 TCP  [2001:db8::1]:80 rr
-  -> 2001:db8::10                           1      0          12        up    -
-  -> 2001:db8:1234:5678:9abc:def0:1234:5678 1      0          12        up    -
+  -> 2001:db8::10                           1      0          12        up    local
+  -> 2001:db8:1234:5678:9abc:def0:1234:5678 1      0          12        up    local
 ";
         assert_eq!(table(&VirtualServers { virtual_servers }, true), expected);
     }

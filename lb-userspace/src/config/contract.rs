@@ -54,11 +54,9 @@ pub(super) static DIRECTOR: Section = Section {
         "on_exit",
         "manage_vips",
         "peers",
+        "vlan_offload",
     ],
-    later: &[
-        ignored("http", "there are no metrics and no status page; `lb list` shows the state"),
-        ignored("vlan_offload", "the setting of the network card stays as it is"),
-    ],
+    later: &[ignored("http", "there are no metrics and no status page; `lb list` shows the state")],
 };
 
 pub(super) static TIMEOUTS: Section =
@@ -89,11 +87,10 @@ pub(super) static VIRTUAL_SERVER: Section = Section {
 
 pub(super) static REAL_SERVER: Section = Section {
     header: "[[virtual_server.real_server]]",
-    keys: &["address", "weight", "mac"],
+    keys: &["address", "weight", "mac", "vlan"],
     later: &[
         refused("upper_threshold", "a real server's connections are not limited").harmless_as("0"),
         refused("lower_threshold", "a real server's connections are not limited").harmless_as("0"),
-        refused("vlan", "real servers must be in the VLAN that the VIP's traffic arrives in"),
         refused("health_check", NOTHING_IS_CHECKED),
     ],
 };

@@ -89,6 +89,8 @@ codes! {
     DuplicateRealServer = "duplicate-real-server",
     /// A peer twice.
     DuplicatePeer = "duplicate-peer",
+    /// An interface of the director twice.
+    DuplicateInterface = "duplicate-interface",
     /// A real server's port that is not its VIP's.
     PortTranslation = "port-translation",
     /// A real server at a VIP.

@@ -1,14 +1,15 @@
 //! `[director]` and `[timeouts]`.
 
-use lb_common::limits::{MAX_CONNECTIONS, MAX_PEERS, MIN_CONNECTIONS};
+use lb_common::limits::{MAX_CONNECTIONS, MAX_INTERFACES, MAX_PEERS, MIN_CONNECTIONS};
 
 use super::address;
-use super::contract::{DIRECTOR, TIMEOUTS, not_available};
+use super::contract::{DIRECTOR, TIMEOUTS};
 use super::diagnostic::{Code, Diagnostic};
-use super::model::{Director, OnExit, Peer, Timeouts, XdpMode};
+use super::model::{Director, OnExit, Peer, Timeouts, VlanOffload, XdpMode};
 use super::reader::{Table, Value};
 use super::report::{Partial, Reported};
 use super::source::{Located, repetitions};
+use super::suggest::quoted;
 use super::value;
 
 pub(super) fn director(file: &Table<'_>) -> Result<Director, Reported> {
@@ -31,6 +32,8 @@ pub(super) fn director(file: &Table<'_>) -> Result<Director, Reported> {
         value.boolean("`true` adds the VIPs to the interface and announces them, `false` leaves that to you")
     });
     let peers = table.value_or("peers", Vec::new(), peers);
+    let vlan_offload =
+        table.value_or("vlan_offload", VlanOffload::Auto, |value| value.choice(&VlanOffload::NAMES));
     Ok(Director {
         interfaces: interfaces?,
         xdp_mode: xdp_mode?,
@@ -40,6 +43,7 @@ pub(super) fn director(file: &Table<'_>) -> Result<Director, Reported> {
         on_exit: on_exit?,
         manage_vips: manage_vips?,
         peers: peers?,
+        vlan_offload: vlan_offload?,
     })
 }
 
@@ -53,18 +57,23 @@ fn interfaces(value: Value<'_>) -> Result<Vec<Located<String>>, Reported> {
         value::interface(&text)?;
         Ok(text.located(text.as_str().to_owned()))
     }));
-    match elements.as_slice() {
-        [] => {
-            let diagnostic = Diagnostic::new(Code::MissingKey, &value.span(), "no interface is given");
-            Err(value.report().error(diagnostic.help(INTERFACES_HELP)))
-        }
-        [_] => names.all(),
-        [_, second, ..] => {
-            let message = not_available("several interfaces", "are");
-            let diagnostic = Diagnostic::new(Code::NotAvailable, &second.span(), message);
-            Err(value.report().error(diagnostic.help("keep the one that the VIPs' traffic arrives on")))
-        }
+    if elements.is_empty() {
+        let diagnostic = Diagnostic::new(Code::MissingKey, &value.span(), "no interface is given");
+        return Err(value.report().error(diagnostic.help(INTERFACES_HELP)));
     }
+    if let Some(excess) = elements.get(MAX_INTERFACES) {
+        let message = format!("there are {} interfaces; lb knows at most {MAX_INTERFACES}", elements.len());
+        let diagnostic = Diagnostic::new(Code::TooMany, &excess.span(), message).label("one too many");
+        value.report().error(
+            diagnostic.help("list only those that the VIPs' traffic arrives on or real servers are behind"),
+        );
+    }
+    for (name, again, first) in repetitions(names.read.iter().map(|name| (name.value.as_str(), &name.span))) {
+        let message = format!("{} is listed already", quoted(name));
+        let diagnostic = Diagnostic::new(Code::DuplicateInterface, again, message).label("the second time");
+        value.report().error(diagnostic.related(first, "the first time").help("remove one of the two"));
+    }
+    names.all()
 }
 
 fn peers(value: Value<'_>) -> Result<Vec<Peer>, Reported> {

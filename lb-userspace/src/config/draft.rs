@@ -2,6 +2,7 @@
 //! missing.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 use lb_common::limits::MAX_WEIGHT;
 use macaddr::MacAddr6;
@@ -33,6 +34,7 @@ pub(super) struct RealServerDraft {
     pub(super) address: Result<RealServerAddress, Reported>,
     pub(super) weight: Result<u32, Reported>,
     mac: Result<Option<MacAddr6>, Reported>,
+    vlan: Result<Option<u16>, Reported>,
 }
 
 /// What a virtual server without a name is called.
@@ -93,6 +95,9 @@ fn real_servers(table: &Table<'_>) -> Partial<RealServerDraft> {
     sections.map(|section| real_server(&section))
 }
 
+/// IEEE 802.1Q, table 9-2: 0 is no VLAN, 4095 is reserved.
+const VLANS: RangeInclusive<u32> = 1..=4094;
+
 fn real_server(table: &Table<'_>) -> RealServerDraft {
     let address = table
         .required("address", "write address = \"192.168.2.212\": the real server's own address")
@@ -107,7 +112,11 @@ fn real_server(table: &Table<'_>) -> RealServerDraft {
         let text = value.text("write the MAC in quotes: \"02:00:00:00:00:01\"")?;
         address::mac(&text).map(Some)
     });
-    RealServerDraft { header: table.header(), address, weight, mac }
+    let vlan = table.value_or("vlan", None, |value| {
+        let help = "it is the number of the real server's VLAN, if that is another than the one its frames arrive in";
+        Ok(u16::try_from(value.integer(VLANS, help)?).ok())
+    });
+    RealServerDraft { header: table.header(), address, weight, mac, vlan }
 }
 
 impl VirtualServerDraft {
@@ -131,6 +140,7 @@ impl VirtualServerDraft {
 
 impl RealServerDraft {
     fn finish(self) -> Result<RealServer, Reported> {
-        Ok(RealServer { address: self.address?.address.value, weight: self.weight?, mac: self.mac? })
+        let address = self.address?.address.value;
+        Ok(RealServer { address, weight: self.weight?, mac: self.mac?, vlan: self.vlan? })
     }
 }

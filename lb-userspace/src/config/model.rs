@@ -25,7 +25,8 @@ pub struct Config {
 /// The director itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Director {
-    /// The network interfaces that receive and forward: exactly one in this version.
+    /// The network interfaces that receive and forward: at least one, at most
+    /// [`MAX_INTERFACES`](lb_common::limits::MAX_INTERFACES), each once.
     pub interfaces: Vec<Located<String>>,
     /// Where in the kernel the program runs.
     pub xdp_mode: XdpMode,
@@ -41,6 +42,8 @@ pub struct Director {
     pub manage_vips: bool,
     /// Other directors: what they forward is never scheduled again.
     pub peers: Vec<Peer>,
+    /// What becomes of the NICs' removal of VLAN tags.
+    pub vlan_offload: VlanOffload,
 }
 
 impl Director {
@@ -79,6 +82,19 @@ pub enum OnExit {
 
 impl OnExit {
     pub(super) const NAMES: [(&str, Self); 2] = [("keep", Self::Keep), ("detach", Self::Detach)];
+}
+
+/// What becomes of the NICs' removal of VLAN tags from frames that arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VlanOffload {
+    /// It is switched off where there are VLANs: a program would not see tags that were removed.
+    Auto,
+    /// It stays as it is.
+    Keep,
+}
+
+impl VlanOffload {
+    pub(super) const NAMES: [(&str, Self); 2] = [("auto", Self::Auto), ("keep", Self::Keep)];
 }
 
 /// Another director, by what identifies its frames.
@@ -168,6 +184,8 @@ pub struct RealServer {
     pub weight: u32,
     /// Its MAC, if it is not to be resolved.
     pub mac: Option<MacAddr6>,
+    /// Its VLAN, from 1 to 4094, if the route to it does not tell.
+    pub vlan: Option<u16>,
 }
 
 /// Names as the file has them, by which a value is shown too.
@@ -182,7 +200,7 @@ macro_rules! displayed_by_name {
     )*};
 }
 
-displayed_by_name!(XdpMode, OnExit, Protocol);
+displayed_by_name!(XdpMode, OnExit, Protocol, VlanOffload);
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -35,7 +35,8 @@ pub struct RealServer {
     pub weight: u32,
     /// What it may get.
     pub state: State,
-    /// Where its frames go; null if nobody ever answered for its address.
+    /// Where its frames go; null if nobody ever answered for its address, and of one that is up or draining if it is
+    /// the director itself.
     pub mac: Option<String>,
     /// Live connections in states that IPVS calls active.
     pub active_connections: u64,
@@ -104,9 +105,9 @@ pub struct Rate {
 pub struct Director {
     /// Of the daemon.
     pub version: String,
-    /// Where frames come in and go out.
+    /// Where frames come in and go out; several are separated by commas.
     pub interface: String,
-    /// `native` or `generic`.
+    /// `native` or `generic`; if interfaces differ, of each.
     pub xdp_mode: String,
     /// How many connections there is room for.
     pub max_connections: u32,

@@ -49,10 +49,10 @@ pub enum ControlError {
 /// What does not change while the daemon runs.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// The interface's name.
+    /// The interfaces' names.
     pub interface: String,
-    /// How the program is attached.
-    pub xdp_mode: &'static str,
+    /// How programs are attached.
+    pub xdp_mode: String,
     /// How many connections there is room for.
     pub max_connections: u32,
 }
@@ -227,7 +227,7 @@ async fn director(Extract(shared): Extract<Arc<Shared>>) -> Result<Json<api::Dir
     Ok(Json(api::Director {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         interface: facts.interface.clone(),
-        xdp_mode: facts.xdp_mode.to_owned(),
+        xdp_mode: facts.xdp_mode.clone(),
         max_connections: facts.max_connections,
         counters: counters.into_iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
     }))

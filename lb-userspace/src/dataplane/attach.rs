@@ -1,7 +1,7 @@
 //! Attaching the program to an interface: natively, or by the generic hook where the driver has none.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode as KernelMode};
@@ -33,7 +33,7 @@ pub(super) fn attach(
     link: &Link,
     mode: XdpMode,
 ) -> Result<Attached, DataplaneError> {
-    let pin = directory.join(format!("link-{}", link.index));
+    let pin = pin(directory, link.index);
     if pin.exists() {
         if is_attached_as(link.xdp, mode) && replace(program, &pin, link)? {
             return Ok(Attached::Replaced);
@@ -62,14 +62,17 @@ pub(super) fn attach(
     }
 }
 
-/// Detaches programs of earlier daemons from other interfaces than `link`. Returns the numbers of these.
-pub(super) fn detach_others(directory: &Path, link: &Link) -> Vec<u32> {
-    let Ok(pins) = fs::read_dir(directory) else { return Vec::new() };
-    let other = |pin: fs::DirEntry| {
-        let index: u32 = pin.file_name().to_str()?.strip_prefix("link-")?.parse().ok()?;
-        (index != link.index && unpin(&pin.path(), link).is_ok()).then_some(index)
-    };
-    pins.filter_map(Result::ok).filter_map(other).collect()
+const PIN: &str = "link-";
+
+/// Where the attachment to the interface `index` is pinned.
+pub(super) fn pin(directory: &Path, index: u32) -> PathBuf {
+    directory.join(format!("{PIN}{index}"))
+}
+
+/// The indices of interfaces with a pinned attachment, some of which may be gone.
+pub(super) fn attached(directory: &Path) -> Vec<u32> {
+    let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+    entries.filter_map(|entry| entry.file_name().to_str()?.strip_prefix(PIN)?.parse().ok()).collect()
 }
 
 fn is_attached_as(found: Option<XdpAttachment>, mode: XdpMode) -> bool {

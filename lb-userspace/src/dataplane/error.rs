@@ -66,6 +66,16 @@ pub enum DataplaneError {
         /// Why not, and what to do.
         reason: String,
     },
+    /// VLAN tags are removed before programs see them.
+    #[error(
+        "{interface} removes VLAN tags before XDP sees the frames, and cannot be made to leave them (`ethtool -K {interface} rx-vlan-offload off`: {source}): frames of VLANs would be sent on without their tags; use another NIC for VLANs, or set director.vlan_offload = \"keep\" if its driver gives XDP the tags nevertheless"
+    )]
+    VlanOffload {
+        /// The interface.
+        interface: String,
+        /// What the driver said.
+        source: io::Error,
+    },
     /// The slot map has no room.
     #[error(
         "no room for a slot table of {slots} slots; use fewer real servers, or weights with a common divisor"

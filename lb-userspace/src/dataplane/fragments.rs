@@ -1,10 +1,12 @@
 //! Fragments that came before their datagram's first: how the daemon gets them, and how it sends them on.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
-use aya::maps::{HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf};
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
 
 use aya::programs::{ProgramError, TestRun as _, TestRunOptions, Xdp};
 use aya_obj::programs::XdpAttachType;
@@ -12,9 +14,12 @@ use lb_common::counter::Reason;
 use lb_common::fragment::{FragmentKey, FragmentRoute, HeldFragment};
 
 use super::error::DataplaneError;
+use super::memory::Memory;
+use super::open::{Dataplane, xdp};
 
-/// `XDP_TX` (include/uapi/linux/bpf.h).
+/// `enum xdp_action` (include/uapi/linux/bpf.h).
 const XDP_TX: u32 = 3;
+const XDP_REDIRECT: u32 = 4;
 
 /// A fragment on hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,28 +32,52 @@ pub struct Fragment {
     pub frame: Vec<u8>,
 }
 
-/// Fragments as they come from the program, and the way back through it.
+/// Fragments as they come from the programs, and the way back through them.
 pub struct Fragments {
     ring: RingBuf<MapData>,
     routes: HashMap<MapData, FragmentKey, FragmentRoute>,
     counters: PerCpuArray<MapData, u64>,
-    program: Xdp,
+    /// By the index of the interface.
+    programs: BTreeMap<u32, Xdp>,
+    /// The interfaces' indices, by place.
+    interfaces: BTreeMap<u8, u32>,
+    memory: Arc<Memory>,
+}
+
+impl Dataplane {
+    /// Fragments that came before their datagram's first, on the interfaces that are attached. There must be one only:
+    /// each comes once.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Missing`], [`DataplaneError::Map`], [`DataplaneError::Program`].
+    pub fn fragments(&mut self) -> Result<Fragments, DataplaneError> {
+        let ring = self.ebpf.take_map("HELD").ok_or(DataplaneError::Missing("HELD"))?;
+        let ring = RingBuf::try_from(ring).map_err(failed("open", "HELD"))?;
+        let routes = self.ebpf.take_map("FRAGMENTS").ok_or(DataplaneError::Missing("FRAGMENTS"))?;
+        let routes = HashMap::try_from(routes).map_err(failed("open", "FRAGMENTS"))?;
+        let counters =
+            MapData::from_pin(self.directory.join("COUNTERS")).map_err(failed("open", "COUNTERS"))?;
+        let counters =
+            PerCpuArray::try_from(Map::PerCpuArray(counters)).map_err(failed("open", "COUNTERS"))?;
+        let interfaces = self.held()?;
+        let program = |(place, index): (&u8, &u32)| {
+            let ebpf = if *place == 0 { &self.ebpf } else { self.others.get(place)? };
+            Some(xdp(ebpf, "lb").and_then(handle).map(|program| (*index, program)))
+        };
+        let programs = interfaces.iter().filter_map(program).collect::<Result<_, _>>()?;
+        let memory = Arc::clone(&self.memory);
+        Ok(Fragments { ring, routes, counters, programs, interfaces, memory })
+    }
+}
+
+/// Another handle on a program.
+fn handle(program: &Xdp) -> Result<Xdp, DataplaneError> {
+    let failed = |error: ProgramError| DataplaneError::Program { program: "lb", reason: error.to_string() };
+    let info = program.info().map_err(failed)?;
+    Xdp::from_program_info(info, Cow::Borrowed("lb"), XdpAttachType::Interface).map_err(failed)
 }
 
 impl Fragments {
-    pub(super) fn new(
-        ring: RingBuf<MapData>,
-        routes: HashMap<MapData, FragmentKey, FragmentRoute>,
-        counters: PerCpuArray<MapData, u64>,
-        program: &Xdp,
-    ) -> Result<Self, DataplaneError> {
-        let failed =
-            |error: ProgramError| DataplaneError::Program { program: "lb", reason: error.to_string() };
-        let info = program.info().map_err(failed)?;
-        let program = Xdp::from_program_info(info, Cow::Borrowed("lb"), XdpAttachType::Interface);
-        Ok(Self { ring, routes, counters, program: program.map_err(failed)? })
-    }
-
     /// The next fragment that came, if there is one.
     pub fn take(&mut self) -> Option<Fragment> {
         loop {
@@ -71,12 +100,13 @@ impl Fragments {
         }
     }
 
-    /// Runs the program on a fragment once more: the frame to send out of the interface it came in on. `None` if it is
-    /// not to be forwarded that way after all.
+    /// Runs the program on a fragment once more: the frame to send, and the index of the interface to send it out of.
+    /// `None` if it is not to be forwarded after all.
     ///
     /// # Errors
     /// [`DataplaneError::Program`].
-    pub fn forward(&self, fragment: &Fragment) -> Result<Option<Vec<u8>>, DataplaneError> {
+    pub fn forward(&self, fragment: &Fragment) -> Result<Option<(u32, Vec<u8>)>, DataplaneError> {
+        let Some(program) = self.programs.get(&fragment.interface) else { return Ok(None) };
         // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let length = u32::try_from(fragment.frame.len()).unwrap_or(u32::MAX);
         let context = [0, length, 0, fragment.interface, 0, 0].map(u32::to_ne_bytes).concat();
@@ -88,12 +118,25 @@ impl Fragments {
             ctx_in: Some(&context),
             ..TestRunOptions::new()
         };
-        let ran = self.program.test_run(options).map_err(|error| DataplaneError::Program {
+        let ran = program.test_run(options).map_err(|error| DataplaneError::Program {
             program: "lb",
             reason: format!("run it on a fragment: {error}"),
         })?;
         frame.truncate(ran.data_size_out as usize);
-        Ok((ran.return_value == XDP_TX).then_some(frame))
+        let interface = match ran.return_value {
+            XDP_TX => Some(fragment.interface),
+            XDP_REDIRECT => self.behind(&fragment.datagram),
+            _ => None,
+        };
+        Ok(interface.map(|interface| (interface, frame)))
+    }
+
+    /// The interface that the datagram's real server is behind.
+    fn behind(&self, datagram: &FragmentKey) -> Option<u32> {
+        let route = self.routes.get(datagram, 0).ok()?;
+        let destination = self.memory.destinations.get(route.destination as usize)?;
+        let place = u8::try_from(destination.detour().interface()?).ok()?;
+        self.interfaces.get(&place).copied()
     }
 
     /// Counts fragments that were held in vain.

@@ -94,8 +94,11 @@ impl Capacity {
     }
 }
 
+/// How many maps there are.
+pub(super) const MAPS: usize = 15;
+
 /// Every map, for this many connections.
-pub(super) fn maps(capacity: Capacity) -> [MapLayout; 15] {
+pub(super) fn maps(capacity: Capacity) -> [MapLayout; MAPS] {
     let (v4, v6) = (capacity.v4(), capacity.v6());
     [
         MapLayout::array::<Settings>("SETTINGS", 1),

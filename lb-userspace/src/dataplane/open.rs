@@ -1,12 +1,13 @@
 //! Taking over what is pinned, or beginning anew: maps, programs, the lock.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, PerCpuArray, RingBuf};
+use aya::maps::{DevMap, Map, MapData, MapError, MapInfo, PerCpuArray};
 use aya::programs::{Program, ProgramError, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use lb_common::hash::FlowSeed;
@@ -14,10 +15,8 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use super::attach::{self, Attached};
 use super::clock::KernelClock;
 use super::error::DataplaneError;
-use super::fragments::Fragments;
 use super::layout::{self, Capacity, MapLayout, TableBuckets};
 use super::memory::{ConnectionTable, Connections, Memory, Region};
 use super::migrate::{self, Previous};
@@ -25,8 +24,6 @@ use super::object::OBJECT;
 use super::observer::Observer;
 use super::sweeper::Sweeper;
 use super::tables::Tables;
-use crate::config::XdpMode;
-use crate::net::Link;
 
 /// Where and how large.
 #[derive(Clone, Debug)]
@@ -52,6 +49,11 @@ pub struct Constants {
 }
 
 impl Constants {
+    /// The same for the program of the interface at another place.
+    pub(super) fn at(self, place: u8) -> Self {
+        Self { interface: place.into(), ..self }
+    }
+
     /// Sets them in an object that is about to be loaded against the same maps.
     pub fn set<'a>(&'a self, loader: &mut EbpfLoader<'a>) {
         loader
@@ -68,13 +70,18 @@ impl Constants {
 
 /// The programs and maps of one director.
 pub struct Dataplane {
-    ebpf: Ebpf,
-    memory: Arc<Memory>,
+    /// The programs for the interface at place 0, and `clock`.
+    pub(super) ebpf: Ebpf,
+    /// Those for interfaces at other places.
+    pub(super) others: BTreeMap<u8, Ebpf>,
+    pub(super) devices: DevMap<MapData>,
+    pub(super) layouts: [MapLayout; layout::MAPS],
+    pub(super) memory: Arc<Memory>,
     observer: Observer,
     clock: KernelClock,
     seed: FlowSeed,
-    constants: Constants,
-    directory: PathBuf,
+    pub(super) constants: Constants,
+    pub(super) directory: PathBuf,
     taken_over: bool,
     previous: Previous,
     _lock: Flock<File>,
@@ -82,9 +89,6 @@ pub struct Dataplane {
 
 /// Lines that the programs wrote, for whoever polls its file descriptor and flushes it.
 pub type FlowLog = aya_log::EbpfLogger<&'static dyn log::Log>;
-
-/// The interface's place in the settings: there is one interface.
-const INTERFACE: u32 = 0;
 
 impl Dataplane {
     /// Opens the maps pinned below `options.bpffs`, or creates them, and loads the programs against them.
@@ -107,7 +111,7 @@ impl Dataplane {
             None => FlowSeed { first: random()?, second: random()? },
         };
         let constants = Constants {
-            interface: INTERFACE,
+            interface: 0,
             tick_reciprocal: KernelClock::in_process()?.reciprocal(),
             flow_seed: [seed.first, seed.second],
             v4: options.capacity.v4(),
@@ -115,15 +119,7 @@ impl Dataplane {
             // Of aya_log_common::Level: off, or debug.
             log_level: if options.log_flows { 4 } else { 0 },
         };
-        let mut loader = EbpfLoader::new();
-        // There is nothing to relocate against the kernel's types.
-        loader.btf(None).verifier_log_level(VerifierLogLevel::DEBUG);
-        for layout in &layouts {
-            loader.map_pin_path(layout.name, directory.join(layout.name));
-            loader.map_max_entries(layout.name, layout.max_entries);
-        }
-        constants.set(&mut loader);
-        let mut ebpf = loader.load(OBJECT).map_err(|error| DataplaneError::Load(Box::new(error)))?;
+        let mut ebpf = read_object(&directory, &layouts, &constants)?;
         // Before the maps are taken out of `ebpf`: programs refer to their descriptors.
         for program in ["lb", "clock"] {
             load(&mut ebpf, program)?;
@@ -133,11 +129,15 @@ impl Dataplane {
         first.store(seed.first);
         second.store(seed.second);
         let clock = KernelClock::measure(|| jiffies(&ebpf))?;
+        let devices = devices(&mut ebpf)?;
         let counters = per_cpu(&mut ebpf, "COUNTERS")?;
         let real_stats = per_cpu(&mut ebpf, "REAL_STATS")?;
         let observer = Observer::new(Arc::clone(&memory), clock, counters, real_stats);
         let dataplane = Self {
             ebpf,
+            others: BTreeMap::new(),
+            devices,
+            layouts,
             memory,
             observer,
             clock,
@@ -170,7 +170,7 @@ impl Dataplane {
         };
         let stats = MapData::from_pin(self.directory.join("REAL_STATS")).map_err(failed)?;
         let stats = PerCpuArray::try_from(Map::PerCpuArray(stats)).map_err(failed)?;
-        Ok(Tables::new(Arc::clone(&self.memory), Some(stats), INTERFACE as usize, wait_for_programs))
+        Ok(Tables::new(Arc::clone(&self.memory), Some(stats), wait_for_programs))
     }
 
     /// A reader of counters and connections.
@@ -228,52 +228,17 @@ impl Dataplane {
         &self.directory
     }
 
-    /// The programs' log of flows they schedule, if [`Options::log_flows`] is on.
+    /// The programs' logs of flows they schedule, if [`Options::log_flows`] is on: one for each interface. To be
+    /// asked for when programs are attached.
     ///
     /// # Errors
     /// [`DataplaneError::Missing`].
-    pub fn flow_log(&mut self) -> Result<FlowLog, DataplaneError> {
-        aya_log::EbpfLogger::init(&mut self.ebpf).map_err(|_| DataplaneError::Missing("AYA_LOGS"))
+    pub fn flow_logs(&mut self) -> Result<Vec<FlowLog>, DataplaneError> {
+        let log = |ebpf| aya_log::EbpfLogger::init(ebpf).map_err(|_| DataplaneError::Missing("AYA_LOGS"));
+        [&mut self.ebpf].into_iter().chain(self.others.values_mut()).map(log).collect()
     }
 
-    /// Fragments that came before their datagram's first. There must be one only: each comes once.
-    ///
-    /// # Errors
-    /// [`DataplaneError::Missing`], [`DataplaneError::Map`], [`DataplaneError::Program`].
-    pub fn fragments(&mut self) -> Result<Fragments, DataplaneError> {
-        let failed = |map| {
-            move |error| DataplaneError::Map { operation: "open", map, source: io::Error::other(error) }
-        };
-        let ring = self.ebpf.take_map("HELD").ok_or(DataplaneError::Missing("HELD"))?;
-        let ring = RingBuf::try_from(ring).map_err(failed("HELD"))?;
-        let routes = self.ebpf.take_map("FRAGMENTS").ok_or(DataplaneError::Missing("FRAGMENTS"))?;
-        let routes = HashMap::try_from(routes).map_err(failed("FRAGMENTS"))?;
-        let counters = MapData::from_pin(self.directory.join("COUNTERS")).map_err(failed("COUNTERS"))?;
-        let counters = PerCpuArray::try_from(Map::PerCpuArray(counters)).map_err(failed("COUNTERS"))?;
-        Fragments::new(ring, routes, counters, self.program()?)
-    }
-
-    /// Attaches the program to an interface, or puts it in the place of the one that is attached there, without
-    /// losing a frame.
-    ///
-    /// # Errors
-    /// [`DataplaneError::Attach`] with what to do.
-    pub fn attach(&mut self, link: &Link, mode: XdpMode) -> Result<Attached, DataplaneError> {
-        let attached = attach::attach(xdp_mut(&mut self.ebpf, "lb")?, &self.directory, link, mode)?;
-        // Connections that the old program recorded in the old tables since they were copied.
-        self.migrate()?;
-        migrate::remove(&self.directory);
-        Ok(attached)
-    }
-
-    /// Detaches what earlier daemons attached to other interfaces, which the configuration named then. Returns
-    /// the numbers of these interfaces.
-    #[must_use]
-    pub fn detach_others(&self, link: &Link) -> Vec<u32> {
-        attach::detach_others(&self.directory, link)
-    }
-
-    fn migrate(&self) -> Result<(), DataplaneError> {
+    pub(super) fn migrate(&self) -> Result<(), DataplaneError> {
         let timeouts = &self.memory.settings().timeouts;
         let copied = self.previous.copy_into(&self.memory, self.seed, timeouts, self.clock.now()?);
         if copied > 0 {
@@ -282,7 +247,7 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Takes the director out of service: detaches the program and removes every pin.
+    /// Takes the director out of service: detaches the programs and removes every pin.
     ///
     /// # Errors
     /// [`DataplaneError::Directory`].
@@ -290,6 +255,23 @@ impl Dataplane {
         let failed = |source| DataplaneError::Directory { directory: self.directory.clone(), source };
         fs::remove_dir_all(&self.directory).map_err(failed)
     }
+}
+
+/// Reads the object, to be used with the pinned maps.
+pub(super) fn read_object(
+    directory: &Path,
+    layouts: &[MapLayout],
+    constants: &Constants,
+) -> Result<Ebpf, DataplaneError> {
+    let mut loader = EbpfLoader::new();
+    // There is nothing to relocate against the kernel's types.
+    loader.btf(None).verifier_log_level(VerifierLogLevel::DEBUG);
+    for layout in layouts {
+        loader.map_pin_path(layout.name, directory.join(layout.name));
+        loader.map_max_entries(layout.name, layout.max_entries);
+    }
+    constants.set(&mut loader);
+    loader.load(OBJECT).map_err(|error| DataplaneError::Load(Box::new(error)))
 }
 
 /// Makes the directory, mounts a bpffs if there is none, and keeps other daemons out.
@@ -413,6 +395,15 @@ fn map_memory(ebpf: &mut Ebpf, layouts: &[MapLayout]) -> Result<Memory, Dataplan
     })
 }
 
+fn devices(ebpf: &mut Ebpf) -> Result<DevMap<MapData>, DataplaneError> {
+    let map = ebpf.take_map("DEVICES").ok_or(DataplaneError::Missing("DEVICES"))?;
+    DevMap::try_from(map).map_err(|error| DataplaneError::Map {
+        operation: "open",
+        map: "DEVICES",
+        source: io::Error::other(error),
+    })
+}
+
 fn per_cpu<V: aya::Pod>(
     ebpf: &mut Ebpf,
     name: &'static str,
@@ -425,15 +416,15 @@ fn per_cpu<V: aya::Pod>(
     })
 }
 
-fn xdp<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a Xdp, DataplaneError> {
+pub(super) fn xdp<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a Xdp, DataplaneError> {
     ebpf.program(name).and_then(|program| program.try_into().ok()).ok_or(DataplaneError::Missing(name))
 }
 
-fn xdp_mut<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, DataplaneError> {
+pub(super) fn xdp_mut<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, DataplaneError> {
     ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(DataplaneError::Missing(name))
 }
 
-fn load(ebpf: &mut Ebpf, program: &'static str) -> Result<(), DataplaneError> {
+pub(super) fn load(ebpf: &mut Ebpf, program: &'static str) -> Result<(), DataplaneError> {
     let loaded = xdp_mut(ebpf, program)?.load();
     loaded.map_err(|error| DataplaneError::Program { program, reason: reason(&error) })
 }

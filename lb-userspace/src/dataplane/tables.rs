@@ -9,7 +9,7 @@ use std::sync::Arc;
 use aya::maps::{MapData, PerCpuArray, PerCpuValues};
 use lb_common::connection::Timeouts;
 use lb_common::counter::RealServerStats;
-use lb_common::destination::{Destination, Flags, destination_mac, ethernet_words};
+use lb_common::destination::{Destination, Detour, Flags, destination_mac, ethernet_words};
 use lb_common::interface::{mac_word, peer_bit};
 use lb_common::limits::{MAX_PEERS, SLOT_WORDS};
 use lb_common::selector::{NO_DESTINATION, Selector};
@@ -19,13 +19,18 @@ use macaddr::MacAddr6;
 use super::addresses;
 use super::error::DataplaneError;
 use super::memory::Memory;
-use super::view::{DestinationView, InterfaceView, ServiceAddress, ServiceView, View};
+use super::view::{DestinationView, InterfaceView, ServiceAddress, ServiceView, View, Way};
 
 /// A change of the maps. Each leaves the data plane in a state in which no frame goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Sets the interface's MAC, which is also the source of every frame sent, and the peers on it.
-    SetInterface(InterfaceView),
+    /// Sets an interface's MAC, which is also the source of every frame sent there, and the peers on it.
+    SetInterface {
+        /// Its place.
+        place: u8,
+        /// What it becomes; without a MAC, the place is empty.
+        interface: InterfaceView,
+    },
     /// Sets the timeouts of connections.
     SetTimeouts(Timeouts),
     /// Writes a destination. Frames of its connections follow at once.
@@ -66,8 +71,6 @@ pub(super) type Stats = Option<PerCpuArray<MapData, RealServerStats>>;
 pub struct Tables {
     memory: Arc<Memory>,
     stats: Stats,
-    /// The interface's place in the settings.
-    interface: usize,
     wait: Wait,
     /// Parts of the slot map that programs may still be reading.
     left_behind: Vec<Range<u32>>,
@@ -76,15 +79,15 @@ pub struct Tables {
 }
 
 impl Tables {
-    pub(super) fn new(memory: Arc<Memory>, stats: Stats, interface: usize, wait: Wait) -> Self {
+    pub(super) fn new(memory: Arc<Memory>, stats: Stats, wait: Wait) -> Self {
         // Whoever wrote before us may have done so a moment ago.
-        Self { memory, stats, interface, wait, left_behind: Vec::new(), addresses_left_behind: true }
+        Self { memory, stats, wait, left_behind: Vec::new(), addresses_left_behind: true }
     }
 
     /// Tables on memory that no program reads.
     #[must_use]
     pub fn in_process(memory: Arc<Memory>) -> Self {
-        Self::new(memory, None, 0, || {})
+        Self::new(memory, None, || {})
     }
 
     /// Reads everything back from the maps.
@@ -94,7 +97,7 @@ impl Tables {
         let services = self.memory.services.iter().enumerate();
         let destinations = self.memory.destinations.iter().enumerate();
         View {
-            interface: self.interface_view(),
+            interfaces: self.interface_views().collect(),
             timeouts: self.memory.settings().timeouts.clone(),
             addresses: addresses::read(&self.memory),
             services: services
@@ -112,7 +115,7 @@ impl Tables {
     /// [`DataplaneError::SlotsFull`], [`DataplaneError::AddressesFull`]; nothing changed then.
     pub fn apply(&mut self, operation: &Operation) -> Result<(), DataplaneError> {
         match operation {
-            Operation::SetInterface(interface) => self.set_interface(interface),
+            Operation::SetInterface { place, interface } => self.set_interface(*place, interface),
             Operation::SetTimeouts(timeouts) => {
                 self.memory.settings().half_open_ranks.set(&Timeouts::half_open_ranks());
                 self.memory.settings().timeouts.set(timeouts);
@@ -126,17 +129,18 @@ impl Tables {
         Ok(())
     }
 
-    fn interface_view(&self) -> InterfaceView {
-        let interface = &self.memory.settings().interfaces[self.interface];
+    /// Places that are not empty.
+    fn interface_views(&self) -> impl Iterator<Item = (u8, InterfaceView)> {
         let mac = |word: u64| (word != 0).then(|| mac_from_word(word));
-        InterfaceView {
-            mac: mac(interface.mac.load()),
-            peers: interface.peers.iter().filter_map(|peer| mac(peer.load())).collect(),
-        }
+        (0..).zip(&self.memory.settings().interfaces).filter_map(move |(place, interface)| {
+            let peers = interface.peers.iter().filter_map(|peer| mac(peer.load())).collect();
+            let mac = Some(mac(interface.mac.load())?);
+            Some((place, InterfaceView { mac, peers }))
+        })
     }
 
-    fn set_interface(&mut self, view: &InterfaceView) {
-        let interface = &self.memory.settings().interfaces[self.interface];
+    fn set_interface(&mut self, place: u8, view: &InterfaceView) {
+        let Some(interface) = self.memory.settings().interfaces.get(usize::from(place)) else { return };
         let mac = view.mac.map_or(0, |mac| mac_word(mac.into_array()));
         interface.mac.store(mac);
         interface.virtual_mac.store(mac);
@@ -146,14 +150,21 @@ impl Tables {
             place.store(words.get(i).copied().unwrap_or(0));
         }
         interface.peer_filter.store(words.iter().fold(0, |filter, word| filter | peer_bit(*word)));
-        // Frames leave with the interface's MAC.
         for destination in self.memory.destinations.iter() {
-            if let (Some(view), Some(source)) = (destination_view(destination), view.mac)
-                && let Some(mac) = view.mac
+            if let Some(Way::Wire { mac, interface, .. }) = way(destination)
+                && let Some(source) = self.source(interface)
             {
                 write_macs(destination, mac, source);
             }
         }
+    }
+
+    /// The MAC that frames have that leave through an interface. Where they leave through the one they came in on,
+    /// that is the only one, or all have the same MAC.
+    fn source(&self, interface: Option<u8>) -> Option<MacAddr6> {
+        let mut interfaces = self.interface_views();
+        let found = interfaces.find(|(place, _)| interface.is_none_or(|interface| interface == *place));
+        found.and_then(|(_, interface)| interface.mac)
     }
 
     fn destination(&self, number: u32) -> Option<&Destination> {
@@ -162,20 +173,29 @@ impl Tables {
 
     fn put_destination(&mut self, number: u32, view: &DestinationView) {
         let Some(destination) = self.destination(number) else { return };
-        let source = self.interface_view().mac;
         let [low, high] = address_words(view.address);
         destination.service.store(u64::from(view.service));
         destination.address[0].store(low);
         destination.address[1].store(high);
         destination.weight.store(u64::from(view.weight));
-        let flags = match (view.mac, source) {
-            (Some(mac), Some(source)) => {
+        destination.flags.store(self.write_way(destination, view.way).word());
+    }
+
+    /// Writes all that belongs to a way but the flags, which it returns.
+    fn write_way(&self, destination: &Destination, way: Option<Way>) -> Flags {
+        let usable = Flags::ALLOCATED.with(Flags::USABLE);
+        let detour = match way {
+            None => return Flags::ALLOCATED,
+            Some(Way::Local) => Detour::local(),
+            Some(Way::Wire { mac, interface, vlan }) => {
+                let Some(source) = self.source(interface) else { return Flags::ALLOCATED };
                 write_macs(destination, mac, source);
-                Flags::ALLOCATED.with(Flags::USABLE)
+                let detour = interface.map_or(Detour::NONE, |place| Detour::NONE.with_interface(place));
+                vlan.map_or(detour, |vlan| detour.with_vlan(vlan))
             }
-            _ => Flags::ALLOCATED,
         };
-        destination.flags.store(flags.word());
+        destination.detour.store(detour.word());
+        if detour == Detour::NONE { usable } else { usable.with(Flags::DETOUR) }
     }
 
     fn service_view(&self, word: u64) -> Option<ServiceView> {
@@ -292,8 +312,22 @@ fn destination_view(destination: &Destination) -> Option<DestinationView> {
         service: u32::try_from(destination.service.load()).ok()?,
         address: address_from_words([low, high]),
         weight: u32::try_from(destination.weight.load()).ok()?,
-        mac: flags.contains(Flags::USABLE).then(|| destination_mac(destination.ethernet.load()).into()),
+        way: way(destination),
     })
+}
+
+fn way(destination: &Destination) -> Option<Way> {
+    let flags = Flags::from_word(destination.flags.load());
+    if !flags.contains(Flags::ALLOCATED.with(Flags::USABLE)) {
+        return None;
+    }
+    let detour = destination.detour();
+    if detour.is_local() {
+        return Some(Way::Local);
+    }
+    let mac = destination_mac(destination.ethernet.load()).into();
+    let interface = detour.interface().and_then(|place| u8::try_from(place).ok());
+    Some(Way::Wire { mac, interface, vlan: detour.vlan() })
 }
 
 fn write_macs(destination: &Destination, mac: MacAddr6, source: MacAddr6) {

@@ -51,10 +51,10 @@ fn usable(tables: &mut Tables, number: u32) {
         service: 0,
         address: Ipv4Addr::new(10, 0, 0, 1).into(),
         weight: 1,
-        mac: Some(MacAddr6::new(2, 0, 0, 0, 0, 9)),
+        way: Some(Way::to(MacAddr6::new(2, 0, 0, 0, 0, 9))),
     };
     let interface = InterfaceView { mac: Some(MacAddr6::new(2, 0, 0, 0, 0, 1)), ..InterfaceView::default() };
-    tables.apply(&Operation::SetInterface(interface)).expect("it is always possible");
+    tables.apply(&Operation::SetInterface { place: 0, interface }).expect("it is always possible");
     tables.apply(&Operation::PutDestination { number, destination }).expect("it is always possible");
 }
 
@@ -123,7 +123,7 @@ static WAITS: AtomicUsize = AtomicUsize::new(0);
 #[test]
 fn slot_tables_of_the_largest_size_can_be_replaced_again_and_again() {
     let memory = memory(1024);
-    let mut tables = Tables::new(Arc::clone(&memory), None, 0, || {
+    let mut tables = Tables::new(Arc::clone(&memory), None, || {
         WAITS.fetch_add(1, Ordering::Relaxed);
     });
     usable(&mut tables, 0);
@@ -177,7 +177,7 @@ fn a_real_server_of_either_family_is_read_back() {
     let mut tables = Tables::in_process(memory(1024));
     for (number, address) in (0..).zip(["10.0.0.1", "2001:db8::10", "fe80::1", "::a00:1"]) {
         let address = address.parse().expect("it is an address");
-        let destination = DestinationView { service: 0, address, weight: 1, mac: None };
+        let destination = DestinationView { service: 0, address, weight: 1, way: None };
         tables.apply(&Operation::PutDestination { number, destination }).expect("it is always possible");
         assert_eq!(tables.view().destinations[&number], destination);
     }

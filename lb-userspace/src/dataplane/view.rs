@@ -40,10 +40,43 @@ pub struct DestinationView {
     /// The configured weight.
     pub weight: u32,
     /// Where frames go; `None` if nowhere, because the MAC is unknown or the server has been removed.
-    pub mac: Option<MacAddr6>,
+    pub way: Option<Way>,
 }
 
-/// What is known of the interface and the peers on it.
+/// How frames get to a real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It is the director itself.
+    Local,
+    /// To this MAC.
+    Wire {
+        /// The real server's.
+        mac: MacAddr6,
+        /// Out of the interface at this place; `None`: out of the one that they came in on.
+        interface: Option<u8>,
+        /// In this VLAN; `None`: in the one that they came in.
+        vlan: Option<u16>,
+    },
+}
+
+impl Way {
+    /// Straight to this MAC.
+    #[must_use]
+    pub const fn to(mac: MacAddr6) -> Self {
+        Self::Wire { mac, interface: None, vlan: None }
+    }
+
+    /// The MAC that frames get.
+    #[must_use]
+    pub const fn mac(self) -> Option<MacAddr6> {
+        match self {
+            Self::Local => None,
+            Self::Wire { mac, .. } => Some(mac),
+        }
+    }
+}
+
+/// What is known of an interface and the peers on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceView {
     /// Its MAC; frames to other MACs are left alone. `None` before it is first set.
@@ -55,8 +88,8 @@ pub struct InterfaceView {
 /// Everything that [`Tables`](super::Tables) writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
-    /// The interface.
-    pub interface: InterfaceView,
+    /// The interfaces by place.
+    pub interfaces: BTreeMap<u8, InterfaceView>,
     /// Timeouts of connections.
     pub timeouts: Timeouts,
     /// Which virtual server has which address.
@@ -71,7 +104,13 @@ impl View {
     /// What the maps say after `operation`.
     pub fn apply(&mut self, operation: &Operation) {
         match operation {
-            Operation::SetInterface(interface) => self.interface.clone_from(interface),
+            Operation::SetInterface { place, interface } => {
+                if interface.mac.is_some() {
+                    self.interfaces.insert(*place, interface.clone());
+                } else {
+                    self.interfaces.remove(place);
+                }
+            }
             Operation::SetTimeouts(timeouts) => self.timeouts = timeouts.clone(),
             Operation::PutDestination { number, destination } => {
                 self.destinations.insert(*number, *destination);
@@ -84,7 +123,7 @@ impl View {
                 self.services.retain(|number, _| !services.contains(number));
                 for number in destinations {
                     if let Some(destination) = self.destinations.get_mut(number) {
-                        destination.mac = None;
+                        destination.way = None;
                     }
                 }
             }

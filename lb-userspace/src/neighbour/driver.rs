@@ -1,6 +1,6 @@
 //! The machines of all addresses, the kernel's events, and the clock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -12,23 +12,29 @@ use super::machine::{Action, CONFIRMED_FOR, Neighbour};
 use super::{Resolution, Resolutions};
 use crate::net::{Event, Events, NeighbourEntry, NetError, Netlink, mac_text, question};
 
-/// The addresses to resolve.
-pub type Addresses = BTreeSet<IpAddr>;
+/// The addresses to resolve, each with the index of the interface on whose segment it is.
+pub type Addresses = BTreeMap<IpAddr, u32>;
 
-/// Resolves addresses on one interface.
+/// Resolves addresses.
 ///
 /// One task. Dropping it ends the work; the kernel's table stays as it is.
 pub struct Driver {
     netlink: Netlink,
-    interface: u32,
     events: Events,
     wanted: watch::Receiver<Addresses>,
     resolutions: watch::Sender<Resolutions>,
-    neighbours: BTreeMap<IpAddr, Neighbour>,
+    neighbours: BTreeMap<IpAddr, Asked>,
+}
+
+/// An address that is asked for.
+struct Asked {
+    /// Where.
+    interface: u32,
+    neighbour: Neighbour,
 }
 
 impl Driver {
-    /// A driver for the interface `interface` that follows `wanted` and publishes to `resolutions`.
+    /// A driver that follows `wanted` and publishes to `resolutions`.
     ///
     /// Addresses are taken to be where they are `remembered` to be until they have been asked.
     ///
@@ -36,15 +42,20 @@ impl Driver {
     /// [`NetError::Open`].
     pub fn new(
         netlink: Netlink,
-        interface: u32,
         wanted: watch::Receiver<Addresses>,
         resolutions: watch::Sender<Resolutions>,
         remembered: &BTreeMap<IpAddr, MacAddr6>,
     ) -> Result<Self, NetError> {
         let events = Events::of_neighbours()?;
-        let neighbours =
-            remembered.iter().map(|(address, mac)| (*address, Neighbour::remembered(*mac, now()))).collect();
-        Ok(Self { netlink, interface, events, wanted, resolutions, neighbours })
+        let neighbour = |address: &IpAddr| match remembered.get(address) {
+            Some(mac) => Neighbour::remembered(*mac, now()),
+            None => Neighbour::new(now()),
+        };
+        let asked = |(address, interface): (&IpAddr, &u32)| {
+            (*address, Asked { interface: *interface, neighbour: neighbour(address) })
+        };
+        let neighbours = wanted.borrow().iter().map(asked).collect();
+        Ok(Self { netlink, events, wanted, resolutions, neighbours })
     }
 
     /// Works until `wanted` is closed or the netlink socket fails.
@@ -55,7 +66,7 @@ impl Driver {
             self.ask().await;
             self.publish();
             let timeout =
-                self.neighbours.values().filter_map(|neighbour| neighbour.poll_timeout(now())).min();
+                self.neighbours.values().filter_map(|asked| asked.neighbour.poll_timeout(now())).min();
             tokio::select! {
                 event = self.events.next() => match event {
                     Some(Event::Neighbour(entry)) => self.handle_entry(&entry),
@@ -81,15 +92,17 @@ impl Driver {
 
     fn follow_wanted(&mut self) {
         let wanted = self.wanted.borrow_and_update().clone();
-        self.neighbours.retain(|address, _| wanted.contains(address));
-        for address in wanted {
-            self.neighbours.entry(address).or_insert_with(|| Neighbour::new(now()));
+        // What is on another segment now may be another host.
+        self.neighbours.retain(|address, asked| wanted.get(address) == Some(&asked.interface));
+        for (address, interface) in wanted {
+            let asked = || Asked { interface, neighbour: Neighbour::new(now()) };
+            self.neighbours.entry(address).or_insert_with(asked);
         }
     }
 
     /// Believes what the kernel knows already, or knows since messages were lost.
     async fn read_table(&mut self) {
-        match self.netlink.neighbours(self.interface).await {
+        match self.netlink.neighbours().await {
             Ok(entries) => entries.iter().for_each(|entry| self.handle_entry(entry)),
             Err(error) => tracing::warn!("{error}; real servers are resolved anew"),
         }
@@ -97,10 +110,8 @@ impl Driver {
 
     fn neighbour(&mut self, entry: &NeighbourEntry) -> Option<(&mut Neighbour, Duration)> {
         let address = entry.address;
-        if entry.interface != self.interface {
-            return None;
-        }
-        self.neighbours.get_mut(&address).map(|neighbour| (neighbour, jitter(address)))
+        let asked = self.neighbours.get_mut(&address).filter(|asked| asked.interface == entry.interface)?;
+        Some((&mut asked.neighbour, jitter(address)))
     }
 
     fn handle_entry(&mut self, entry: &NeighbourEntry) {
@@ -116,21 +127,15 @@ impl Driver {
     }
 
     async fn ask(&mut self) {
-        let due: Vec<(IpAddr, Action)> = self
-            .neighbours
-            .iter_mut()
-            .filter_map(|(address, neighbour)| Some((*address, neighbour.poll_action(now())?)))
-            .collect();
-        for (address, action) in due {
-            let asked = match action {
-                Action::Confirm => self.netlink.confirm_neighbour(self.interface, address).await,
-                Action::Resolve => self.netlink.resolve_neighbour(self.interface, address).await,
+        for (address, asked) in &mut self.neighbours {
+            let Some(action) = asked.neighbour.poll_action(now()) else { continue };
+            let done = match action {
+                Action::Confirm => self.netlink.confirm_neighbour(asked.interface, *address).await,
+                Action::Resolve => self.netlink.resolve_neighbour(asked.interface, *address).await,
             };
-            if let Err(error) = asked {
+            if let Err(error) = done {
                 tracing::debug!("{error}");
-                if let Some(neighbour) = self.neighbours.get_mut(&address) {
-                    neighbour.handle_refusal(now());
-                }
+                asked.neighbour.handle_refusal(now());
             }
         }
     }
@@ -139,7 +144,7 @@ impl Driver {
         let resolved: Resolutions = self
             .neighbours
             .iter()
-            .map(|(address, neighbour)| (*address, neighbour.resolution(now())))
+            .map(|(address, asked)| (*address, asked.neighbour.resolution(now())))
             .collect();
         self.resolutions.send_if_modified(|published| {
             if *published == resolved {

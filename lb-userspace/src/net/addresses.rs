@@ -40,8 +40,22 @@ impl Address {
     }
 }
 
+impl Address {
+    /// Whether `other` is in the network that this address is in: not if it is one address alone.
+    #[must_use]
+    pub fn has_in_its_network(&self, other: IpAddr) -> bool {
+        let bits = |address| match address {
+            IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
+            IpAddr::V6(address) => (address.to_bits(), 128),
+        };
+        let ((own, length), (other, other_length)) = (bits(self.address), bits(other));
+        let shift = 128 - u32::from(self.prefix);
+        length == other_length && self.prefix < length && (own ^ other).checked_shr(shift).unwrap_or(0) == 0
+    }
+}
+
 /// The prefix length that means one address.
-fn host_prefix(address: IpAddr) -> u8 {
+pub(super) fn host_prefix(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
@@ -122,5 +136,25 @@ impl Netlink {
             )))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_has_the_addresses_that_begin_like_it() {
+        let has = |network: &str, prefix, other: &str| {
+            let address = network.parse().unwrap();
+            Address { address, prefix, is_ours: false }.has_in_its_network(other.parse().unwrap())
+        };
+        assert!(has("192.0.2.1", 24, "192.0.2.240"));
+        assert!(!has("192.0.2.1", 25, "192.0.2.240"));
+        assert!(!has("192.0.2.1", 32, "192.0.2.1"), "alone");
+        assert!(has("2001:db8::1", 64, "2001:db8::ffff"));
+        assert!(!has("2001:db8::1", 64, "2001:db8:0:1::1"));
+        assert!(!has("::", 0, "192.0.2.1"));
+        assert!(has("192.0.2.1", 0, "198.51.100.1"));
     }
 }

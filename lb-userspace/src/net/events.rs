@@ -22,6 +22,8 @@ pub enum Event {
     Neighbour(NeighbourEntry),
     /// A neighbour is gone.
     NeighbourGone(NeighbourEntry),
+    /// An address or a route appeared, changed or is gone.
+    Way,
     /// Messages were lost: the kernel sent them faster than they were read. Look at everything again.
     Lost,
 }
@@ -30,12 +32,18 @@ pub enum Event {
 pub struct Events(BoxStream<'static, Event>);
 
 impl Events {
-    /// Changes of links, from now on.
+    /// Changes of links, addresses and routes, from now on.
     ///
     /// # Errors
     /// [`NetError::Open`].
-    pub fn of_links() -> Result<Self, NetError> {
-        Self::subscribe(MulticastGroup::Link)
+    pub fn of_topology() -> Result<Self, NetError> {
+        Self::subscribe(&[
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Route,
+        ])
     }
 
     /// Changes of the neighbour table, from now on.
@@ -43,12 +51,12 @@ impl Events {
     /// # Errors
     /// [`NetError::Open`].
     pub fn of_neighbours() -> Result<Self, NetError> {
-        Self::subscribe(MulticastGroup::Neigh)
+        Self::subscribe(&[MulticastGroup::Neigh])
     }
 
-    fn subscribe(group: MulticastGroup) -> Result<Self, NetError> {
+    fn subscribe(groups: &[MulticastGroup]) -> Result<Self, NetError> {
         let (connection, handle, messages) =
-            rtnetlink::new_multicast_connection(&[group]).map_err(NetError::Open)?;
+            rtnetlink::new_multicast_connection(groups).map_err(NetError::Open)?;
         tokio::spawn(connection);
         let events = messages.filter_map(move |(message, _)| {
             // The connection lives as long as its handle.
@@ -76,6 +84,10 @@ fn event(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Event> {
             RouteNetlinkMessage::DelNeighbour(entry) => {
                 NeighbourEntry::from_message(&entry).map(Event::NeighbourGone)
             }
+            RouteNetlinkMessage::NewAddress(_)
+            | RouteNetlinkMessage::DelAddress(_)
+            | RouteNetlinkMessage::NewRoute(_)
+            | RouteNetlinkMessage::DelRoute(_) => Some(Event::Way),
             _ => None,
         },
         _ => None,

@@ -74,11 +74,11 @@ fn ip(address: &NeighbourAddress) -> Option<IpAddr> {
 }
 
 impl Netlink {
-    /// The neighbour table of the interface `index`.
+    /// The neighbour table of all interfaces.
     ///
     /// # Errors
     /// [`NetError::Request`].
-    pub async fn neighbours(&self, index: u32) -> Result<Vec<NeighbourEntry>, NetError> {
+    pub async fn neighbours(&self) -> Result<Vec<NeighbourEntry>, NetError> {
         let messages: Vec<NeighbourMessage> = self
             .handle
             .neighbours()
@@ -86,9 +86,8 @@ impl Netlink {
             .execute()
             .try_collect()
             .await
-            .map_err(NetError::request(format!("list neighbours on interface {index}")))?;
-        let entries = messages.iter().filter_map(NeighbourEntry::from_message);
-        Ok(entries.filter(|entry| entry.interface == index).collect())
+            .map_err(NetError::request("list neighbours"))?;
+        Ok(messages.iter().filter_map(NeighbourEntry::from_message).collect())
     }
 
     /// Makes the kernel ask the neighbour itself whether its MAC is still right: one request to that MAC.

@@ -1,22 +1,23 @@
 //! What the data plane should do, from everything that has a say in it. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::connection::Timeouts;
 use lb_common::selector::Selector;
 use macaddr::MacAddr6;
 
+use super::network::{Location, Network};
 use crate::config::{Config, Peer, RealServer, VirtualServer};
-use crate::dataplane::{InterfaceView, ServiceAddress};
+use crate::dataplane::{InterfaceView, ServiceAddress, Way};
 use crate::neighbour::{Addresses, Resolution, Resolutions};
 use crate::scheduler::{Server, Slot};
 
 /// What the data plane should do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
-    /// Whose frames it takes.
-    pub interface: InterfaceView,
+    /// Whose frames it takes, by the place of the interface.
+    pub interfaces: BTreeMap<u8, InterfaceView>,
     /// How long it remembers connections.
     pub timeouts: Timeouts,
     /// The virtual servers, in the order of the configuration.
@@ -43,15 +44,15 @@ pub struct DesiredServer {
     pub address: IpAddr,
     /// Its weight.
     pub weight: u32,
-    /// Where its frames go: its MAC, or the one it had when it last answered. `None` if it never did.
-    pub mac: Option<MacAddr6>,
+    /// Where its frames go: to its MAC, or the one it had when it last answered. `None` if it never did.
+    pub way: Option<Way>,
     /// Whether it may get new connections.
     pub is_reachable: bool,
 }
 
-/// What the data plane should do: `mac` is the interface's own.
+/// What the data plane should do.
 #[must_use]
-pub fn desired(config: &Config, mac: MacAddr6, resolutions: &Resolutions) -> Desired {
+pub fn desired(config: &Config, network: &Network, resolutions: &Resolutions) -> Desired {
     let resolution = |address| resolutions.get(&address).copied().unwrap_or_default();
     let peer = |peer: &Peer| match peer {
         Peer::Mac(mac) => Some(*mac),
@@ -59,28 +60,44 @@ pub fn desired(config: &Config, mac: MacAddr6, resolutions: &Resolutions) -> Des
     };
     let seconds = |time: std::time::Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
     let timeouts = &config.timeouts;
+    let peers: BTreeSet<MacAddr6> = config.director.peers.iter().filter_map(peer).collect();
+    let interface =
+        |(place, mac): (&u8, &MacAddr6)| (*place, InterfaceView { mac: Some(*mac), peers: peers.clone() });
+    let way = |server: &RealServer| way(server, network, resolution);
     Desired {
-        interface: InterfaceView {
-            mac: Some(mac),
-            peers: config.director.peers.iter().filter_map(peer).collect(),
-        },
+        interfaces: network.macs.iter().map(interface).collect(),
         timeouts: Timeouts::with(seconds(timeouts.tcp), seconds(timeouts.tcp_fin), seconds(timeouts.udp)),
-        services: config.virtual_servers.iter().map(|server| service(server, resolution)).collect(),
+        services: config.virtual_servers.iter().map(|server| service(server, way)).collect(),
     }
 }
 
-fn service(virtual_server: &VirtualServer, resolution: impl Fn(IpAddr) -> Resolution) -> DesiredService {
-    let server = |real_server: &RealServer| {
-        let found = match real_server.mac {
-            Some(mac) => Resolution { mac: Some(mac), is_reachable: true },
-            None => resolution(real_server.address),
-        };
-        DesiredServer {
-            address: real_server.address,
-            weight: real_server.weight,
-            mac: found.mac,
-            is_reachable: found.is_reachable,
+/// How frames get to a real server, and whether it may get new connections.
+fn way(
+    server: &RealServer,
+    network: &Network,
+    resolution: impl Fn(IpAddr) -> Resolution,
+) -> (Option<Way>, bool) {
+    match network.location(server.address) {
+        Location::Local => (Some(Way::Local), true),
+        Location::Elsewhere { .. } => (None, false),
+        Location::Segment { interface, vlan, .. } => {
+            let found = match server.mac {
+                Some(mac) => Resolution { mac: Some(mac), is_reachable: true },
+                None => resolution(server.address),
+            };
+            let vlan = server.vlan.or(vlan);
+            (found.mac.map(|mac| Way::Wire { mac, interface, vlan }), found.is_reachable)
         }
+    }
+}
+
+fn service(
+    virtual_server: &VirtualServer,
+    way: impl Fn(&RealServer) -> (Option<Way>, bool),
+) -> DesiredService {
+    let server = |real_server: &RealServer| {
+        let (way, is_reachable) = way(real_server);
+        DesiredServer { address: real_server.address, weight: real_server.weight, way, is_reachable }
     };
     let servers: Vec<DesiredServer> = virtual_server.real_servers.iter().map(server).collect();
     let scheduled: Vec<Server> =
@@ -95,16 +112,31 @@ fn service(virtual_server: &VirtualServer, resolution: impl Fn(IpAddr) -> Resolu
     }
 }
 
-/// The addresses whose MACs are to be resolved.
+/// The addresses of real servers and peers, each with the VLAN that the configuration names.
 #[must_use]
-pub fn addresses_to_resolve(config: &Config) -> Addresses {
+pub fn addresses_to_locate(config: &Config) -> BTreeMap<IpAddr, Option<u16>> {
+    let real_servers = config.virtual_servers.iter().flat_map(|server| &server.real_servers);
+    let peers = config.director.peers.iter().filter_map(|peer| match peer {
+        Peer::Address(address) => Some((*address, None)),
+        Peer::Mac(_) => None,
+    });
+    peers.chain(real_servers.map(|server| (server.address, server.vlan))).collect()
+}
+
+/// The addresses whose MACs are to be resolved, and where to ask for them.
+#[must_use]
+pub fn addresses_to_resolve(config: &Config, network: &Network) -> Addresses {
     let real_servers = config.virtual_servers.iter().flat_map(|server| &server.real_servers);
     let unpinned = real_servers.filter(|server| server.mac.is_none()).map(|server| server.address);
     let peers = config.director.peers.iter().filter_map(|peer| match peer {
         Peer::Address(address) => Some(*address),
         Peer::Mac(_) => None,
     });
-    unpinned.chain(peers).collect()
+    let asked = |address| match network.location(address) {
+        Location::Segment { asked, .. } => Some((address, asked)),
+        Location::Local | Location::Elsewhere { .. } => None,
+    };
+    unpinned.chain(peers).filter_map(asked).collect()
 }
 
 /// The VIPs, each once.

@@ -11,7 +11,7 @@ use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICES};
 use thiserror::Error;
 
 use super::desired::{Desired, DesiredServer, DesiredService};
-use crate::dataplane::{DestinationView, Operation, ServiceAddress, ServiceView, View};
+use crate::dataplane::{DestinationView, InterfaceView, Operation, ServiceAddress, ServiceView, View};
 
 /// More is desired than the maps hold. The configuration's limits are the same, so this takes connections to
 /// servers that were removed.
@@ -39,8 +39,10 @@ pub fn plan(found: &View, known: &View, desired: &Desired) -> Result<Vec<Operati
     if found.timeouts != desired.timeouts {
         operations.push(Operation::SetTimeouts(desired.timeouts.clone()));
     }
-    if found.interface != desired.interface {
-        operations.push(Operation::SetInterface(desired.interface.clone()));
+    for (place, interface) in &desired.interfaces {
+        if found.interfaces.get(place) != Some(interface) {
+            operations.push(Operation::SetInterface { place: *place, interface: interface.clone() });
+        }
     }
     let servers = desired.services.iter().zip(&numbered.destinations);
     let destinations = servers.flat_map(|(service, numbers)| service.servers.iter().zip(numbers));
@@ -48,7 +50,7 @@ pub fn plan(found: &View, known: &View, desired: &Desired) -> Result<Vec<Operati
         .map(|(server, number)| (*number, destination(server, numbered.service_of[number])))
         .filter(|(number, destination)| found.destinations.get(number) != Some(destination))
         .map(|(number, destination)| Operation::PutDestination { number, destination })
-        .partition(|operation| matches!(operation, Operation::PutDestination { destination, .. } if destination.mac.is_some()));
+        .partition(|operation| matches!(operation, Operation::PutDestination { destination, .. } if destination.way.is_some()));
     operations.extend(leads_somewhere);
     for ((service, servers), number) in
         desired.services.iter().zip(&numbered.destinations).zip(&numbered.services)
@@ -67,13 +69,17 @@ pub fn plan(found: &View, known: &View, desired: &Desired) -> Result<Vec<Operati
     let kept: BTreeSet<u32> = numbered.services.iter().copied().collect();
     let services: Vec<u32> = found.services.keys().copied().filter(|number| !kept.contains(number)).collect();
     let is_dropped = |(number, destination): &(&u32, &DestinationView)| {
-        destination.mac.is_some() && !numbered.service_of.contains_key(number)
+        destination.way.is_some() && !numbered.service_of.contains_key(number)
     };
     let destinations: Vec<u32> =
         found.destinations.iter().filter(is_dropped).map(|(number, _)| *number).collect();
     if !services.is_empty() || !destinations.is_empty() {
         operations.push(Operation::Retire { services, destinations });
     }
+    let left: Vec<u8> =
+        found.interfaces.keys().copied().filter(|place| !desired.interfaces.contains_key(place)).collect();
+    let emptied = |place| Operation::SetInterface { place, interface: InterfaceView::default() };
+    operations.extend(left.into_iter().map(emptied));
     Ok(operations)
 }
 
@@ -99,7 +105,7 @@ pub(super) fn numbers(view: &View, service: &DesiredService) -> Vec<Option<u32>>
 }
 
 fn destination(server: &DesiredServer, service: u32) -> DestinationView {
-    DestinationView { service, address: server.address, weight: server.weight, mac: server.mac }
+    DestinationView { service, address: server.address, weight: server.weight, way: server.way }
 }
 
 fn addresses(services: &[DesiredService], numbers: &[u32]) -> BTreeMap<ServiceAddress, u32> {

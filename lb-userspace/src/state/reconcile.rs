@@ -9,17 +9,18 @@ use macaddr::MacAddr6;
 use tokio::sync::{mpsc, watch};
 
 use super::desired::{Desired, desired};
+use super::network::Network;
 use super::plan::{PlanError, numbers, plan, retired};
 use crate::config::{Config, Protocol};
-use crate::dataplane::{DataplaneError, Operation, Swept, Tables, View};
+use crate::dataplane::{DataplaneError, Operation, Swept, Tables, View, Way};
 use crate::neighbour::Resolutions;
 use crate::scheduler::Scheduler;
 
 /// Something that has a say in the desired state, or in what may be forgotten.
 #[derive(Debug)]
 pub enum Input {
-    /// The interface's MAC.
-    Mac(MacAddr6),
+    /// The interfaces' MACs, and where real servers are.
+    Network(Network),
     /// The real servers' MACs.
     Resolutions(Resolutions),
     /// A sweep of the connection tables has ended.
@@ -62,7 +63,7 @@ pub struct PublishedServer {
     pub address: IpAddr,
     /// Its weight.
     pub weight: u32,
-    /// Its MAC, or the one it had when it last answered.
+    /// Its MAC, or the one it had when it last answered. If it never did, or is the director itself, none.
     pub mac: Option<MacAddr6>,
     /// What it may get.
     pub state: ServerState,
@@ -96,7 +97,7 @@ pub enum ReconcileError {
 pub struct Reconciler {
     tables: Tables,
     config: Config,
-    mac: MacAddr6,
+    network: Network,
     resolutions: Resolutions,
     /// What the maps hold, as we left them.
     view: View,
@@ -110,10 +111,10 @@ pub struct Reconciler {
 impl Reconciler {
     /// A reconciler that has looked at the maps and not changed anything yet.
     #[must_use]
-    pub fn new(tables: Tables, config: Config, mac: MacAddr6, resolutions: Resolutions) -> Self {
+    pub fn new(tables: Tables, config: Config, network: Network, resolutions: Resolutions) -> Self {
         let view = tables.view();
         let published = watch::Sender::new(Arc::default());
-        Self { tables, config, mac, resolutions, view, found: None, retired: BTreeMap::new(), published }
+        Self { tables, config, network, resolutions, view, found: None, retired: BTreeMap::new(), published }
     }
 
     /// Follows what is being done.
@@ -138,7 +139,7 @@ impl Reconciler {
 
     fn handle(&mut self, input: Input) {
         match input {
-            Input::Mac(mac) => self.mac = mac,
+            Input::Network(network) => self.network = network,
             Input::Resolutions(resolutions) => self.resolutions = resolutions,
             Input::Swept { began, swept } => self.release(began, &swept),
             Input::Inspect => self.inspect(),
@@ -151,7 +152,7 @@ impl Reconciler {
     /// [`ReconcileError`]; the operations before the one that failed have been carried out, and none leaves
     /// the maps in a state in which a frame goes wrong.
     pub fn reconcile(&mut self, now: Instant) -> Result<(), ReconcileError> {
-        let desired = desired(&self.config, self.mac, &self.resolutions);
+        let desired = desired(&self.config, &self.network, &self.resolutions);
         let found = self.found.take();
         let is_mending = found.is_some();
         let operations = plan(found.as_ref().unwrap_or(&self.view), &self.view, &desired)?;
@@ -178,7 +179,7 @@ impl Reconciler {
 
     /// Gives back numbers of retired destinations that no connection refers to.
     fn release(&mut self, began: Instant, swept: &Swept) {
-        let desired = desired(&self.config, self.mac, &self.resolutions);
+        let desired = desired(&self.config, &self.network, &self.resolutions);
         let is_forgotten = |number: &u32| {
             // A connection may have been recorded for it until it was retired.
             self.retired.get(number).is_none_or(|retired| *retired < began) && !swept.refers_to(*number)
@@ -215,7 +216,7 @@ impl Reconciler {
                     .map(|(server, destination)| PublishedServer {
                         address: server.address,
                         weight: server.weight,
-                        mac: server.mac,
+                        mac: server.way.and_then(Way::mac),
                         state: match server.is_reachable {
                             false => ServerState::Unresolved,
                             true if server.weight == 0 => ServerState::Draining,

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::plan::retired;
 use super::*;
 use crate::config::Protocol;
-use crate::dataplane::{Capacity, InterfaceView, Memory, Operation, ServiceAddress, Tables, View};
+use crate::dataplane::{Capacity, InterfaceView, Memory, Operation, ServiceAddress, Tables, View, Way};
 
 const DIRECTOR: MacAddr6 = MacAddr6::new(2, 0, 0, 0, 0, 1);
 
@@ -26,18 +26,25 @@ fn address(number: u8) -> ServiceAddress {
     ServiceAddress { vip: Ipv4Addr::new(192, 0, 2, number).into(), port: 80, protocol: Protocol::Tcp }
 }
 
+/// Servers 4 and 5 are reached in other ways than straight.
 fn server(number: u8, is_reachable: bool) -> DesiredServer {
+    let mac = MacAddr6::new(2, 0, 0, 0, 1, number);
+    let way = match number {
+        4 => Way::Local,
+        5 => Way::Wire { mac, interface: Some(0), vlan: Some(100) },
+        _ => Way::to(mac),
+    };
     DesiredServer {
         address: Ipv4Addr::new(10, 0, 0, number).into(),
         weight: 1,
-        mac: is_reachable.then(|| MacAddr6::new(2, 0, 0, 0, 1, number)),
+        way: is_reachable.then_some(way),
         is_reachable,
     }
 }
 
 fn desired_of(services: Vec<DesiredService>) -> Desired {
     let interface = InterfaceView { mac: Some(DIRECTOR), peers: BTreeSet::new() };
-    Desired { interface, timeouts: Timeouts::ipvs(), services }
+    Desired { interfaces: BTreeMap::from([(0, interface)]), timeouts: Timeouts::ipvs(), services }
 }
 
 /// Services with disjoint addresses, each with some servers of which some answer.
@@ -94,7 +101,7 @@ fn check(view: &View) {
         for number in table.slots.iter().flatten() {
             let destination = view.destinations.get(number).expect("a slot leads to a destination");
             assert_eq!(destination.service, *service, "a slot leads to another service's destination");
-            assert!(destination.mac.is_some(), "a slot leads nowhere");
+            assert!(destination.way.is_some(), "a slot leads nowhere");
         }
     }
 }
@@ -182,7 +189,7 @@ fn a_number_is_not_lent_to_another_while_connections_may_refer_to_it() {
     let after = tables.view();
     for (number, old) in &before.destinations {
         let now = &after.destinations[number];
-        assert_eq!((now.service, now.address, now.mac), (old.service, old.address, None));
+        assert_eq!((now.service, now.address, now.way), (old.service, old.address, None));
     }
 }
 
@@ -191,7 +198,7 @@ fn a_mac_that_changes_is_one_write() {
     let mut tables = tables();
     drive(&mut tables, &desired_of(vec![rr(&[1], &[(1, true)])]));
     let mut moved = rr(&[1], &[(1, true)]);
-    moved.servers[0].mac = Some(MacAddr6::new(2, 9, 9, 9, 9, 9));
+    moved.servers[0].way = Some(Way::to(MacAddr6::new(2, 9, 9, 9, 9, 9)));
     let operations = drive(&mut tables, &desired_of(vec![moved]));
     assert!(matches!(operations[..], [Operation::PutDestination { .. }]), "{operations:?}");
 }
@@ -201,7 +208,7 @@ fn a_server_that_falls_silent_keeps_its_connections() {
     let mut tables = tables();
     drive(&mut tables, &desired_of(vec![rr(&[1], &[(1, true), (2, true)])]));
     let mut silent = rr(&[1], &[(1, true), (2, false)]);
-    silent.servers[1].mac = Some(MacAddr6::new(2, 0, 0, 0, 1, 2));
+    silent.servers[1].way = Some(Way::to(MacAddr6::new(2, 0, 0, 0, 1, 2)));
     let operations = drive(&mut tables, &desired_of(vec![silent]));
     assert!(matches!(operations[..], [Operation::PublishSlots { .. }]), "{operations:?}");
 }
@@ -246,5 +253,5 @@ fn what_somebody_else_changed_is_mended() {
         (mended.destinations[&0], mended.destinations[&1]),
         (left.destinations[&0], left.destinations[&1])
     );
-    assert_eq!(mended.destinations[&7].mac, None, "nobody asked for it");
+    assert_eq!(mended.destinations[&7].way, None, "nobody asked for it");
 }

@@ -65,8 +65,8 @@ fn round(
     let (ready, expired) = waiting.sort(now(), |fragment| fragments.has_begun(&fragment.datagram))?;
     for fragment in ready {
         match fragments.forward(&fragment)? {
-            Some(frame) => {
-                if let Err(error) = sender.send(fragment.interface, &frame) {
+            Some((interface, frame)) => {
+                if let Err(error) = sender.send(interface, &frame) {
                     tracing::debug!("a fragment could not be sent on: {error}");
                     lost += 1;
                 }

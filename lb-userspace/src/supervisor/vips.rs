@@ -1,6 +1,6 @@
-//! The VIPs on the director's interface: added, announced, and taken away again (`director.manage_vips`).
+//! The VIPs on the director's interfaces: added, announced, and taken away again (`director.manage_vips`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::net::{Link, NetError, Netlink, announce, host_text};
-use crate::state;
+use crate::net::{Address, Link, NetError, Netlink, announce, host_text};
+use crate::state::{self, addressed};
 
 /// When VIPs are announced after the first time: a switch or a neighbour may have missed it.
 const ANNOUNCE_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
@@ -18,100 +18,159 @@ const ANNOUNCE_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_se
 #[derive(Clone, Debug)]
 pub(super) struct Vips {
     netlink: Netlink,
-    /// The interface as it was last seen.
-    link: Arc<watch::Sender<Link>>,
+    /// The indices of the director's interfaces, in the order of the configuration.
+    interfaces: Vec<u32>,
+    /// The interfaces that VIPs may be on, as they were last seen.
+    links: Arc<watch::Sender<BTreeMap<u32, Link>>>,
     vips: BTreeSet<IpAddr>,
     managed: bool,
 }
 
+/// An interface, its addresses, and the VIPs that belong there.
+struct Home {
+    link: Link,
+    present: Vec<Address>,
+    vips: Vec<IpAddr>,
+}
+
 impl Vips {
-    pub(super) fn new(netlink: Netlink, link: Link, config: &Config) -> Self {
-        let (link, vips) = (Arc::new(watch::Sender::new(link)), state::vips(config));
-        Self { netlink, link, vips, managed: config.director.manage_vips }
+    pub(super) fn new(netlink: Netlink, links: &[(u8, Link)], config: &Config) -> Self {
+        let interfaces = links.iter().map(|(_, link)| link.index).collect();
+        let (links, vips) = (Arc::default(), state::vips(config));
+        Self { netlink, interfaces, links, vips, managed: config.director.manage_vips }
     }
 
-    /// Adds the VIPs that the interface lacks, removes those that an earlier daemon left there, and announces
+    /// Adds the VIPs that their interfaces lack, removes those that an earlier daemon left elsewhere, and announces
     /// where they are.
     pub(super) async fn bring_up(&self) -> Result<(), NetError> {
         if !self.managed {
             return Ok(());
         }
-        let Link { index, name, .. } = self.link.borrow().clone();
-        let present = self.netlink.addresses(index).await?;
-        for left_over in present.iter().filter(|address| address.is_ours) {
-            let address = left_over.address;
-            if !self.vips.contains(&address) {
-                self.netlink.remove_vip(index, address).await?;
-                tracing::info!("removed {address} from {name}: no virtual server has it any more");
+        let homes = self.homes().await?;
+        let links = homes.iter().map(|home| (home.link.index, home.link.clone()));
+        self.links.send_replace(links.collect());
+        for Home { link: Link { index, name, .. }, present, vips } in &homes {
+            for left_over in present.iter().filter(|address| address.is_ours) {
+                let address = left_over.address;
+                if !vips.contains(&address) {
+                    self.netlink.remove_vip(*index, address).await?;
+                    let why = if self.vips.contains(&address) {
+                        "it belongs to another interface"
+                    } else {
+                        "no virtual server has it any more"
+                    };
+                    tracing::info!("removed {address} from {name}: {why}");
+                }
+            }
+            for vip in vips {
+                if !present.iter().any(|address| address.address == *vip) {
+                    self.netlink.add_vip(*index, *vip).await?;
+                    tracing::info!("added {} to {name}", host_text(*vip));
+                }
             }
         }
-        for vip in &self.vips {
-            if !present.iter().any(|address| address.address == *vip) {
-                self.netlink.add_vip(index, *vip).await?;
-                tracing::info!("added {} to {name}", host_text(*vip));
-            }
-        }
-        self.announce();
+        let homes: Vec<(u32, Vec<IpAddr>)> =
+            homes.into_iter().map(|home| (home.link.index, home.vips)).collect();
+        self.announce(&homes);
         let again = self.clone();
         tokio::spawn(async move {
             for pause in ANNOUNCE_AGAIN {
                 tokio::time::sleep(pause).await;
-                again.announce();
+                again.announce(&homes);
             }
         });
         Ok(())
     }
 
-    /// Removes the VIPs that an earlier daemon left on another interface, which it may be gone with.
-    pub(super) async fn leave(&self, interface: u32) {
-        if self.managed {
-            self.remove_ours(interface).await;
+    /// Tells segments at which MACs the VIPs are.
+    fn announce(&self, homes: &[(u32, Vec<IpAddr>)]) {
+        for (index, vips) in homes.iter().filter(|(_, vips)| !vips.is_empty()) {
+            let Some(link) = self.links.borrow().get(index).cloned() else { continue };
+            if let Err(error) = announce(&link, vips) {
+                tracing::warn!("{error}; clients find the VIP when their neighbour entry expires");
+            }
         }
     }
 
-    /// Follows the interface, which is now as `link` says. The kernel removes addresses of IPv6 from an interface
+    /// Follows an interface, which is now as `link` says. The kernel removes addresses of IPv6 from an interface
     /// that goes down (Documentation/networking/ip-sysctl.rst, keep_addr_on_down), and neighbours know its old MAC.
     pub(super) async fn follow(&self, link: &Link) {
-        let before = self.link.send_replace(link.clone());
-        if link.is_up && !before.is_up {
-            if let Err(error) = self.bring_up().await {
-                tracing::error!("{error}");
+        let mut before = None;
+        self.links.send_if_modified(|links| {
+            if let Some(known) = links.get_mut(&link.index) {
+                before = Some(std::mem::replace(known, link.clone()));
             }
-        } else if link.mac != before.mac {
-            self.announce();
+            before.is_some()
+        });
+        let Some(before) = before else { return };
+        if link.is_up
+            && (!before.is_up || link.mac != before.mac)
+            && let Err(error) = self.bring_up().await
+        {
+            tracing::error!("{error}");
         }
     }
 
-    /// Tells the segment that the VIPs are at the interface's MAC.
-    fn announce(&self) {
-        if !self.managed || self.vips.is_empty() {
-            return;
+    /// The interfaces that VIPs may be on: the director's, the bonds they are members of, and VLANs of either. Each
+    /// VIP belongs to the one whose network it is in, or else to the first.
+    async fn homes(&self) -> Result<Vec<Home>, NetError> {
+        let links = self.netlink.links().await?;
+        let mut indices: Vec<u32> = self.interfaces.iter().map(|index| addressed(*index, &links)).collect();
+        let vlans = links.iter().filter(|link| link.vlan.is_some_and(|vlan| indices.contains(&vlan.parent)));
+        indices.extend(vlans.map(|link| link.index).collect::<Vec<_>>());
+        indices.extend(&self.interfaces);
+        let mut homes: Vec<Home> = Vec::new();
+        for index in indices {
+            let is_known = homes.iter().any(|home| home.link.index == index);
+            if let Some(link) = links.iter().find(|link| link.index == index)
+                && !is_known
+            {
+                let present = self.netlink.addresses(index).await?;
+                homes.push(Home { link: link.clone(), present, vips: Vec::new() });
+            }
         }
-        let link = self.link.borrow().clone();
-        let vips: Vec<IpAddr> = self.vips.iter().copied().collect();
-        if let Err(error) = announce(&link, &vips) {
-            tracing::warn!("{error}; clients find the VIP when their neighbour entry expires");
+        for vip in &self.vips {
+            let has_network =
+                |home: &Home| home.present.iter().any(|address| address.has_in_its_network(*vip));
+            let home = homes.iter().position(has_network).unwrap_or(0);
+            if let Some(home) = homes.get_mut(home) {
+                home.vips.push(*vip);
+            }
         }
+        Ok(homes)
     }
 
     /// Removes the VIPs that we added; those an administrator added stay.
     pub(super) async fn take_down(&self) {
-        if self.managed {
-            let index = self.link.borrow().index;
-            self.remove_ours(index).await;
+        if !self.managed {
+            return;
         }
-    }
-
-    async fn remove_ours(&self, interface: u32) {
-        let present = match self.netlink.addresses(interface).await {
-            Ok(present) => present,
+        let homes = match self.homes().await {
+            Ok(homes) => homes,
             Err(error) => {
                 tracing::warn!("{error}");
                 return;
             }
         };
+        for Home { link, present, .. } in &homes {
+            self.remove_ours(link, present).await;
+        }
+    }
+
+    /// Removes the VIPs that an earlier daemon left on an interface that is no longer the director's.
+    pub(super) async fn leave(&self, link: &Link) {
+        if !self.managed || self.links.borrow().contains_key(&link.index) {
+            return;
+        }
+        match self.netlink.addresses(link.index).await {
+            Ok(present) => self.remove_ours(link, &present).await,
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+
+    async fn remove_ours(&self, link: &Link, present: &[Address]) {
         for ours in present.iter().filter(|address| address.is_ours) {
-            if let Err(error) = self.netlink.remove_vip(interface, ours.address).await {
+            if let Err(error) = self.netlink.remove_vip(link.index, ours.address).await {
                 tracing::warn!("{error}");
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use lb_common::limits::MAX_INTERFACES;
 use proptest::prelude::*;
 
 use super::super::contract::SECTIONS;
@@ -13,7 +14,9 @@ fn looked_at(text: &str) {
     match parse("lb.toml", text) {
         Ok(Checked { config, warnings }) => {
             assert!(!warnings.has_errors());
-            assert_eq!(config.director.interfaces.len(), 1);
+            let interfaces: HashSet<_> = config.director.interfaces.iter().map(|name| &name.value).collect();
+            assert_eq!(config.director.interfaces.len(), interfaces.len());
+            assert!((1..=MAX_INTERFACES).contains(&interfaces.len()));
             let mut addresses = HashSet::new();
             let mut names = HashSet::new();
             for server in &config.virtual_servers {

@@ -1,6 +1,6 @@
 //! A data plane to measure: the product's maps, filled by the product.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::ops::Deref;
 
@@ -8,7 +8,7 @@ use lb_common::connection::{Inserted, Meta, State, Timeouts, insert, key_v4};
 use lb_common::hash::FlowHash;
 use lb_lab::Lab;
 use lb_userspace::config::Protocol;
-use lb_userspace::dataplane::{Capacity, InterfaceView, Options, ServiceAddress};
+use lb_userspace::dataplane::{Capacity, InterfaceView, Options, ServiceAddress, Way};
 use lb_userspace::scheduler::{self, Server};
 use lb_userspace::state::{Desired, DesiredServer, DesiredService};
 use macaddr::MacAddr6;
@@ -93,7 +93,7 @@ fn desired(services: u16, udp_timeout: u32) -> Desired {
         let server = |n: u8| DesiredServer {
             address: Ipv4Addr::new(172, 16, 0, n).into(),
             weight: u32::from(n % 4 + 1),
-            mac: Some(MAC),
+            way: Some(Way::to(MAC)),
             is_reachable: true,
         };
         let servers: Vec<DesiredServer> = (0..REAL_SERVERS).map(server).collect();
@@ -115,7 +115,7 @@ fn desired(services: u16, udp_timeout: u32) -> Desired {
     let other = |port| DesiredService { servers: Vec::new(), slots: Vec::new(), ..service(tcp(port), rr) };
     all.extend((10_000..).take(others).map(other));
     Desired {
-        interface: InterfaceView { mac: Some(MAC), peers: BTreeSet::new() },
+        interfaces: BTreeMap::from([(0, InterfaceView { mac: Some(MAC), peers: BTreeSet::new() })]),
         timeouts: Timeouts::with(900, 120, udp_timeout),
         services: all,
     }

@@ -1,0 +1,211 @@
+//! Where the director's interfaces and the real servers are, as the kernel's links and routes tell, and as that
+//! changes.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use super::vips::Vips;
+use super::{RunError, now};
+use crate::config::{Config, VlanOffload as OffloadMode};
+use crate::dataplane::VlanOffload;
+use crate::neighbour::Addresses;
+use crate::net::{Event, Events, Link, NetError, Netlink, mac_text};
+use crate::state::{Input, Location, Network, addresses_to_locate, addresses_to_resolve, locate};
+
+/// How long changes are collected: an interface that comes up brings addresses and routes with it.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// The director's interfaces by place, and where everybody is.
+pub(super) struct Topology {
+    netlink: Netlink,
+    config: Config,
+    /// The director's interfaces as they were last seen, with their places, in the order of the configuration.
+    pub(super) links: Vec<(u8, Link)>,
+    /// Addresses of real servers and peers, with the VLAN that the configuration names.
+    addresses: BTreeMap<IpAddr, Option<u16>>,
+    pub(super) network: Network,
+    /// Whether VLANs are made on the director's interfaces.
+    has_vlan_interfaces: bool,
+}
+
+/// Whom a change of the network concerns.
+pub(super) struct Followers {
+    pub(super) vips: Vips,
+    pub(super) offload: VlanOffload,
+    pub(super) wanted: watch::Sender<Addresses>,
+    pub(super) inputs: mpsc::Sender<Input>,
+}
+
+impl Topology {
+    /// Looks where everybody is.
+    pub(super) async fn new(
+        netlink: Netlink,
+        links: Vec<(u8, Link)>,
+        config: &Config,
+    ) -> Result<Self, NetError> {
+        let addresses = addresses_to_locate(config);
+        let (config, network) = (config.clone(), Network::default());
+        let mut topology = Self { netlink, config, links, addresses, network, has_vlan_interfaces: false };
+        topology.look().await?;
+        Ok(topology)
+    }
+
+    /// The addresses whose MACs are to be resolved, and where to ask for them.
+    pub(super) fn wanted(&self) -> Addresses {
+        addresses_to_resolve(&self.config, &self.network)
+    }
+
+    /// The names of the director's interfaces.
+    pub(super) fn names(&self) -> String {
+        self.links.iter().map(|(_, link)| link.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Has NICs leave VLAN tags to XDP, if there are VLANs, and do as they did before if there are none any more.
+    pub(super) fn keep_vlan_tags(&self, offload: &VlanOffload) -> Result<(), RunError> {
+        let has_vlans = self.has_vlan_interfaces || self.network.has_vlans();
+        match self.config.director.vlan_offload {
+            OffloadMode::Auto if has_vlans => offload.switch_off(&self.links)?,
+            OffloadMode::Auto => offload.restore(&self.links),
+            OffloadMode::Keep => {}
+        }
+        Ok(())
+    }
+
+    /// Looks anew where everybody is. Says whether anything is different.
+    async fn look(&mut self) -> Result<bool, NetError> {
+        let links = self.netlink.links().await?;
+        for (_, own) in &mut self.links {
+            if let Some(found) = links.iter().find(|link| link.index == own.index) {
+                own.clone_from(found);
+            }
+        }
+        let places: Vec<(u32, u8)> = self.links.iter().map(|(place, link)| (link.index, *place)).collect();
+        let is_own = |index: u32| places.iter().any(|(own, _)| *own == index);
+        self.has_vlan_interfaces = links.iter().filter_map(|link| link.vlan).any(|vlan| is_own(vlan.parent));
+        let mut locations = BTreeMap::new();
+        for (address, vlan) in &self.addresses {
+            // Each interface has a route to link-local addresses.
+            let route = if is_link_local(*address) { None } else { self.netlink.route(*address).await? };
+            locations.insert(*address, locate(route, *vlan, &links, &places));
+        }
+        let macs = self.links.iter().filter_map(|(place, link)| Some((*place, link.mac?))).collect();
+        let network = Network { macs, locations };
+        if network == self.network {
+            return Ok(false);
+        }
+        log_changes(&self.network, &network);
+        self.network = network;
+        Ok(true)
+    }
+
+    /// Follows what changes; returns when one of the interfaces is gone, or nothing can be followed any more.
+    pub(super) async fn follow(mut self, mut events: Events, followers: Followers) -> RunError {
+        let mut look_at: Option<Instant> = None;
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = tokio::time::sleep_until(look_at.unwrap_or_else(now).into()), if look_at.is_some() => {
+                    look_at = None;
+                    if let Err(error) = self.look_for(&followers).await {
+                        return error;
+                    }
+                    continue;
+                }
+            };
+            let changed = match event {
+                Some(Event::Link(changed)) => vec![changed],
+                Some(Event::LinkGone { index }) => {
+                    if let Some((_, link)) = self.links.iter().find(|(_, link)| link.index == index) {
+                        return RunError::InterfaceGone { name: link.name.clone() };
+                    }
+                    Vec::new()
+                }
+                Some(Event::Lost) => match self.netlink.links().await {
+                    Ok(links) => {
+                        let is_gone = |own: &Link| !links.iter().any(|link| link.index == own.index);
+                        if let Some((_, link)) = self.links.iter().find(|(_, link)| is_gone(link)) {
+                            return RunError::InterfaceGone { name: link.name.clone() };
+                        }
+                        links
+                    }
+                    Err(error) => return error.into(),
+                },
+                Some(_) => Vec::new(),
+                None => return RunError::Ended("netlink socket"),
+            };
+            look_at.get_or_insert_with(|| now() + SETTLE);
+            for link in &changed {
+                if let Err(error) = self.handle_link(link, &followers).await {
+                    return error;
+                }
+            }
+        }
+    }
+
+    async fn handle_link(&mut self, changed: &Link, followers: &Followers) -> Result<(), RunError> {
+        if let Some((place, own)) = self.links.iter_mut().find(|(_, own)| own.index == changed.index) {
+            if changed.is_up != own.is_up {
+                tracing::warn!("{} is {}", own.name, if changed.is_up { "up" } else { "down" });
+            }
+            if changed.mac != own.mac
+                && let Some(mac) = changed.mac
+            {
+                tracing::info!("{} has a new MAC, {}", own.name, mac_text(mac));
+                self.network.macs.insert(*place, mac);
+                send(&followers.inputs, &self.network).await?;
+            }
+            own.clone_from(changed);
+        }
+        followers.vips.follow(changed).await;
+        Ok(())
+    }
+
+    async fn look_for(&mut self, followers: &Followers) -> Result<(), RunError> {
+        let is_different = match self.look().await {
+            Ok(is_different) => is_different,
+            Err(error) => {
+                tracing::warn!("{error}; real servers are taken to be where they were");
+                return Ok(());
+            }
+        };
+        if let Err(error) = self.keep_vlan_tags(&followers.offload) {
+            tracing::error!("{error}");
+        }
+        if is_different {
+            // Not before the driver knows: it would answer for the old segment.
+            let wanted = self.wanted();
+            followers.wanted.send_if_modified(|known| {
+                let is_new = *known != wanted;
+                *known = wanted;
+                is_new
+            });
+            send(&followers.inputs, &self.network).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn send(inputs: &mpsc::Sender<Input>, network: &Network) -> Result<(), RunError> {
+    inputs.send(Input::Network(network.clone())).await.map_err(|_| RunError::Ended("reconciler"))
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+fn log_changes(old: &Network, new: &Network) {
+    for (address, location) in
+        new.locations.iter().filter(|(address, now)| old.locations.get(address) != Some(now))
+    {
+        match location {
+            Location::Elsewhere { interface } => tracing::warn!(
+                "{address} is behind {interface}, which is not among director.interfaces: it gets no connections; add \"{interface}\" there and restart lb"
+            ),
+            Location::Local => tracing::info!("{address} is the director itself"),
+            Location::Segment { .. } => {}
+        }
+    }
+}
