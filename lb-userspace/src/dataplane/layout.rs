@@ -18,8 +18,11 @@ pub(super) const HALF_OPEN_V4: &str = "HALF_OPEN_V4";
 pub(super) const CONNECTIONS_V6: &str = "CONNECTIONS_V6";
 pub(super) const HALF_OPEN_V6: &str = "HALF_OPEN_V6";
 
+pub(super) const SERVICES_V6: &str = "SERVICES_V6";
+
 /// The maps whose size the configuration decides.
-pub(super) const CONNECTION_TABLES: [&str; 4] = [CONNECTIONS_V4, HALF_OPEN_V4, CONNECTIONS_V6, HALF_OPEN_V6];
+pub(super) const RESIZED: [&str; 5] =
+    [CONNECTIONS_V4, HALF_OPEN_V4, CONNECTIONS_V6, HALF_OPEN_V6, SERVICES_V6];
 
 /// `BPF_F_MMAPABLE`.
 const MMAPABLE: u32 = 1 << 10;
@@ -89,6 +92,11 @@ impl Capacity {
         TableBuckets::new(buckets_for(self.max_connections))
     }
 
+    /// Buckets of IPv6 service addresses. All of a map that is mapped counts as the daemon's memory.
+    pub(super) fn service_buckets_v6(self) -> u32 {
+        if self.has_ipv6 { 2 * GENERATION_BUCKETS } else { 1 }
+    }
+
     pub(super) fn v6(self) -> TableBuckets {
         TableBuckets::new(if self.has_ipv6 { buckets_for(self.max_connections) } else { 0 })
     }
@@ -103,7 +111,7 @@ pub(super) fn maps(capacity: Capacity) -> [MapLayout; MAPS] {
     [
         MapLayout::array::<Settings>("SETTINGS", 1),
         MapLayout::array::<AddressBucket<ADDRESS_WORDS_V4>>("SERVICES_V4", 2 * GENERATION_BUCKETS),
-        MapLayout::array::<AddressBucket<ADDRESS_WORDS_V6>>("SERVICES_V6", 2 * GENERATION_BUCKETS),
+        MapLayout::array::<AddressBucket<ADDRESS_WORDS_V6>>(SERVICES_V6, capacity.service_buckets_v6()),
         MapLayout::array::<Service>("SERVICES", MAX_SERVICES),
         MapLayout::array::<u64>("SLOTS", SLOT_WORDS),
         MapLayout::array::<Destination>("DESTINATIONS", MAX_DESTINATIONS),

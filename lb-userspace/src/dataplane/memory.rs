@@ -121,7 +121,7 @@ impl Memory {
         Ok(Self {
             settings: Region::anonymous(1)?,
             services_v4: Region::anonymous(2 * GENERATION_BUCKETS)?,
-            services_v6: Region::anonymous(2 * GENERATION_BUCKETS)?,
+            services_v6: Region::anonymous(capacity.service_buckets_v6())?,
             services: Region::anonymous(MAX_SERVICES)?,
             slots: Region::anonymous(SLOT_WORDS)?,
             destinations: Region::anonymous(MAX_DESTINATIONS)?,

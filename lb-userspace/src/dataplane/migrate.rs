@@ -17,9 +17,7 @@ use lb_common::connection::{
 use lb_common::hash::{FlowHash, FlowSeed};
 
 use super::error::DataplaneError;
-use super::layout::{
-    CONNECTION_TABLES, CONNECTIONS_V4, CONNECTIONS_V6, HALF_OPEN_V4, HALF_OPEN_V6, MapLayout,
-};
+use super::layout::{CONNECTIONS_V4, CONNECTIONS_V6, HALF_OPEN_V4, HALF_OPEN_V6, MapLayout, RESIZED};
 use super::memory::{ConnectionTable, Connections, Memory, Region};
 use super::open::difference;
 
@@ -46,9 +44,9 @@ fn numbered(directory: &Path, name: &str) -> impl Iterator<Item = PathBuf> {
     (1..).map(move |number: u32| directory.join(format!("{name}-previous-{number}")))
 }
 
-/// Renames pinned connection tables that differ in size only, and opens what was set aside now or before.
+/// Renames pinned maps that differ in size only (addresses are published anew, connections copied), and opens what was set aside now or before.
 pub(super) fn set_aside(directory: &Path, layouts: &[MapLayout]) -> Result<Previous, DataplaneError> {
-    for layout in layouts.iter().filter(|layout| CONNECTION_TABLES.contains(&layout.name)) {
+    for layout in layouts.iter().filter(|layout| RESIZED.contains(&layout.name)) {
         let pin = directory.join(layout.name);
         let Ok(info) = MapInfo::from_pin(&pin) else { continue };
         let resized = MapLayout { max_entries: info.max_entries(), ..*layout };
@@ -87,7 +85,7 @@ fn open<const K: usize>(
 /// Forgets what was set aside.
 pub(super) fn remove(directory: &Path) {
     // The last one first: while one is there, so are those before it.
-    for pin in CONNECTION_TABLES.iter().flat_map(|name| asides(directory, name).into_iter().rev()) {
+    for pin in RESIZED.iter().flat_map(|name| asides(directory, name).into_iter().rev()) {
         if let Err(error) = fs::remove_file(&pin)
             && error.kind() != io::ErrorKind::NotFound
         {

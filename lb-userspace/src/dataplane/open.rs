@@ -380,7 +380,7 @@ fn map_memory(ebpf: &mut Ebpf, layouts: &[MapLayout]) -> Result<Memory, Dataplan
     Ok(Memory {
         settings: region(ebpf, layouts, "SETTINGS")?,
         services_v4: region(ebpf, layouts, "SERVICES_V4")?,
-        services_v6: region(ebpf, layouts, "SERVICES_V6")?,
+        services_v6: region(ebpf, layouts, layout::SERVICES_V6)?,
         services: region(ebpf, layouts, "SERVICES")?,
         slots: region(ebpf, layouts, "SLOTS")?,
         destinations: region(ebpf, layouts, "DESTINATIONS")?,

@@ -69,7 +69,11 @@ fn a_second_daemon_is_refused_and_does_no_harm() -> TestResult {
     let same = Director::on(&lab.director()).config(web(&lab)).start().err().expect("refused").to_string();
     assert!(same.contains("in use by another lb daemon"), "{same}");
     let other_pins = format!("{:?}", lab.bpffs().join("elsewhere"));
-    let second = Director::on(&lab.director()).setting("bpffs", other_pins).config(web(&lab));
+    let second = || Director::on(&lab.director()).setting("bpffs", other_pins.clone()).config(web(&lab));
+    let error = second().start().err().expect("refused").to_string();
+    assert!(error.contains("another lb daemon answers"), "{error}");
+    let other_socket = format!("{:?}", lab.directory().join("elsewhere.sock"));
+    let second = second().setting("control_socket", other_socket);
     let error = second.start().err().expect("refused").to_string();
     assert!(error.contains("another XDP program is attached"), "{error}");
     assert_eq!(answers(&lab, 2)?, ["rs1"; 2]);
