@@ -197,8 +197,7 @@ impl Timeouts {
     /// first (a datagram, remembered for minutes, must not take the place of a SYN), and before them those that left.
     #[must_use]
     pub const fn half_open_ranks() -> Self {
-        const ALIKE: Setting = Setting::new(60);
-        let mut ranks = [ALIKE; 16];
+        let mut ranks = [const { Setting::new(60) }; 16];
         ranks[State::None as usize] = Setting::new(BUSY_SECONDS);
         Self(ranks)
     }
