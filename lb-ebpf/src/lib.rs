@@ -38,7 +38,13 @@ pub use verdict::{Outcome, Verdict};
 
 #[cfg(not(target_arch = "bpf"))]
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "host"))]
 extern crate std;
+#[cfg(any(test, feature = "host"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "some of it only tests look at"))]
+#[expect(clippy::expect_used, reason = "for tests: it fails where it is surprised")]
+mod director;
+#[cfg(any(test, feature = "host"))]
+pub mod host;
 #[cfg(test)]
 mod tests;

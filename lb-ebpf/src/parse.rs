@@ -91,10 +91,12 @@ fn try_parse<const K: usize, F: Frame>(
     }
     if network.protocol() == icmp_of::<K>() {
         *packet = icmp_error(frame, &network)?;
-        return Ok(Parsed(parsed));
+        // Its fragments, were there any, are not of the flow that it is about.
+        return Ok(Parsed(0));
     }
     let transport = transport(frame, network.transport, network.protocol())?;
-    if network.fragment.is_none() && network.length < network.header + transport.shortest {
+    // In a first fragment, too (RFC 1858, section 3; RFC 7112): or ports and flags would be read in the frame's padding.
+    if network.length < network.header + transport.shortest {
         return Err(Reason::PassMalformed);
     }
     let mut key = network.key;
@@ -133,6 +135,9 @@ fn icmp_error<const K: usize, F: Frame>(frame: &F, network: &Network<K>) -> Resu
     }
     // Of the inner transport header 8 bytes are sure to be there (RFC 792), and the ports are enough.
     let ports = frame.bytes::<4>(inner.transport).ok_or(Reason::PassMalformed)?;
+    if network.length < network.header + ICMP_HEADER as u32 + inner.header + 4 {
+        return Err(Reason::PassMalformed);
+    }
     let packet = Packet::error(reversed(&inner.key, u32::from_le_bytes(*ports)), network.length);
     // The error goes to whom the packet came from.
     let addressee = Packet::new(network.key, 0, 0);

@@ -1,7 +1,7 @@
 //! The stages on the host: a director with its services, on slices and vectors.
 
 mod detours;
-mod director;
+mod frames;
 
 use std::collections::BTreeMap;
 use std::vec::Vec;
@@ -12,7 +12,7 @@ use lb_common::selector::Selector;
 use lb_common::service::SlotTable;
 use proptest::prelude::*;
 
-use director::*;
+use crate::director::*;
 
 #[test]
 fn new_connections_take_the_slots_in_turn_and_stay() {

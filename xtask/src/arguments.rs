@@ -22,6 +22,8 @@ pub(crate) enum Request {
     /// The arguments of the benchmarks.
     Bench(Vec<OsString>),
     Test(Selection),
+    /// Seconds for each target.
+    Fuzz(u32),
     Ci,
 }
 
@@ -65,6 +67,9 @@ impl Level {
     }
 }
 
+/// How long `cargo xtask fuzz` tries each target, and `cargo xtask ci` too.
+pub(crate) const FUZZ_SECONDS: u32 = 60;
+
 /// Understands what follows `cargo xtask`.
 ///
 /// # Errors
@@ -87,6 +92,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Outcome<Re
         "demo" => Ok(Request::Demo(passed_on(rest))),
         "bench" => Ok(Request::Bench(passed_on(rest))),
         "test" => selection(&rest).map(Request::Test),
+        "fuzz" => seconds(&rest).map(Request::Fuzz),
         "ci" => no_more("ci", &rest).map(|()| Request::Ci),
         unknown => Err(Failure::usage(format!("no command `{unknown}`")).remedy(help::overview())),
     }
@@ -107,6 +113,19 @@ fn release(command: &str, rest: &[OsString]) -> Outcome<bool> {
     match rest.iter().find(|argument| *argument != "--release") {
         Some(surplus) => Err(surprise(command, surplus)),
         None => Ok(!rest.is_empty()),
+    }
+}
+
+/// `[SECONDS]`
+fn seconds(rest: &[OsString]) -> Outcome<u32> {
+    match rest {
+        [] => Ok(FUZZ_SECONDS),
+        [seconds] => seconds
+            .to_str()
+            .and_then(|seconds| seconds.parse().ok())
+            .filter(|seconds| *seconds > 0)
+            .ok_or_else(|| surprise("fuzz", seconds)),
+        [_, surplus, ..] => Err(surprise("fuzz", surplus)),
     }
 }
 
@@ -176,6 +195,15 @@ mod tests {
         assert_eq!(request("run --config a.toml"), Request::Run(words("--config a.toml")));
         assert_eq!(request("demo --keep"), Request::Demo(words("--keep")));
         assert_eq!(request("bench -- --help"), Request::Bench(words("--help")));
+    }
+
+    #[test]
+    fn fuzz_takes_seconds_from_1_on() {
+        assert_eq!(request("fuzz"), Request::Fuzz(super::FUZZ_SECONDS));
+        assert_eq!(request("fuzz 5"), Request::Fuzz(5));
+        for wrong in ["fuzz 0", "fuzz x", "fuzz 5 6", "fuzz -1"] {
+            assert_eq!(refusal(wrong).0, 2, "{wrong}");
+        }
     }
 
     #[test]

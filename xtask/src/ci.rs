@@ -27,11 +27,15 @@ pub(crate) fn run(workspace: &Workspace) -> Outcome {
     let mut tests = workspace.cargo();
     tests.args(["xtask", "test"]);
 
+    let mut fuzzing = workspace.cargo();
+    fuzzing.args(["xtask", "fuzz"]);
+
     let mut stages = Stages::default();
     stages.run("formatting", format)?;
     stages.run("lints, host", host_lints)?;
     stages.run("lints, BPF", bpf_lints)?;
     stages.run("tests", tests)?;
+    stages.run("fuzzing", fuzzing)?;
     stages.sum_up()
 }
 

@@ -119,13 +119,28 @@ Examples:
   cargo xtask test vm restart",
     },
     Topic {
+        name: "fuzz",
+        summary: "frames that nobody thought of, through the data plane's stages",
+        text: "\
+Usage: cargo xtask fuzz [SECONDS]
+
+Builds the targets of fuzz/ with libFuzzer and coverage instrumentation, by stable Rust and a C++ compiler, and
+runs each for SECONDS (60): `parse` (a frame's headers, read in both ways there are) and `process` (frames through
+a director on the host). Starts from fuzz/seeds, keeps what it finds interesting in fuzz/corpus, and
+leaves an input that fails in fuzz/artifacts and says how to repeat it.
+
+Examples:
+  cargo xtask fuzz
+  cargo xtask fuzz 600",
+    },
+    Topic {
         name: "ci",
-        summary: "formatting, lints with warnings denied, then the tests (root)",
+        summary: "formatting, lints with warnings denied, tests, fuzzing (root)",
         text: "\
 Usage: cargo xtask ci
 
 What .ci/run runs: rustfmt and clippy on every crate (clippy for lb-ebpf on the BPF target too), then
-`cargo xtask test`. Every stage runs, whatever became of the one before.
+`cargo xtask test` and `cargo xtask fuzz`. Every stage runs, whatever became of the one before.
 
 Examples:
   cargo xtask ci",

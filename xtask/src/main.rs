@@ -12,6 +12,7 @@ mod ci;
 mod console;
 mod ebpf;
 mod failure;
+mod fuzz;
 mod help;
 mod object;
 mod process;
@@ -55,6 +56,7 @@ fn carry_out(request: Request) -> Outcome {
         Request::Demo(arguments) => build::show(&workspace, "demo", Profile::Debug, &arguments),
         Request::Bench(arguments) => build::show(&workspace, "bench", Profile::Release, &arguments),
         Request::Test(selection) => test::run(&workspace, &selection),
+        Request::Fuzz(seconds) => fuzz::run(&workspace, seconds),
         Request::Ci => ci::run(&workspace),
     }
 }

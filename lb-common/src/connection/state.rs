@@ -196,10 +196,10 @@ impl Timeouts {
     /// What ranks the entries of the table of half-open flows: all alike, so that whoever was seen longest ago goes
     /// first (a datagram, remembered for minutes, must not take the place of a SYN), and before them those that left.
     #[must_use]
-    pub fn half_open_ranks() -> Self {
-        Self(core::array::from_fn(|state| {
-            Setting::new(if state == State::None as usize { BUSY_SECONDS } else { 60 })
-        }))
+    pub const fn half_open_ranks() -> Self {
+        let mut ranks = [const { Setting::new(60) }; 16];
+        ranks[State::None as usize] = Setting::new(BUSY_SECONDS);
+        Self(ranks)
     }
 
     /// Sets every timeout to what it is in `other`.

@@ -4,7 +4,7 @@ use std::vec::Vec;
 
 use lb_common::destination::Detour;
 
-use super::director::*;
+use crate::director::*;
 
 /// What a frame of a new flow to server 2 becomes, sent again so that its connection is established.
 fn send(detour: Detour, frame: &[u8]) -> (Went, Vec<u8>) {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use lb_common::fragment::FRAGMENT_SECONDS;
 use macaddr::MacAddr6;
 use tokio::sync::{mpsc, watch};
 
@@ -93,6 +94,9 @@ pub enum ReconcileError {
     Dataplane(#[from] DataplaneError),
 }
 
+/// After its first, a datagram's other fragments are sent where that went.
+const FRAGMENTS_FOLLOW: Duration = Duration::from_secs(FRAGMENT_SECONDS as u64);
+
 /// Turns inputs into operations. Whoever owns it is the only one to change services, slots and destinations.
 pub struct Reconciler {
     tables: Tables,
@@ -103,7 +107,7 @@ pub struct Reconciler {
     view: View,
     /// What they hold instead, if somebody else wrote them.
     found: Option<View>,
-    /// When destinations were retired; those that an earlier daemon retired are not here.
+    /// When destinations were retired, or first seen to be.
     retired: BTreeMap<u32, Instant>,
     published: watch::Sender<Arc<Published>>,
 }
@@ -177,12 +181,14 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Gives back numbers of retired destinations that no connection refers to.
+    /// Gives back numbers of retired destinations that no connection refers to, nor the fragments of any datagram.
     fn release(&mut self, began: Instant, swept: &Swept) {
         let desired = desired(&self.config, &self.network, &self.resolutions);
         let is_forgotten = |number: &u32| {
-            // A connection may have been recorded for it until it was retired.
-            self.retired.get(number).is_none_or(|retired| *retired < began) && !swept.refers_to(*number)
+            // An earlier daemon's: retired at some time before.
+            let retired = *self.retired.entry(*number).or_insert(began);
+            // Until it was retired, a connection may have been recorded for it, and a datagram.
+            began.saturating_duration_since(retired) > FRAGMENTS_FOLLOW && !swept.refers_to(*number)
         };
         let numbers: Vec<u32> = retired(&self.view, &desired).into_iter().filter(is_forgotten).collect();
         if numbers.is_empty() {
