@@ -14,7 +14,7 @@
 mod vips;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
@@ -86,7 +86,7 @@ pub enum RunError {
 }
 
 fn capacity(config: &Config) -> Capacity {
-    let is_ipv6 = |server: &VirtualServer| server.addresses.iter().any(SocketAddr::is_ipv6);
+    let is_ipv6 = |server: &VirtualServer| server.addresses.iter().any(|address| address.is_ipv6());
     Capacity {
         max_connections: config.director.max_connections,
         has_ipv6: config.virtual_servers.iter().any(is_ipv6),

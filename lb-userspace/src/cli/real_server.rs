@@ -1,13 +1,13 @@
 //! `lb real-server`.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use super::output::{print, print_json};
 use super::{Failure, runtime};
+use crate::forms::Prefix;
 use crate::real_server;
 
 /// Set up a real server.
@@ -29,9 +29,9 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct Vips {
-    /// A virtual IP address; repeat for several
+    /// A virtual IP address, or a prefix of some; repeat for several
     #[arg(long = "vip", value_name = "VIP", required = true)]
-    vips: Vec<IpAddr>,
+    vips: Vec<Prefix>,
 }
 
 #[derive(Debug, Args)]
@@ -39,6 +39,7 @@ struct Vips {
 Example:
   sudo lb real-server up --vip 192.168.2.240
   sudo lb real-server up --vip 192.168.2.240 --vip 2001:db8::1
+  sudo lb real-server up --vip 192.0.2.0/28 --vip 2001:db8:1::/64
   sudo lb real-server down --vip 192.168.2.240
 
 Lasts until the next boot.")]
@@ -65,7 +66,7 @@ struct Status {
 }
 
 impl Vips {
-    fn set(&self) -> BTreeSet<IpAddr> {
+    fn set(&self) -> BTreeSet<Prefix> {
         self.vips.iter().copied().collect()
     }
 }
