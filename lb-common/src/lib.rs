@@ -19,6 +19,7 @@ pub mod clock;
 pub mod connection;
 pub mod counter;
 pub mod destination;
+pub mod form;
 pub mod fragment;
 pub mod hash;
 pub mod interface;

@@ -89,26 +89,52 @@ impl<const W: usize> AddressBucket<W> {
 }
 
 /// Which buckets are in use and how an address is hashed to one, in one word: a random odd multiplier whose
-/// highest six bits say how far to shift the product, and whose bit 1 says which generation to look in. The
-/// word 0 means that there are no services.
+/// highest six bits say how far to shift the product, whose bit 1 says which generation to look in, and whose bits 2
+/// to 5 say how many [spans](crate::form) there are for addresses that are not exact. The word 0 means that there are
+/// no services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Index(u64);
 
 impl Index {
     const SHIFT_SHIFT: u32 = 58;
     const GENERATION: u64 = 1 << 1;
+    const FORM_SHIFT: u32 = 2;
+    const FORMS: u64 = 0xf << Self::FORM_SHIFT;
+
+    /// The most that [`with_forms`](Self::with_forms) takes.
+    pub const MAX_FORM_BITS: u32 = 15;
 
     /// No services at all.
     pub const EMPTY: Self = Self(0);
 
     /// An index over `1 << bits` buckets of `generation` (false: the lower half of the map).
     ///
-    /// `bits` is from 1 to 16; the highest six and lowest two bits of `random` are not used.
+    /// `bits` is from 1 to 16; the highest six and lowest six bits of `random` are not used.
     #[must_use]
     pub const fn new(random: u64, bits: u32, generation: bool) -> Self {
         let shift = (64 - bits as u64) << Self::SHIFT_SHIFT;
-        let random = random & !(0x3f << Self::SHIFT_SHIFT | 0x3);
+        let random = random & !(0x3f << Self::SHIFT_SHIFT | 0x3 | Self::FORMS);
         Self(random | shift | if generation { Self::GENERATION } else { 0 } | 1)
+    }
+
+    /// The same with `1 << bits` spans of addresses that are not exact; with none if `bits` is 0.
+    #[must_use]
+    pub const fn with_forms(self, bits: u32) -> Self {
+        Self(self.0 & !Self::FORMS | (bits as u64) << Self::FORM_SHIFT & Self::FORMS)
+    }
+
+    /// Whether an address that is not among the exact ones may be a service's nevertheless.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_forms(self) -> bool {
+        self.0 & Self::FORMS != 0
+    }
+
+    /// How many spans there are, as a power of two.
+    #[inline(always)]
+    #[must_use]
+    pub const fn form_bits(self) -> u32 {
+        (self.0 >> Self::FORM_SHIFT) as u32 & 0xf
     }
 
     /// The word as it is published.
@@ -221,6 +247,10 @@ mod tests {
         let index = Index::new(0x1234_5678_9ABC_DEF0, 13, true);
         assert_eq!((index.bits(), index.generation(), index.is_empty()), (13, true, false));
         assert_eq!(Index::from_word(index.word()), index);
+        assert!(!index.has_forms());
+        let index = index.with_forms(13);
+        assert_eq!((index.bits(), index.generation(), index.form_bits()), (13, true, 13));
+        assert_eq!((index.has_forms(), index.with_forms(0).has_forms()), (true, false));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::vec;
 use std::vec::Vec;
 
@@ -10,13 +11,14 @@ use lb_common::Word;
 use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6, Timeouts};
 use lb_common::counter::Reason;
 use lb_common::destination::{Destination, Detour, Flags, ethernet_words};
+use lb_common::form::{self, FORM_SPANS, FORM_WORDS, PORTS_END, Part, Span, ports_word, span_key};
 use lb_common::fragment::FragmentKey;
 use lb_common::hash::FlowSeed;
 use lb_common::interface::{Interface, mac_word, peer_bit};
 use lb_common::selector::{HASH_SLOTS, Selector};
 use lb_common::service::{
-    ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, AddressEntry, GENERATION_BUCKETS, Index, SLOT_HEADER,
-    Service, SlotTable, key_v4, key_v6,
+    A_VIP, ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, AddressEntry, GENERATION_BUCKETS, Index,
+    NO_SERVICE, SLOT_HEADER, Service, SlotTable, key_v4, key_v6,
 };
 use lb_common::settings::Settings;
 
@@ -33,6 +35,11 @@ pub(super) const CLIENT_V6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0,
 pub(super) const VIP_V6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 /// The service whose scheduler counts.
 pub(super) const WEB: u16 = 80;
+/// The last bytes of VIPs that make a prefix, which has a service at [`RANGE`].
+pub(super) const PREFIX: Range<u8> = 16..32;
+/// The ports of that service, which is the one of [`WEB`].
+pub(super) const RANGE: Range<u16> = 8000..8101;
+const FORM_BITS: u32 = 3;
 /// The service whose scheduler hashes the source.
 pub(super) const HASHED: u16 = 443;
 
@@ -67,14 +74,17 @@ struct FamilyTables<const K: usize, const W: usize> {
     main: Connections<K>,
     half_open: Connections<K>,
     addresses: BTreeMap<u32, AddressBucket<W>>,
+    spans: Vec<Span<W>>,
+    ports: Vec<Word>,
 }
 
 impl<const K: usize, const W: usize> FamilyTables<K, W> {
-    /// The services at one VIP, whose keys `key` makes of port and protocol, and the VIP itself.
-    fn new(index: Index, key: impl Fn(u16, u8) -> [u64; W]) -> Self {
+    /// The services at one VIP, whose keys `key` makes of its last byte, port and protocol, the VIP itself, and the
+    /// service at [`RANGE`] of each VIP in [`PREFIX`].
+    fn new(index: Index, key: impl Fn(u8, u16, u8) -> [u64; W]) -> Self {
         let mut addresses: BTreeMap<u32, AddressBucket<W>> = BTreeMap::new();
         for (port, protocol, service) in [(WEB, 6, 0), (WEB, 17, 0), (HASHED, 6, 1), (0, 0, 2)] {
-            let key = key(port.to_be(), protocol);
+            let key = key(1, port.to_be(), protocol);
             let empty = || AddressEntry { key: words([0; W]), service: Word::new(0) };
             let bucket = addresses
                 .entry(index.position(&key))
@@ -86,8 +96,29 @@ impl<const K: usize, const W: usize> FamilyTables<K, W> {
             }
             entry.service.store(service);
         }
-        Self { main: Connections::new(64), half_open: Connections::new(16), addresses }
+        let (spans, ports) = forms(|low, protocol| span_key(&key(low, 0, protocol)));
+        Self { main: Connections::new(64), half_open: Connections::new(16), addresses, spans, ports }
     }
+}
+
+/// The second generation of spans and ports; `start` makes the start of a span of a VIP's last byte and a protocol.
+fn forms<const W: usize>(start: impl Fn(u8, u8) -> [u64; W]) -> (Vec<Span<W>>, Vec<Word>) {
+    let [nothing, vip, range] = [(0, 0), (1, 0), (2, 2)].map(|(first, bits)| Part { first, bits });
+    let mut spans = vec![([0; W], nothing)];
+    for (protocol, part) in [(0, vip), (6, range)] {
+        spans.push((start(PREFIX.start, protocol), part));
+        spans.push((start(PREFIX.end, protocol), nothing));
+    }
+    spans.resize(1 << FORM_BITS, ([u64::MAX; W], nothing));
+    let range = [ports_word(0, NO_SERVICE), ports_word(RANGE.start, 0), ports_word(RANGE.end, NO_SERVICE)];
+    let ports = [&[ports_word(0, NO_SERVICE), ports_word(0, A_VIP)], range.as_slice(), &[PORTS_END]].concat();
+    let span = |(start, part): ([u64; W], Part)| Span { start: words(start), part: Word::new(part.word()) };
+    let unused = || (0..FORM_SPANS).map(|_| span(([u64::MAX; W], nothing)));
+    let unused_words = (0..FORM_WORDS).map(|_| PORTS_END);
+    (
+        unused().chain(spans.into_iter().map(span)).collect(),
+        unused_words.chain(ports).map(Word::new).collect(),
+    )
 }
 
 pub(super) struct Director {
@@ -127,7 +158,7 @@ impl Director {
             peers: words([mac_word(PEER), 0, 0, 0, 0, 0, 0, 0]),
             vlan_offload_was_on: Word::new(0),
         };
-        let index = Index::new(0x9E37_79B9_7F4A_7C15, 5, true);
+        let index = Index::new(0x9E37_79B9_7F4A_7C15, 5, true).with_forms(FORM_BITS);
         let service = |table: SlotTable| Service { table: Word::new(table.word()) };
         let hashed = SlotTable { selector: Selector::Source as u8, base: 16, length: HASH_SLOTS };
         let mut slots: Vec<u64> = vec![0; (hashed.base + hashed.words()) as usize];
@@ -156,8 +187,15 @@ impl Director {
                 half_open_ranks: Timeouts::half_open_ranks(),
                 interfaces: core::array::from_fn(|_| interface(DIRECTOR)),
             },
-            v4: FamilyTables::new(index, |port, protocol| key_v4(u32::from_le_bytes(VIP), port, protocol)),
-            v6: FamilyTables::new(index, |port, protocol| key_v6(halves(VIP_V6), port, protocol)),
+            v4: FamilyTables::new(index, |low, port, protocol| {
+                let [a, b, c, _] = VIP;
+                key_v4(u32::from_le_bytes([a, b, c, low]), port, protocol)
+            }),
+            v6: FamilyTables::new(index, |low, port, protocol| {
+                let mut vip = VIP_V6;
+                vip[15] = low;
+                key_v6(halves(vip), port, protocol)
+            }),
             services: vec![
                 service(SlotTable { selector: Selector::Counter as u8, base: 0, length: 3 }),
                 service(hashed),
@@ -317,6 +355,10 @@ macro_rules! family {
                 let in_use = GENERATION_BUCKETS..2 * GENERATION_BUCKETS;
                 assert!(in_use.contains(&position), "the generation in use");
                 self.$tables.addresses.get(&position)
+            }
+            fn find_form(&self, index: Index, key: &[u64; $address_words]) -> u32 {
+                let tables = &self.$tables;
+                form::find(index, key, |i| tables.spans.get(i as usize), |i| tables.ports.get(i as usize))
             }
             fn log_scheduled(&self, _packet: &Packet<$key_words>, _destination: u32) {}
             fn fragment(&self, packet: &Packet<$key_words>, id: u32) -> Option<u32> {

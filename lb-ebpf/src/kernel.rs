@@ -16,7 +16,7 @@ use lb_common::hash::FlowSeed;
 use lb_common::selector::NO_DESTINATION;
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Index, Service};
 use lb_common::settings::Settings;
-use lb_common::{Word, clock};
+use lb_common::{Word, clock, form};
 
 use crate::forward::take_detour;
 use crate::network::{Extensions, VLAN_TAG, walk_extensions};
@@ -323,7 +323,7 @@ macro_rules! family {
         $key_words:ident, $address_words:ident, $packet:ident, $connections:ident,
         $parse:ident, $decide:ident, $record:ident, $fragment:ident, $remember:ident, $hold:ident,
         $main:ident[$main_len:ident], $half_open:ident[$half_open_len:ident], $services:ident, $index:ident,
-        $log:literal, $address:expr
+        $form:ident($($word:ident),+), $spans:ident, $ports:ident, $log:literal, $address:expr
     ) => {
         impl Family<$key_words, $address_words> for Maps {
             type Connections = $connections;
@@ -346,6 +346,12 @@ macro_rules! family {
             #[inline(always)]
             fn addresses(&self, position: u32) -> Option<&AddressBucket<$address_words>> {
                 maps::$services.get(position)
+            }
+
+            #[inline(always)]
+            fn find_form(&self, index: Index, key: &[u64; $address_words]) -> u32 {
+                let [$($word),+] = *key;
+                $form(index.word(), $($word),+)
             }
 
             #[inline(always)]
@@ -396,6 +402,14 @@ macro_rules! family {
             // SAFETY: null, or a packet: the verifier checks the callers.
             let Some(packet) = (unsafe { packet.as_mut() }) else { return 0 };
             parse(&XdpFrame::new(context), (offset & 0xff) as usize, packet).word()
+        }
+
+        /// [`form::find`]. A key's words are few enough to need no place on the caller's stack.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $form(index: u64, $($word: u64),+) -> u32 {
+            let spans = |place| maps::$spans.get(place);
+            form::find(Index::from_word(index), &[$($word),+], spans, |place| maps::$ports.get(place))
         }
 
         /// Where the fragments of a datagram go, or [`NO_DESTINATION`].
@@ -492,6 +506,9 @@ family!(
     HALF_OPEN_V4[HALF_OPEN_BUCKETS_V4],
     SERVICES_V4,
     services_v4,
+    lb_form_v4(address),
+    FORMS_V4,
+    FORM_PORTS_V4,
     "{:i}:{} -> {:i}:{} protocol {} scheduled to destination {}",
     |packet: &PacketV4| [packet.source().swap_bytes(), packet.destination().swap_bytes()]
 );
@@ -510,6 +527,9 @@ family!(
     HALF_OPEN_V6[HALF_OPEN_BUCKETS_V6],
     SERVICES_V6,
     services_v6,
+    lb_form_v6(high, low, last),
+    FORMS_V6,
+    FORM_PORTS_V6,
     "[{:i}]:{} -> [{:i}]:{} protocol {} scheduled to destination {}",
     |packet: &PacketV6| {
         let address = |low: u64, high: u64| (u128::from(low) | u128::from(high) << 64).to_le_bytes();

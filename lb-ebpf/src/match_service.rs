@@ -41,8 +41,10 @@ where
         return NO_SERVICE;
     }
     let key = packet.service_key();
-    match tables.addresses(index.position(&key)) {
+    let service = match tables.addresses(index.position(&key)) {
         Some(bucket) => bucket.find(&key),
         None => NO_SERVICE,
-    }
+    };
+    // A port of any, a range, a prefix: only where there is such a service, and only for what no exact one has.
+    if service == NO_SERVICE && index.has_forms() { tables.find_form(index, &key) } else { service }
 }

@@ -1,6 +1,7 @@
 //! The stages on the host: a director with its services, on slices and vectors.
 
 mod detours;
+mod forms;
 mod frames;
 
 use std::collections::BTreeMap;

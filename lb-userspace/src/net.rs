@@ -4,6 +4,7 @@ mod addresses;
 mod announce;
 mod events;
 mod links;
+mod local_routes;
 mod neighbours;
 mod routes;
 

@@ -9,16 +9,19 @@
 //! IPv6 needs no settings: a solicited address is looked for on the interface that the solicitation came in on
 //! (`ndisc_recv_ns` in net/ipv6/ndisc.c), and only an address of the interface that it leaves by is the source of
 //! a solicitation (`ndisc_solicit`).
+//!
+//! A prefix of VIPs is a local route of `lo` in either family: its addresses are accepted, and since none of them is
+//! an interface's, the same rules keep the machine quiet about them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::forms::Prefix;
 use crate::net::{Link, NetError, Netlink, host_text, question};
 
 /// Settings that keep a real server from answering ARP for the VIP, and the values they must have.
@@ -61,7 +64,7 @@ pub enum RealServerError {
 /// What [`up`] changed, so that [`down`] can undo it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Changes {
-    vips: BTreeSet<IpAddr>,
+    vips: BTreeSet<Prefix>,
     /// What settings were before.
     sysctls: BTreeMap<String, String>,
 }
@@ -98,13 +101,13 @@ impl Changes {
 ///
 /// # Errors
 /// [`RealServerError`]; what was changed until then is remembered.
-pub async fn up(vips: &BTreeSet<IpAddr>, state_file: &Path) -> Result<Vec<String>, RealServerError> {
+pub async fn up(vips: &BTreeSet<Prefix>, state_file: &Path) -> Result<Vec<String>, RealServerError> {
     let netlink = Netlink::open()?;
     let lo = loopback(&netlink).await?;
     let mut changes = Changes::read(state_file)?;
     let mut done = Vec::new();
     // Quiet first: not a single ARP request for the VIP is to be answered here.
-    for (setting, wanted) in SYSCTLS.into_iter().filter(|_| vips.iter().any(IpAddr::is_ipv4)) {
+    for (setting, wanted) in SYSCTLS.into_iter().filter(|_| vips.iter().any(Prefix::is_ipv4)) {
         let found = read_sysctl(setting)?;
         if found != wanted {
             changes.sysctls.entry(setting.to_owned()).or_insert_with(|| found.clone());
@@ -113,12 +116,15 @@ pub async fn up(vips: &BTreeSet<IpAddr>, state_file: &Path) -> Result<Vec<String
             done.push(format!("{} = {wanted} (was {found})", dotted(setting)));
         }
     }
-    let present = addresses(&netlink, &lo).await?;
+    let present = local(&netlink, &lo).await?;
     for vip in vips.iter().filter(|vip| !present.contains(vip)) {
         changes.vips.insert(*vip);
         changes.write(state_file)?;
-        netlink.add_vip(lo.index, *vip).await?;
-        done.push(format!("added {} to lo", host_text(*vip)));
+        match vip.host() {
+            Some(host) => netlink.add_vip(lo.index, host).await?,
+            None => netlink.add_local_prefix(lo.index, *vip).await?,
+        }
+        done.push(format!("added {} to lo", text(*vip)));
     }
     Ok(done)
 }
@@ -128,20 +134,23 @@ pub async fn up(vips: &BTreeSet<IpAddr>, state_file: &Path) -> Result<Vec<String
 ///
 /// # Errors
 /// [`RealServerError`].
-pub async fn down(vips: &BTreeSet<IpAddr>, state_file: &Path) -> Result<Vec<String>, RealServerError> {
+pub async fn down(vips: &BTreeSet<Prefix>, state_file: &Path) -> Result<Vec<String>, RealServerError> {
     let netlink = Netlink::open()?;
     let lo = loopback(&netlink).await?;
     let mut changes = Changes::read(state_file)?;
     let mut done = Vec::new();
-    let present = addresses(&netlink, &lo).await?;
+    let present = local(&netlink, &lo).await?;
     for vip in vips {
         if present.contains(vip) {
-            netlink.remove_vip(lo.index, *vip).await?;
-            done.push(format!("removed {} from lo", host_text(*vip)));
+            match vip.host() {
+                Some(host) => netlink.remove_vip(lo.index, host).await?,
+                None => netlink.remove_local_prefix(lo.index, *vip).await?,
+            }
+            done.push(format!("removed {} from lo", text(*vip)));
         }
         changes.vips.remove(vip);
     }
-    if vips.iter().any(IpAddr::is_ipv4) && !changes.vips.iter().any(IpAddr::is_ipv4) {
+    if vips.iter().any(Prefix::is_ipv4) && !changes.vips.iter().any(Prefix::is_ipv4) {
         for (setting, before) in std::mem::take(&mut changes.sysctls) {
             write_sysctl(&setting, &before)?;
             done.push(format!("{} = {before}", dotted(&setting)));
@@ -166,19 +175,19 @@ pub struct Finding {
 ///
 /// # Errors
 /// [`RealServerError`].
-pub async fn status(vips: &BTreeSet<IpAddr>) -> Result<Vec<Finding>, RealServerError> {
+pub async fn status(vips: &BTreeSet<Prefix>) -> Result<Vec<Finding>, RealServerError> {
     let netlink = Netlink::open()?;
-    let mut owners: BTreeMap<IpAddr, Vec<String>> = BTreeMap::new();
+    let mut owners: BTreeMap<Prefix, Vec<String>> = BTreeMap::new();
     for link in netlink.links().await? {
-        for address in addresses(&netlink, &link).await? {
-            owners.entry(address).or_default().push(link.name.clone());
+        for vip in local(&netlink, &link).await? {
+            owners.entry(vip).or_default().push(link.name.clone());
         }
     }
-    let owned_by = |vip: &IpAddr| place_of(*vip, owners.get(vip).map(Vec::as_slice).unwrap_or_default());
+    let owned_by = |vip: &Prefix| place_of(*vip, owners.get(vip).map(Vec::as_slice).unwrap_or_default());
     let mut findings: Vec<Finding> = vips.iter().map(owned_by).collect();
     // The greater of `all` and the interface's own value counts, so `all` is enough.
     let settings = SYSCTLS.iter().filter(|(setting, _)| setting.contains("/all/"));
-    for (setting, wanted) in settings.filter(|_| vips.iter().any(IpAddr::is_ipv4)) {
+    for (setting, wanted) in settings.filter(|_| vips.iter().any(Prefix::is_ipv4)) {
         let found = read_sysctl(setting)?;
         let ok =
             found.parse::<u32>().is_ok_and(|found| wanted.parse().is_ok_and(|wanted: u32| found >= wanted));
@@ -196,17 +205,18 @@ pub async fn status(vips: &BTreeSet<IpAddr>) -> Result<Vec<Finding>, RealServerE
 }
 
 /// Whether a VIP is where it belongs, being an address of these interfaces.
-fn place_of(vip: IpAddr, interfaces: &[String]) -> Finding {
-    let detail = match interfaces.iter().find(|name| *name != "lo") {
-        Some(other) => Err(format!(
+fn place_of(vip: Prefix, interfaces: &[String]) -> Finding {
+    let is = if vip.host().is_some() { "an address" } else { "a local route" };
+    let detail = match (interfaces.iter().find(|name| *name != "lo"), vip.host()) {
+        (Some(other), Some(host)) => Err(format!(
             "is an address of {other}: this machine answers {} for it there and takes the director's traffic; run `ip address del {} dev {other}` and `lb real-server up --vip {vip}`",
-            question(vip),
-            host_text(vip)
+            question(host),
+            host_text(host)
         )),
-        None if interfaces.is_empty() => Err(format!(
-            "is not an address of lo: this machine drops its traffic; run `lb real-server up --vip {vip}`"
+        _ if !interfaces.iter().any(|name| name == "lo") => Err(format!(
+            "is not {is} of lo: this machine drops its traffic; run `lb real-server up --vip {vip}`"
         )),
-        None => Ok("is an address of lo".to_owned()),
+        _ => Ok(format!("is {is} of lo")),
     };
     Finding { subject: vip.to_string(), ok: detail.is_ok(), detail: detail.unwrap_or_else(|wrong| wrong) }
 }
@@ -216,9 +226,18 @@ async fn loopback(netlink: &Netlink) -> Result<Link, RealServerError> {
     links.into_iter().find(|link| link.name == "lo").ok_or(RealServerError::NoLoopback)
 }
 
-async fn addresses(netlink: &Netlink, lo: &Link) -> Result<BTreeSet<IpAddr>, RealServerError> {
-    let found = netlink.addresses(lo.index).await?;
-    Ok(found.into_iter().map(|address| address.address).collect())
+/// The addresses and the local prefixes of an interface. The kernel makes a local route for each address: those are
+/// prefixes of one.
+async fn local(netlink: &Netlink, link: &Link) -> Result<BTreeSet<Prefix>, RealServerError> {
+    let addresses = netlink.addresses(link.index).await?;
+    let prefixes =
+        netlink.local_prefixes(link.index).await?.into_iter().filter(|prefix| prefix.host().is_none());
+    Ok(addresses.into_iter().map(|address| address.address.into()).chain(prefixes).collect())
+}
+
+/// As `ip address` and `ip route` show it.
+fn text(vip: Prefix) -> String {
+    vip.host().map_or_else(|| vip.to_string(), host_text)
 }
 
 fn read_sysctl(setting: &str) -> Result<String, RealServerError> {

@@ -16,7 +16,7 @@ mod topology;
 mod vips;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
@@ -89,7 +89,7 @@ pub enum RunError {
 }
 
 fn capacity(config: &Config) -> Capacity {
-    let is_ipv6 = |server: &VirtualServer| server.addresses.iter().any(SocketAddr::is_ipv6);
+    let is_ipv6 = |server: &VirtualServer| server.addresses.iter().any(|address| address.is_ipv6());
     Capacity {
         max_connections: config.director.max_connections,
         has_ipv6: config.virtual_servers.iter().any(is_ipv6),

@@ -9,7 +9,8 @@ use crate::host::Host;
 #[derive(Debug, Clone)]
 pub struct VirtualServer {
     name: String,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<String>,
+    ipv6: bool,
     protocol: &'static str,
     scheduler: String,
     /// Further lines, and the tables that must come last.
@@ -31,7 +32,8 @@ impl VirtualServer {
     fn new(name: &str, protocol: &'static str, vip: IpAddr, port: u16) -> Self {
         Self {
             name: name.into(),
-            addresses: vec![SocketAddr::new(vip, port)],
+            addresses: vec![SocketAddr::new(vip, port).to_string()],
+            ipv6: vip.is_ipv6(),
             protocol,
             scheduler: "rr".into(),
             lines: String::new(),
@@ -41,7 +43,13 @@ impl VirtualServer {
 
     /// Adds an address to the group.
     pub fn address(mut self, vip: impl Into<IpAddr>, port: u16) -> Self {
-        self.addresses.push(SocketAddr::new(vip.into(), port));
+        self.addresses.push(SocketAddr::new(vip.into(), port).to_string());
+        self
+    }
+
+    /// Addresses as the file has them, instead of those before: `192.0.2.0/28:80`, `192.0.2.1:0`.
+    pub fn addresses(mut self, addresses: &[&str]) -> Self {
+        self.addresses = addresses.iter().map(ToString::to_string).collect();
         self
     }
 
@@ -66,7 +74,7 @@ impl VirtualServer {
 
     /// Adds hosts as real servers of weight 1, by their addresses of the VIP's family.
     pub fn hosts<'a>(mut self, hosts: impl IntoIterator<Item = &'a Host>) -> Self {
-        let ipv6 = self.addresses[0].is_ipv6();
+        let ipv6 = self.ipv6;
         let address = |host: &Host| if ipv6 { host.address6().into() } else { host.address().into() };
         self.real_servers.extend(hosts.into_iter().map(|host| (address(host), 1)));
         self
@@ -77,8 +85,7 @@ impl fmt::Display for VirtualServer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "[[virtual_server]]")?;
         writeln!(formatter, "name = {:?}", self.name)?;
-        let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
-        writeln!(formatter, "addresses = {addresses:?}")?;
+        writeln!(formatter, "addresses = {:?}", self.addresses)?;
         writeln!(formatter, "protocol = {:?}", self.protocol)?;
         writeln!(formatter, "scheduler = {:?}", self.scheduler)?;
         writeln!(formatter, "{}", self.lines)?;

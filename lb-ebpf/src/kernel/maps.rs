@@ -6,6 +6,7 @@ use lb_common::Word;
 use lb_common::connection::{Bucket, KEY_WORDS_V4, KEY_WORDS_V6};
 use lb_common::counter::{REASONS, RealServerStats};
 use lb_common::destination::Destination;
+use lb_common::form::{FORM_SPANS, FORM_WORDS, Span};
 use lb_common::fragment::{FragmentKey, FragmentRoute, HELD_RING_BYTES, MAX_FRAGMENTED};
 use lb_common::limits::{MAX_DESTINATIONS, MAX_INTERFACES, MAX_SERVICES, SLOT_WORDS};
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
@@ -25,6 +26,18 @@ pub static SERVICES_V4: Array<AddressBucket<ADDRESS_WORDS_V4>> =
 #[map]
 pub static SERVICES_V6: Array<AddressBucket<ADDRESS_WORDS_V6>> =
     Array::with_max_entries(2 * GENERATION_BUCKETS, MMAPABLE);
+/// IPv4 service addresses that are not exact, by VIP: two generations.
+#[map]
+pub static FORMS_V4: Array<Span<ADDRESS_WORDS_V4>> = Array::with_max_entries(2 * FORM_SPANS, MMAPABLE);
+/// IPv6 service addresses that are not exact.
+#[map]
+pub static FORMS_V6: Array<Span<ADDRESS_WORDS_V6>> = Array::with_max_entries(2 * FORM_SPANS, MMAPABLE);
+/// Their ports; and, for the daemon that takes over, what they were made from.
+#[map]
+pub static FORM_PORTS_V4: Array<Word> = Array::with_max_entries(2 * FORM_WORDS, MMAPABLE);
+/// The ports of those of IPv6.
+#[map]
+pub static FORM_PORTS_V6: Array<Word> = Array::with_max_entries(2 * FORM_WORDS, MMAPABLE);
 /// Virtual servers by number.
 #[map]
 pub static SERVICES: Array<Service> = Array::with_max_entries(MAX_SERVICES, MMAPABLE);

@@ -71,12 +71,16 @@ fn table(listed: &VirtualServers, numeric: bool) -> String {
     const HEADINGS: [&str; 6] = ["Weight", "ActiveConn", "InActConn", "State", "MAC", ""];
     let mut rows: Vec<(String, Option<[String; 6]>)> = Vec::new();
     for service in &listed.virtual_servers {
+        let mut scheduler = service.scheduler.as_str();
+        if let Some(fwmark) = service.fwmark {
+            rows.push((format!("FWM  {fwmark} {scheduler}"), None));
+            scheduler = "";
+        }
         let mut prefix = format!("{:<4} ", service.protocol.to_uppercase());
-        for (i, address) in service.addresses.iter().enumerate() {
-            let scheduler = if i == 0 { service.scheduler.as_str() } else { "" };
+        for address in &service.addresses {
             let address = socket_name(address, &service.protocol, numeric);
             rows.push((format!("{prefix}{address} {scheduler}").trim_end().to_owned(), None));
-            prefix = " ".repeat(5);
+            (prefix, scheduler) = (" ".repeat(5), "");
         }
         for server in &service.real_servers {
             let columns = [
@@ -198,6 +202,7 @@ mod tests {
         let service = |address: &str, real_servers: &[&str]| api::VirtualServer {
             name: address.to_owned(),
             addresses: vec![address.to_owned()],
+            fwmark: None,
             protocol: "tcp".to_owned(),
             scheduler: "rr".to_owned(),
             real_servers: real_servers.iter().map(|address| server(address)).collect(),
@@ -216,5 +221,19 @@ TCP  [2001:db8::1]:80 rr
   -> 2001:db8:1234:5678:9abc:def0:1234:5678 1      0          12        up    local
 ";
         assert_eq!(table(&VirtualServers { virtual_servers }, true), expected);
+    }
+
+    #[test]
+    fn a_group_with_a_number_is_listed_by_it() {
+        let virtual_servers = vec![api::VirtualServer {
+            name: "web".to_owned(),
+            addresses: vec!["192.0.2.0/28:80".to_owned(), "192.0.2.1:8000-8100".to_owned()],
+            fwmark: Some(7),
+            protocol: "tcp".to_owned(),
+            scheduler: "rr".to_owned(),
+            real_servers: Vec::new(),
+        }];
+        let lines = table(&VirtualServers { virtual_servers }, false);
+        assert!(lines.ends_with("FWM  7 rr\nTCP  192.0.2.0/28:80\n     192.0.2.1:8000-8100\n"), "{lines}");
     }
 }

@@ -1,13 +1,15 @@
 //! `lb real-server`.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::PathBuf;
+
+use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
 
 use super::output::{print, print_json};
 use super::{Failure, runtime};
+use crate::forms::Prefix;
 use crate::real_server;
 
 /// Set up a real server.
@@ -29,9 +31,9 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct Vips {
-    /// A virtual IP address; repeat for several
+    /// A virtual IP address, or a prefix of some; repeat for several
     #[arg(long = "vip", value_name = "VIP", required = true, value_parser = vip)]
-    vips: Vec<IpAddr>,
+    vips: Vec<Prefix>,
 }
 
 #[derive(Debug, Args)]
@@ -39,6 +41,7 @@ struct Vips {
 Example:
   sudo lb real-server up --vip 192.168.2.240
   sudo lb real-server up --vip 192.168.2.240 --vip 2001:db8::1
+  sudo lb real-server up --vip 192.0.2.0/28 --vip 2001:db8:1::/64
   sudo lb real-server down --vip 192.168.2.240
 
 Lasts until the next boot.")]
@@ -65,9 +68,9 @@ struct Status {
 }
 
 /// An address that clients can connect to: `up` and `down` change `lo`, which has addresses of its own.
-fn vip(text: &str) -> Result<IpAddr, String> {
-    let address: IpAddr =
-        text.parse().map_err(|_| "a VIP is an address such as 192.168.2.240 or 2001:db8::1")?;
+fn vip(text: &str) -> Result<Prefix, String> {
+    let prefix: Prefix = text.parse().map_err(|error| format!("{error}"))?;
+    let address = prefix.first();
     let is_no_hosts = match address {
         IpAddr::V4(address) => address.octets()[0] == 0,
         IpAddr::V6(address) => address.is_unspecified(),
@@ -78,13 +81,13 @@ fn vip(text: &str) -> Result<IpAddr, String> {
         _ if address.is_multicast() => "a multicast address",
         IpAddr::V4(address) if address.is_broadcast() => "the broadcast address",
         IpAddr::V6(address) if address.is_unicast_link_local() => "a link-local address",
-        _ => return Ok(address),
+        _ => return Ok(prefix),
     };
     Err(format!("it is {what}; a VIP is the address that clients connect to"))
 }
 
 impl Vips {
-    fn set(&self) -> BTreeSet<IpAddr> {
+    fn set(&self) -> BTreeSet<Prefix> {
         self.vips.iter().copied().collect()
     }
 }
@@ -127,7 +130,7 @@ mod tests {
     /// `down --vip 127.0.0.1` said that it had removed it, `up --vip 255.255.255.255` added it.
     #[test]
     fn a_vip_is_an_address_that_clients_can_connect_to() {
-        assert_eq!(vip("192.168.2.240"), Ok(IpAddr::from([192, 168, 2, 240])));
+        assert!(vip("192.168.2.240").is_ok() && vip("192.0.2.0/28").is_ok());
         for other in ["0.0.0.0", "0.1.2.3", "127.0.0.1", "127.0.0.2", "224.0.0.1", "255.255.255.255", "1.2.3"]
         {
             assert!(vip(other).is_err(), "{other}");

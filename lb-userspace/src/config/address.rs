@@ -2,18 +2,20 @@
 
 mod v4;
 mod v6;
+mod vip;
 
 use std::net::{IpAddr, SocketAddr};
 
 use macaddr::MacAddr6;
 
-use super::contract::not_available;
 use super::diagnostic::Code;
 use super::model::Peer;
 use super::reader::Text;
 use super::report::Reported;
 use super::source::Located;
 use super::suggest::{is_short, quoted};
+
+pub(super) use vip::virtual_address;
 
 const MAC_EXAMPLE: &str = "write six pairs of hexadecimal digits: \"02:00:00:00:00:01\"";
 
@@ -54,60 +56,6 @@ const PEER: Role = Role {
 pub(super) struct RealServerAddress {
     pub(super) address: Located<IpAddr>,
     pub(super) port: Option<Located<u16>>,
-}
-
-/// What a VIP is written as: `192.168.2.240:80`, `[2001:db8::1]:80`.
-pub(super) fn virtual_address(text: &Text<'_>) -> Result<Located<SocketAddr>, Reported> {
-    plain(text, VIP.example_v4)?;
-    let (host, port) = host_and_port(text)?;
-    let Some(port) = port else {
-        if let Some(reported) = missing_brackets(text) {
-            return Err(reported);
-        }
-        // The address may be wrong as well; without it there is no example of what is missing.
-        let address = vip(&host)?;
-        let message = format!("the port of {address} is missing");
-        let help = format!("write \"{}\" for port 80", SocketAddr::new(address, 80));
-        return Err(text.error(Code::InvalidAddress, message, help));
-    };
-    // Both parts are looked at, so that both can be corrected at once.
-    let (address, port) = (vip(&host), virtual_port(&port));
-    Ok(text.located(SocketAddr::new(address?, port?)))
-}
-
-fn vip(text: &Text<'_>) -> Result<IpAddr, Reported> {
-    if let Some((host, prefix)) = text.halves('/')
-        && let Ok(address) = host.parse::<IpAddr>()
-        && prefix.parse::<u8>().is_ok_and(|length| length <= if address.is_ipv4() { 32 } else { 128 })
-    {
-        return Err(lacking(text, "prefixes of VIPs", "list each VIP by itself"));
-    }
-    ip(text, &VIP)
-}
-
-fn virtual_port(text: &Text<'_>) -> Result<u16, Reported> {
-    const RANGE: &str = "a port is a number from 1 to 65535";
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if text.is_empty() {
-        let help = "write the number of the port behind the colon: 80 for http, 443 for https";
-        return Err(text.error(Code::InvalidAddress, "the port is missing", help));
-    }
-    if let Some((first, last)) = text.halves('-')
-        && is_number(&first)
-        && is_number(&last)
-    {
-        return Err(lacking(text, "port ranges", "list each port by itself, with its VIP"));
-    }
-    if text.as_str() == "0" {
-        return Err(lacking(text, "any-port services (port 0)", "list each port by itself, with its VIP"));
-    }
-    let help = match (text.trim_start_matches('0'), text.parse::<u16>()) {
-        _ if !is_number(text) => "write the number of the port: 80 for http, 443 for https".to_owned(),
-        ("", _) | (_, Err(_)) => RANGE.to_owned(),
-        (number, Ok(_)) if number.len() < text.len() => format!("write {number} without leading zeros"),
-        (_, Ok(port)) => return Ok(port),
-    };
-    Err(text.error(Code::InvalidAddress, format!("{} is not a port", quoted(text)), help))
 }
 
 /// What a real server is written as: `192.168.2.212` or `2001:db8::10`, possibly with a port.
@@ -187,10 +135,6 @@ fn plain(text: &Text<'_>, example: &str) -> Result<(), Reported> {
     Ok(())
 }
 
-fn lacking(text: &Text<'_>, what: &str, help: &str) -> Reported {
-    text.error(Code::NotAvailable, not_available(what, "are"), help)
-}
-
 /// The address and what stands behind it for a port. An IPv6 address with a port is in brackets (RFC 3986,
 /// section 3.2.2).
 fn host_and_port<'a>(text: &Text<'a>) -> Result<(Text<'a>, Option<Text<'a>>), Reported> {
@@ -205,7 +149,8 @@ fn host_and_port<'a>(text: &Text<'a>) -> Result<(Text<'a>, Option<Text<'a>>), Re
     match closing {
         Some(closing) if opens => {
             let host = text.part(1..closing);
-            if host.parse::<IpAddr>().is_ok_and(|address| address.is_ipv4()) {
+            let address = host.split('/').next().unwrap_or_default();
+            if address.parse::<IpAddr>().is_ok_and(|address| address.is_ipv4()) {
                 let help = format!("write {} without brackets", host.as_str());
                 return malformed("brackets are for IPv6 addresses".to_owned(), &help);
             }

@@ -64,7 +64,7 @@ pub(super) static TIMEOUTS: Section =
 
 pub(super) static VIRTUAL_SERVER: Section = Section {
     header: "[[virtual_server]]",
-    keys: &["name", "addresses", "protocol", "scheduler", "real_server"],
+    keys: &["name", "addresses", "protocol", "scheduler", "fwmark", "real_server"],
     later: &[
         refused("scheduler_flags", "sh hashes the client's address without its port").harmless_as("[]"),
         refused("persistence", "`scheduler = \"sh\"` keeps a client on one real server"),
@@ -75,10 +75,6 @@ pub(super) static VIRTUAL_SERVER: Section = Section {
         refused("quorum_down", NOTHING_IS_CHECKED),
         refused("sorry_server", "without a usable real server, new connections are dropped"),
         refused("inhibit_on_failure", NOTHING_IS_CHECKED).harmless_as("false"),
-        refused(
-            "fwmark",
-            "the addresses of a group are those in `addresses`; its name is the way to edit it",
-        ),
         refused("slow_start", "a real server gets its whole share at once").harmless_as("\"0s\""),
         refused("acl", "every client is let in; filter in front of the director or on the real servers"),
         refused("health_check", NOTHING_IS_CHECKED),

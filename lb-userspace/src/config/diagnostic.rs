@@ -83,6 +83,10 @@ codes! {
     DuplicateName = "duplicate-name",
     /// A VIP and port of two virtual servers, or twice in one.
     DuplicateAddress = "duplicate-address",
+    /// Ranges of ports that two virtual servers have for one VIP.
+    OverlappingPorts = "overlapping-ports",
+    /// A number of two groups.
+    DuplicateFwmark = "duplicate-fwmark",
     /// IPv4 and IPv6 in one virtual server.
     MixedFamilies = "mixed-families",
     /// A real server twice in a virtual server.

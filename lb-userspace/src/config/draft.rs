@@ -1,7 +1,6 @@
 //! `[[virtual_server]]` sections as they were read, each by itself: what could not be read was reported and is
 //! missing.
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use lb_common::limits::MAX_WEIGHT;
@@ -15,6 +14,7 @@ use super::reader::{Table, Value};
 use super::report::{Partial, Reported};
 use super::source::{Located, Span};
 use super::value;
+use crate::forms::VirtualAddress;
 use crate::scheduler::Scheduler;
 
 /// A `[[virtual_server]]`.
@@ -22,7 +22,8 @@ pub(super) struct VirtualServerDraft {
     pub(super) header: Span,
     /// None if the file gives none.
     pub(super) name: Result<Option<Located<String>>, Reported>,
-    pub(super) addresses: Partial<Located<SocketAddr>>,
+    pub(super) fwmark: Result<Option<Located<u32>>, Reported>,
+    pub(super) addresses: Partial<Located<VirtualAddress>>,
     pub(super) protocol: Result<Protocol, Reported>,
     pub(super) scheduler: Result<Scheduler, Reported>,
     pub(super) real_servers: Partial<RealServerDraft>,
@@ -38,8 +39,8 @@ pub(super) struct RealServerDraft {
 }
 
 /// What a virtual server without a name is called.
-pub(super) fn default_name(protocol: Protocol, first: SocketAddr) -> String {
-    format!("{protocol}-{}-{}", first.ip(), first.port())
+pub(super) fn default_name(protocol: Protocol, first: VirtualAddress) -> String {
+    format!("{protocol}-{}-{}", first.vips, first.ports)
 }
 
 pub(super) fn virtual_servers(file: &Table<'_>) -> Partial<VirtualServerDraft> {
@@ -59,13 +60,18 @@ fn virtual_server(table: &Table<'_>) -> VirtualServerDraft {
     };
     let protocol = table.value_or("protocol", Protocol::Tcp, |value| value.choice(&Protocol::NAMES));
     let scheduler = table.required("scheduler", value::schedulers()).and_then(value::scheduler);
+    let fwmark = table.value_or("fwmark", None, |value| {
+        let number =
+            value.integer(1..=u32::MAX, "write any number that no other virtual server has: fwmark = 7")?;
+        Ok(Some(value.located(number)))
+    });
     let real_servers = real_servers(table);
-    VirtualServerDraft { header: table.header(), name, addresses, protocol, scheduler, real_servers }
+    VirtualServerDraft { header: table.header(), name, fwmark, addresses, protocol, scheduler, real_servers }
 }
 
 const ADDRESSES_HELP: &str = "write addresses = [\"192.168.2.240:80\"]: each VIP with its port";
 
-fn addresses(value: Value<'_>) -> Partial<Located<SocketAddr>> {
+fn addresses(value: Value<'_>) -> Partial<Located<VirtualAddress>> {
     let elements = match value.list("\"192.168.2.240:80\"") {
         Ok(elements) => elements,
         Err(reported) => return Partial::none(reported),
@@ -122,7 +128,7 @@ fn real_server(table: &Table<'_>) -> RealServerDraft {
 impl VirtualServerDraft {
     /// What the rest of the program sees, if all of it could be read.
     pub(super) fn finish(self) -> Result<VirtualServer, Reported> {
-        let addresses: Vec<SocketAddr> =
+        let addresses: Vec<VirtualAddress> =
             self.addresses.all()?.into_iter().map(|address| address.value).collect();
         let protocol = self.protocol?;
         let made = addresses.first().map(|first| default_name(protocol, *first));
@@ -131,6 +137,7 @@ impl VirtualServerDraft {
         Ok(VirtualServer {
             name,
             addresses,
+            fwmark: self.fwmark?.map(|fwmark| fwmark.value),
             protocol,
             scheduler: self.scheduler?,
             real_servers: real_servers.collect::<Result<_, _>>()?,

@@ -2,13 +2,14 @@
 //! together.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use macaddr::MacAddr6;
 
 use super::source::Located;
+use crate::forms::VirtualAddress;
 use crate::scheduler::Scheduler;
 
 /// Everything that the file says, with the defaults filled in.
@@ -133,8 +134,11 @@ impl Default for Timeouts {
 pub struct VirtualServer {
     /// Unique; made of the protocol and the first address if the file gives none.
     pub name: String,
-    /// VIPs and ports, at least one, all of one family; no other virtual server of this protocol has any of them.
-    pub addresses: Vec<SocketAddr>,
+    /// VIPs and ports, at least one, all of one family; no other virtual server of this protocol has any of them, or
+    /// one that would count as much for the same packets.
+    pub addresses: Vec<VirtualAddress>,
+    /// The number by which the group is edited in the manner of IPVS; unique, not 0.
+    pub fwmark: Option<u32>,
     /// One protocol for all addresses.
     pub protocol: Protocol,
     /// Who chooses the real server of a new connection.

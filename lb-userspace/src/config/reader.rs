@@ -242,6 +242,10 @@ impl<'a> Value<'a> {
         self.report.span(self.value.span())
     }
 
+    pub(super) fn located<T>(&self, value: T) -> Located<T> {
+        self.report.located(value, self.value.span())
+    }
+
     fn wrong_type(&self, expected: &str, help: &str) -> Reported {
         let found = match self.value.get_ref() {
             DeValue::String(_) => "a string",

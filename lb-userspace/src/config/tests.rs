@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 
+use lb_common::form::{MAX_FORMS, MAX_FORMS_OF_A_VIP};
 use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICE_ADDRESSES, MAX_SERVICES, SLOT_WORDS};
 use lb_common::selector::HASH_SLOTS;
 
@@ -60,6 +61,8 @@ fn generated() -> Vec<Case> {
     vec![
         Case::of("too-many-virtual-servers", parse(many_virtual_servers(MAX_SERVICES + 2, "rr"))),
         Case::of("too-many-addresses", parse(many_addresses(MAX_SERVICE_ADDRESSES + 3))),
+        Case::of("too-many-forms", parse(many_forms(MAX_FORMS + 2, "0"))),
+        Case::of("too-many-forms-of-a-vip", parse(many_forms_of_a_vip(MAX_FORMS_OF_A_VIP + 1))),
         Case::of("too-many-real-servers", parse(many_real_servers(MAX_DESTINATIONS + 1))),
         Case::of("too-many-slots", parse(many_virtual_servers(MAX_SH_SERVICES + 1, "sh"))),
         Case::of("no-such-interface-when-checked", on(&["lo", "eth1", "wlan0"], Severity::Warning)),
@@ -101,6 +104,19 @@ fn many_addresses(count: u32) -> String {
         virtual_server(i, "rr", &ports, &[real_server(0)])
     };
     DIRECTOR.to_owned() + &(0..count.div_ceil(1000)).map(thousand).collect::<String>()
+}
+
+/// In one virtual server.
+fn many_forms(count: u32, ports: &str) -> String {
+    let vip = |number| format!("\"10.{}.{}.0/28:{ports}\"", 1 + number / 250, number % 250);
+    let vips: Vec<String> = (0..count).map(vip).collect();
+    DIRECTOR.to_owned() + &virtual_server(0, "rr", &vips, &[real_server(0)])
+}
+
+fn many_forms_of_a_vip(count: usize) -> String {
+    let ports = |number| format!("\"10.0.0.1:{}-{}\"", 10 * number + 10, 10 * number + 15);
+    let ports: Vec<String> = (0..count).map(ports).collect();
+    DIRECTOR.to_owned() + &virtual_server(0, "rr", &ports, &[real_server(0)])
 }
 
 /// In virtual servers of up to a thousand.
@@ -158,6 +174,8 @@ fn as_many_as_there_may_be_are_valid() {
     for text in [
         many_virtual_servers(MAX_SERVICES, "rr"),
         many_addresses(MAX_SERVICE_ADDRESSES),
+        many_forms(MAX_FORMS, "0"),
+        many_forms_of_a_vip(MAX_FORMS_OF_A_VIP),
         many_real_servers(MAX_DESTINATIONS),
         many_virtual_servers(MAX_SH_SERVICES, "sh"),
     ] {

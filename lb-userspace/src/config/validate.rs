@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use lb_common::form::{MAX_FORMS, MAX_FORMS_OF_A_VIP};
 use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICE_ADDRESSES, MAX_SERVICES, SLOT_WORDS};
+use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6};
 
 use super::diagnostic::{Code, Diagnostic};
 use super::draft::{VirtualServerDraft, default_name};
@@ -11,6 +13,7 @@ use super::model::VirtualServer;
 use super::report::{Partial, Report, Reported};
 use super::source::{Located, Span, repetitions};
 use super::suggest::quoted;
+use crate::forms::{Form, Ports, Prefix, TooMany, VirtualAddress, lay_out};
 use crate::scheduler::Server;
 
 /// Half of the slot map: while a service changes, its previous table and the new one exist side by side, and a
@@ -23,7 +26,9 @@ pub(super) fn virtual_servers(
     report: &Report,
 ) -> Result<Vec<VirtualServer>, Reported> {
     names_are_unique(&drafts.read, report);
+    fwmarks_are_unique(&drafts.read, report);
     addresses_are_unique(&drafts.read, report);
+    ranges_are_disjoint(&drafts.read, report);
     real_servers_are_no_vips(&drafts.read, report);
     for draft in &drafts.read {
         one_family(draft, report);
@@ -73,14 +78,55 @@ fn addresses_are_unique(drafts: &[VirtualServerDraft], report: &Report) {
     }
 }
 
+fn fwmarks_are_unique(drafts: &[VirtualServerDraft], report: &Report) {
+    let given = drafts.iter().filter_map(|draft| draft.fwmark.as_ref().ok()?.as_ref());
+    for (fwmark, again, first) in repetitions(given.map(|fwmark| (fwmark.value, &fwmark.span))) {
+        let message = format!("another virtual server has the fwmark {fwmark} already");
+        let diagnostic = Diagnostic::new(Code::DuplicateFwmark, again, message).label("the second");
+        report.error(diagnostic.related(first, "the first").help("give each group its own number"));
+    }
+}
+
+/// A port that two ranges have would be either's. Of one virtual server that does no harm.
+fn ranges_are_disjoint(drafts: &[VirtualServerDraft], report: &Report) {
+    let mut ranges: HashMap<_, Vec<(usize, &Located<VirtualAddress>)>> = HashMap::new();
+    for (i, draft) in drafts.iter().enumerate() {
+        let Ok(protocol) = draft.protocol else { continue };
+        for address in draft.addresses.read.iter().filter(|address| address.ports.rank() == 1) {
+            let others = ranges.entry((address.vips, protocol)).or_default();
+            let overlaps = |(j, other): &&(usize, &Located<VirtualAddress>)| {
+                *j != i && other.ports != address.ports && other.ports.overlap(address.ports)
+            };
+            if let Some((_, first)) = others.iter().find(overlaps) {
+                let message = format!(
+                    "the ports {} and {} of {}/{protocol} are two virtual servers', and overlap",
+                    first.ports, address.ports, address.vips
+                );
+                let diagnostic = Diagnostic::new(Code::OverlappingPorts, &address.span, message);
+                let diagnostic = diagnostic.label("the second range").related(&first.span, "the first");
+                let help = "end one range where the other begins; a port by itself may lie in another virtual \
+                            server's range, and counts before it";
+                report.error(diagnostic.help(help));
+            }
+            others.push((i, address));
+        }
+    }
+}
+
 /// The MAC of such a real server would be the director's own.
 fn real_servers_are_no_vips(drafts: &[VirtualServerDraft], report: &Report) {
-    let mut vips: HashMap<IpAddr, &Span> = HashMap::new();
+    let mut hosts: HashMap<IpAddr, &Span> = HashMap::new();
+    let mut prefixes = Vec::new();
     for vip in drafts.iter().flat_map(|draft| &draft.addresses.read) {
-        vips.entry(vip.value.ip()).or_insert(&vip.span);
+        match vip.vips.host() {
+            Some(host) => drop(hosts.entry(host).or_insert(&vip.span)),
+            None => prefixes.push(vip),
+        }
     }
     for address in drafts.iter().flat_map(addresses_of_real_servers) {
-        if let Some(vip) = vips.get(&address.value) {
+        let prefix = || prefixes.iter().find(|prefix| prefix.vips.contains(address.value));
+        if let Some(vip) = hosts.get(&address.value).copied().or_else(|| prefix().map(|prefix| &prefix.span))
+        {
             let message = format!("{address} is a VIP, so it cannot be a real server's address");
             let diagnostic = Diagnostic::new(Code::VipIsRealServer, &address.span, message);
             let diagnostic = diagnostic.label("a real server here").related(vip, "a VIP here");
@@ -93,12 +139,13 @@ fn real_servers_are_no_vips(drafts: &[VirtualServerDraft], report: &Report) {
 
 /// A connection's frames stay what they are, so a client of one family cannot be sent to a server of the other.
 fn one_family(draft: &VirtualServerDraft, report: &Report) {
-    let vips = draft.addresses.read.iter().map(|address| (address.value.ip(), &address.span));
-    let real_servers = addresses_of_real_servers(draft).map(|address| (address.value, &address.span));
+    let vips = draft.addresses.read.iter().map(|address| (address.vips, &address.span));
+    let real_servers = addresses_of_real_servers(draft).map(|address| (address.value.into(), &address.span));
     let mut all = vips.chain(real_servers);
     let Some((first, first_span)) = all.next() else { return };
-    let (expected, other) = if first.is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
-    for (address, span) in all.filter(|(address, _)| address.is_ipv4() != first.is_ipv4()) {
+    let is_ipv4 = |vips: Prefix| vips.first().is_ipv4();
+    let (expected, other) = if is_ipv4(first) { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
+    for (address, span) in all.filter(|(address, _)| is_ipv4(*address) != is_ipv4(first)) {
         let message = format!("{address} is an {other} address in a virtual server of {expected}");
         let diagnostic = Diagnostic::new(Code::MixedFamilies, span, message).label(other);
         let diagnostic = diagnostic.related(first_span, format!("{expected} here"));
@@ -123,8 +170,10 @@ fn ports_are_not_translated(draft: &VirtualServerDraft, report: &Report) {
     for real_server in &draft.real_servers.read {
         let Ok(real_server) = &real_server.address else { continue };
         let Some(port) = &real_server.port else { continue };
-        if let Some(other) = draft.addresses.read.iter().find(|vip| vip.port() != port.value) {
-            let vip_port = other.port();
+        let is_other = |vip: &&Located<VirtualAddress>| vip.ports.only() != Some(port.value);
+        if let Some(other) = draft.addresses.read.iter().find(is_other) {
+            let Ports { first, last } = other.ports;
+            let vip_port = if first.max(1) == port.value { last } else { first.max(1) };
             let message = format!(
                 "direct routing cannot translate ports: what clients send to port {vip_port} reaches the real server on \
                  port {vip_port}, not on {port}",
@@ -149,6 +198,8 @@ fn fits(drafts: &[VirtualServerDraft], report: &Report) -> Result<(), Reported> 
         count(real_servers, MAX_DESTINATIONS, "real servers, counted for each virtual server", report),
     ];
     counts.into_iter().collect::<Result<(), _>>()?;
+    forms_fit::<ADDRESS_WORDS_V4>(drafts, false, report)?;
+    forms_fit::<ADDRESS_WORDS_V6>(drafts, true, report)?;
     let mut slots = 0;
     for draft in drafts {
         let Ok(scheduler) = draft.scheduler else { continue };
@@ -164,6 +215,56 @@ fn fits(drafts: &[VirtualServerDraft], report: &Report) -> Result<(), Reported> 
         }
     }
     Ok(())
+}
+
+/// Addresses that are not exact, of one family.
+fn forms_fit<const W: usize>(
+    drafts: &[VirtualServerDraft],
+    is_ipv6: bool,
+    report: &Report,
+) -> Result<(), Reported> {
+    let mut spans = Vec::new();
+    let mut forms = Vec::new();
+    for (service, draft) in (0..).zip(drafts) {
+        let Ok(protocol) = draft.protocol else { continue };
+        let is_form =
+            |address: &&Located<VirtualAddress>| address.is_ipv6() == is_ipv6 && address.exact().is_none();
+        for address in draft.addresses.read.iter().filter(is_form) {
+            spans.push(&address.span);
+            forms.push(Form { address: address.value, protocol: protocol.number(), service });
+        }
+    }
+    let Err(excess) = lay_out::<W>(&forms) else { return Ok(()) };
+    let family = if is_ipv6 { "IPv6" } else { "IPv4" };
+    let (span, message, help) = match excess {
+        TooMany::Forms(count) => (
+            spans.get(MAX_FORMS as usize),
+            format!(
+                "there are {count} {family} addresses with prefixes, ranges or any port; lb holds {MAX_FORMS}"
+            ),
+            "list VIPs and ports by themselves, or move some of them to another director",
+        ),
+        TooMany::OfAVip { vip, count } => (
+            forms
+                .iter()
+                .zip(&spans)
+                .filter(|(form, _)| form.address.vips.contains(vip))
+                .nth(MAX_FORMS_OF_A_VIP)
+                .map(|(_, span)| span),
+            format!(
+                "{count} prefixes, ranges and any-port addresses cover {vip}; lb searches {MAX_FORMS_OF_A_VIP} at most"
+            ),
+            "join ranges, or list ports by themselves: those are not counted",
+        ),
+        TooMany::Ranges => (
+            None,
+            format!("the ranges of ports of all {family} prefixes together take more room than lb has"),
+            "use fewer ranges, or the same ones for several prefixes",
+        ),
+    };
+    let Some(span) = span.or(spans.last()) else { return Ok(()) };
+    Err(report
+        .error(Diagnostic::new(Code::TooMany, span, message).label("the first one too many").help(help)))
 }
 
 fn count<'a>(

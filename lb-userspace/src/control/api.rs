@@ -16,8 +16,11 @@ pub struct VirtualServers {
 pub struct VirtualServer {
     /// Its name.
     pub name: String,
-    /// `VIP:port`.
+    /// `VIP:port`, as in the configuration.
     pub addresses: Vec<String>,
+    /// The number of the group, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fwmark: Option<u32>,
     /// `tcp` or `udp`.
     pub protocol: String,
     /// The scheduler's name.

@@ -213,6 +213,7 @@ async fn virtual_servers(
         virtual_servers.push(api::VirtualServer {
             name: service.name.clone(),
             addresses: service.addresses.iter().map(ToString::to_string).collect(),
+            fwmark: service.fwmark,
             protocol: service.protocol.to_string(),
             scheduler: service.scheduler.name().to_owned(),
             real_servers,

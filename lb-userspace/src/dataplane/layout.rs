@@ -4,6 +4,7 @@ use aya::maps::MapType;
 use lb_common::connection::{Bucket, KEY_WORDS_V4, KEY_WORDS_V6, buckets_for, half_open_buckets};
 use lb_common::counter::{REASONS, RealServerStats};
 use lb_common::destination::Destination;
+use lb_common::form::{FORM_SPANS, FORM_WORDS, Span};
 use lb_common::fragment::{FragmentKey, FragmentRoute, HELD_RING_BYTES, MAX_FRAGMENTED};
 use lb_common::limits::{MAX_DESTINATIONS, MAX_INTERFACES, MAX_SERVICES, SLOT_WORDS};
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
@@ -103,7 +104,7 @@ impl Capacity {
 }
 
 /// How many maps there are.
-pub(super) const MAPS: usize = 15;
+pub(super) const MAPS: usize = 19;
 
 /// Every map, for this many connections.
 pub(super) fn maps(capacity: Capacity) -> [MapLayout; MAPS] {
@@ -112,6 +113,10 @@ pub(super) fn maps(capacity: Capacity) -> [MapLayout; MAPS] {
         MapLayout::array::<Settings>("SETTINGS", 1),
         MapLayout::array::<AddressBucket<ADDRESS_WORDS_V4>>("SERVICES_V4", 2 * GENERATION_BUCKETS),
         MapLayout::array::<AddressBucket<ADDRESS_WORDS_V6>>(SERVICES_V6, capacity.service_buckets_v6()),
+        MapLayout::array::<Span<ADDRESS_WORDS_V4>>("FORMS_V4", 2 * FORM_SPANS),
+        MapLayout::array::<Span<ADDRESS_WORDS_V6>>("FORMS_V6", 2 * FORM_SPANS),
+        MapLayout::array::<u64>("FORM_PORTS_V4", 2 * FORM_WORDS),
+        MapLayout::array::<u64>("FORM_PORTS_V6", 2 * FORM_WORDS),
         MapLayout::array::<Service>("SERVICES", MAX_SERVICES),
         MapLayout::array::<u64>("SLOTS", SLOT_WORDS),
         MapLayout::array::<Destination>("DESTINATIONS", MAX_DESTINATIONS),

@@ -9,6 +9,7 @@ use super::layout::{Capacity, TableBuckets};
 use lb_common::Word;
 use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6};
 use lb_common::destination::Destination;
+use lb_common::form::{FORM_SPANS, FORM_WORDS, Span};
 use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICES, SLOT_WORDS};
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
@@ -24,6 +25,8 @@ pub(super) unsafe trait Record {}
 unsafe impl Record for Settings {}
 // SAFETY: words.
 unsafe impl<const W: usize> Record for AddressBucket<W> {}
+// SAFETY: words.
+unsafe impl<const W: usize> Record for Span<W> {}
 // SAFETY: words.
 unsafe impl Record for Service {}
 // SAFETY: a word.
@@ -72,6 +75,10 @@ pub struct Memory {
     pub(super) settings: Region<Settings>,
     pub(super) services_v4: Region<AddressBucket<ADDRESS_WORDS_V4>>,
     pub(super) services_v6: Region<AddressBucket<ADDRESS_WORDS_V6>>,
+    pub(super) forms_v4: Region<Span<ADDRESS_WORDS_V4>>,
+    pub(super) forms_v6: Region<Span<ADDRESS_WORDS_V6>>,
+    pub(super) form_ports_v4: Region<Word>,
+    pub(super) form_ports_v6: Region<Word>,
     pub(super) services: Region<Service>,
     pub(super) slots: Region<Word>,
     pub(super) destinations: Region<Destination>,
@@ -122,6 +129,10 @@ impl Memory {
             settings: Region::anonymous(1)?,
             services_v4: Region::anonymous(2 * GENERATION_BUCKETS)?,
             services_v6: Region::anonymous(capacity.service_buckets_v6())?,
+            forms_v4: Region::anonymous(2 * FORM_SPANS)?,
+            forms_v6: Region::anonymous(2 * FORM_SPANS)?,
+            form_ports_v4: Region::anonymous(2 * FORM_WORDS)?,
+            form_ports_v6: Region::anonymous(2 * FORM_WORDS)?,
             services: Region::anonymous(MAX_SERVICES)?,
             slots: Region::anonymous(SLOT_WORDS)?,
             destinations: Region::anonymous(MAX_DESTINATIONS)?,

@@ -341,7 +341,7 @@ fn mac_from_word(word: u64) -> MacAddr6 {
     MacAddr6::new(a, b, c, d, e, f)
 }
 
-fn address_words(address: IpAddr) -> [u64; 2] {
+pub(super) fn address_words(address: IpAddr) -> [u64; 2] {
     let address = match address {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
         IpAddr::V6(address) => address,
@@ -351,7 +351,7 @@ fn address_words(address: IpAddr) -> [u64; 2] {
     [bytes as u64, (bytes >> 64) as u64]
 }
 
-fn address_from_words([low, high]: [u64; 2]) -> IpAddr {
+pub(super) fn address_from_words([low, high]: [u64; 2]) -> IpAddr {
     Ipv6Addr::from((u128::from(low) | u128::from(high) << 64).to_le_bytes()).to_canonical()
 }
 

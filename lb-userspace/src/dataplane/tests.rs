@@ -1,7 +1,7 @@
 //! The daemon's side of the maps, on memory that no program reads.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,6 +14,7 @@ use macaddr::MacAddr6;
 use super::memory::ConnectionTable;
 use super::migrate::{Previous, PreviousFamily};
 use super::*;
+use crate::forms::{Ports, Prefix, VirtualAddress};
 
 const SEED: FlowSeed = FlowSeed { first: 11, second: 22 };
 
@@ -155,14 +156,41 @@ fn no_services_means_no_addresses() {
     let memory = memory(1024);
     let mut tables = Tables::in_process(memory);
     let address = ServiceAddress {
-        vip: Ipv4Addr::new(192, 0, 2, 1).into(),
-        port: 80,
+        address: SocketAddr::from(([192, 0, 2, 1], 80)).into(),
         protocol: crate::config::Protocol::Udp,
     };
     for addresses in [BTreeMap::from([(address, 5)]), BTreeMap::new()] {
         tables.apply(&Operation::PublishAddresses(addresses.clone())).expect("there is room");
         assert_eq!(tables.view().addresses, addresses);
     }
+}
+
+#[test]
+fn addresses_that_are_not_exact_are_read_back_and_their_damage_is_seen() {
+    let memory = memory(1024);
+    let mut tables = Tables::in_process(Arc::clone(&memory));
+    let address = |vip: &str, length, ports| {
+        let vips = Prefix::new(vip.parse().expect("an address"), length).expect("a prefix");
+        ServiceAddress { address: VirtualAddress { vips, ports }, protocol: crate::config::Protocol::Tcp }
+    };
+    let range = Ports { first: 8000, last: 8100 };
+    let addresses = BTreeMap::from([
+        (address("192.0.2.0", 28, Ports::one(80)), 1),
+        (address("192.0.2.0", 28, range), 2),
+        (address("192.0.2.1", 32, Ports::ANY), 3),
+        (address("192.0.2.1", 32, Ports::one(80)), 4),
+        (address("2001:db8::", 64, Ports::ANY), 5),
+        (address("2001:db8::1", 128, range), 6),
+    ]);
+    for addresses in [addresses.clone(), BTreeMap::new(), addresses] {
+        tables.apply(&Operation::PublishAddresses(addresses.clone())).expect("there is room");
+        assert_eq!(tables.view().addresses, addresses);
+    }
+    for span in memory.forms_v4.iter() {
+        span.part.store(0);
+    }
+    let left = tables.view().addresses;
+    assert_eq!(left.len(), 3, "the exact one, and those of IPv6: {left:?}");
 }
 
 #[test]

@@ -9,14 +9,13 @@ use macaddr::MacAddr6;
 
 use super::tables::Operation;
 use crate::config::Protocol;
+use crate::forms::VirtualAddress;
 
-/// An exact address of a virtual server.
+/// An address of a virtual server, with its protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServiceAddress {
-    /// The VIP.
-    pub vip: IpAddr,
-    /// The port, in host byte order.
-    pub port: u16,
+    /// VIPs and ports.
+    pub address: VirtualAddress,
     /// The protocol.
     pub protocol: Protocol,
 }

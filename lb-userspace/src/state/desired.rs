@@ -1,7 +1,7 @@
 //! What the data plane should do, from everything that has a say in it. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use lb_common::connection::Timeouts;
 use lb_common::selector::Selector;
@@ -10,6 +10,7 @@ use macaddr::MacAddr6;
 use super::network::{Location, Network};
 use crate::config::{Config, Peer, RealServer, VirtualServer};
 use crate::dataplane::{InterfaceView, ServiceAddress, Way};
+use crate::forms::VirtualAddress;
 use crate::neighbour::{Addresses, Resolution, Resolutions};
 use crate::scheduler::{Server, Slot};
 
@@ -103,7 +104,7 @@ fn service(
     let scheduled: Vec<Server> =
         servers.iter().map(|server| Server { weight: server.weight, usable: server.is_reachable }).collect();
     let protocol = virtual_server.protocol;
-    let address = |address: &SocketAddr| ServiceAddress { vip: address.ip(), port: address.port(), protocol };
+    let address = |address: &VirtualAddress| ServiceAddress { address: *address, protocol };
     DesiredService {
         addresses: virtual_server.addresses.iter().map(address).collect(),
         selector: virtual_server.scheduler.selector(),
@@ -139,8 +140,9 @@ pub fn addresses_to_resolve(config: &Config, network: &Network) -> Addresses {
     unpinned.chain(peers).filter_map(asked).collect()
 }
 
-/// The VIPs, each once.
+/// The VIPs that are listed by themselves, each once. A prefix is not the local stack's: it is routed here.
 #[must_use]
 pub fn vips(config: &Config) -> BTreeSet<IpAddr> {
-    config.virtual_servers.iter().flat_map(|server| &server.addresses).map(SocketAddr::ip).collect()
+    let addresses = config.virtual_servers.iter().flat_map(|server| &server.addresses);
+    addresses.filter_map(|address| address.vips.host()).collect()
 }

@@ -1,7 +1,7 @@
 //! The one place where desired state becomes operations on the maps.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use super::network::Network;
 use super::plan::{PlanError, numbers, plan, retired};
 use crate::config::{Config, Protocol};
 use crate::dataplane::{DataplaneError, Operation, Swept, Tables, View, Way};
+use crate::forms::VirtualAddress;
 use crate::neighbour::Resolutions;
 use crate::scheduler::Scheduler;
 
@@ -48,7 +49,9 @@ pub struct PublishedService {
     /// Its name.
     pub name: String,
     /// Its addresses.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<VirtualAddress>,
+    /// The number of its group, if it has one.
+    pub fwmark: Option<u32>,
     /// Its protocol.
     pub protocol: Protocol,
     /// Its scheduler.
@@ -216,6 +219,7 @@ impl Reconciler {
             PublishedService {
                 name: config.name.clone(),
                 addresses: config.addresses.clone(),
+                fwmark: config.fwmark,
                 protocol: config.protocol,
                 scheduler: config.scheduler,
                 servers: servers

@@ -1,7 +1,7 @@
 //! Whatever is desired after whatever: the maps get there, and no step in between sends a frame astray.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use lb_common::connection::Timeouts;
@@ -13,6 +13,7 @@ use super::plan::retired;
 use super::*;
 use crate::config::Protocol;
 use crate::dataplane::{Capacity, InterfaceView, Memory, Operation, ServiceAddress, Tables, View, Way};
+use crate::forms::{Ports, Prefix, VirtualAddress};
 
 const DIRECTOR: MacAddr6 = MacAddr6::new(2, 0, 0, 0, 0, 1);
 
@@ -22,8 +23,16 @@ fn tables() -> Tables {
     Tables::in_process(Arc::new(Memory::in_process(CAPACITY).expect("there is memory")))
 }
 
+/// Exact, but for some that are not.
 fn address(number: u8) -> ServiceAddress {
-    ServiceAddress { vip: Ipv4Addr::new(192, 0, 2, number).into(), port: 80, protocol: Protocol::Tcp }
+    let mut address = VirtualAddress::from(SocketAddr::from(([192, 0, 2, number], 80)));
+    match number {
+        5 => address.ports = Ports { first: 8000, last: 8100 },
+        6 => address.ports = Ports::ANY,
+        7 => address.vips = Prefix::around(address.vips.first(), 28).expect("a length of the family"),
+        _ => {}
+    }
+    ServiceAddress { address, protocol: Protocol::Tcp }
 }
 
 /// Servers 4 and 5 are reached in other ways than straight.
@@ -218,7 +227,10 @@ fn thousands_of_addresses_fit() {
     let mut tables = tables();
     let services = (0..4096u32).map(|n| {
         let vip = Ipv4Addr::from(0xC000_0000 + n).into();
-        let ports = [80, 443, 8080, 8443].map(|port| ServiceAddress { vip, port, protocol: Protocol::Tcp });
+        let ports = [80, 443, 8080, 8443].map(|port| ServiceAddress {
+            address: SocketAddr::new(vip, port).into(),
+            protocol: Protocol::Tcp,
+        });
         DesiredService { addresses: ports.to_vec(), ..rr(&[], &[(1, true)]) }
     });
     let desired = desired_of(services.collect());

@@ -5,6 +5,7 @@
 
 mod coexistence;
 mod command_line;
+mod forms;
 mod forwarding;
 mod fragments;
 mod interfaces;

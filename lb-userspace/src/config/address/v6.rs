@@ -17,9 +17,14 @@ pub(super) fn is_meant(text: &str) -> bool {
 }
 
 /// An address, and a port behind it that may as well be its last group.
-pub(super) fn without_brackets(text: &str) -> Option<(Ipv6Addr, u16)> {
+pub(super) fn without_brackets(text: &str) -> Option<(String, u16)> {
     let (address, port) = text.rsplit_once(':')?;
-    Some((address.parse().ok()?, port.parse().ok().filter(|port| *port > 0)?))
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    let address = match address.split_once('/') {
+        Some((address, length)) => format!("{}/{length}", address.parse::<Ipv6Addr>().ok()?),
+        None => address.parse::<Ipv6Addr>().ok()?.to_string(),
+    };
+    Some((address, port))
 }
 
 /// An address with a zone (RFC 4007, section 11): `fe80::1%eth0`.

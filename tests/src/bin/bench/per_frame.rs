@@ -44,6 +44,8 @@ pub(crate) mod names {
     pub(crate) const ESTABLISHED_4096: &str = "established, 4096 services";
     /// A frame to an address that is no VIP.
     pub(crate) const MISS: &str = "not a VIP";
+    /// The same where other addresses have prefixes and ranges of ports.
+    pub(crate) const MISS_BESIDE_FORMS: &str = "not a VIP, beside 64 prefixes and ranges";
     /// Hash map, LRU map, clock.
     pub(crate) const REFERENCE: &str = "reference: HASH + LRU_HASH + ktime";
     /// A datagram of a flow nobody has seen, with a place for it.
@@ -94,6 +96,7 @@ pub(crate) fn measure(lab: &Lab, arguments: &Arguments) -> Result<Vec<Measured>>
         case(names::ESTABLISHED, 1, &one, "lb", &established),
         case(names::ESTABLISHED_4096, 1, &among_4096, "lb", &established),
         case(names::MISS, 1, &one, "lb", &miss),
+        case(names::MISS_BESIDE_FORMS, 1, &among_4096, "lb", &miss),
         case(names::REFERENCE, 1, &one, "reference", &established),
     ];
     for (scheduler, frame) in scheduler::ALL.iter().zip(&new) {

@@ -1,7 +1,7 @@
 //! A data plane to measure: the product's maps, filled by the product.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 
 use lb_common::connection::{Inserted, Meta, State, Timeouts, insert, key_v4};
@@ -9,6 +9,7 @@ use lb_common::hash::FlowHash;
 use lb_lab::Lab;
 use lb_userspace::config::Protocol;
 use lb_userspace::dataplane::{Capacity, InterfaceView, Options, ServiceAddress, Way};
+use lb_userspace::forms::{Ports, Prefix, VirtualAddress};
 use lb_userspace::scheduler::{self, Server};
 use lb_userspace::state::{Desired, DesiredServer, DesiredService};
 use macaddr::MacAddr6;
@@ -88,6 +89,19 @@ fn flow(n: u32) -> [u64; 2] {
     key_v4(addresses, u32::from(SOURCE_PORT.to_be()) | u32::from(WEB.to_be()) << 16, Protocol::Tcp.number())
 }
 
+/// The addresses of a service with 32 prefixes, each with a range of ports and any port.
+fn forms() -> Option<Vec<ServiceAddress>> {
+    let of =
+        |n: u8| {
+            let vips = Prefix::new(Ipv4Addr::new(203, 0, n, 0).into(), 28)?;
+            Some([Ports { first: 8000, last: 8100 }, Ports::ANY].map(|ports| ServiceAddress {
+                address: VirtualAddress { vips, ports },
+                protocol: Protocol::Tcp,
+            }))
+        };
+    Some((0..32).map(of).collect::<Option<Vec<_>>>()?.concat())
+}
+
 fn desired(services: u16, udp_timeout: u32) -> Desired {
     let service = |address: ServiceAddress, scheduler: scheduler::Scheduler| {
         let server = |n: u8| DesiredServer {
@@ -107,13 +121,18 @@ fn desired(services: u16, udp_timeout: u32) -> Desired {
         }
     };
     let [rr, ..] = scheduler::ALL;
-    let tcp = |port| ServiceAddress { vip: VIP.into(), port, protocol: Protocol::Tcp };
-    let udp = |port| ServiceAddress { vip: VIP.into(), port, protocol: Protocol::Udp };
+    let tcp =
+        |port| ServiceAddress { address: SocketAddr::new(VIP.into(), port).into(), protocol: Protocol::Tcp };
+    let udp =
+        |port| ServiceAddress { address: SocketAddr::new(VIP.into(), port).into(), protocol: Protocol::Udp };
     let mut all = vec![service(tcp(WEB), rr)];
     all.extend((FIRST_UDP..).zip(scheduler::ALL).map(|(port, scheduler)| service(udp(port), scheduler)));
-    let others = usize::from(services).saturating_sub(all.len());
+    let others = usize::from(services).saturating_sub(all.len() + 1);
     let other = |port| DesiredService { servers: Vec::new(), slots: Vec::new(), ..service(tcp(port), rr) };
     all.extend((10_000..).take(others).map(other));
+    if others > 0 {
+        all.extend(forms().map(|addresses| DesiredService { addresses, ..other(0) }));
+    }
     Desired {
         interfaces: BTreeMap::from([(0, InterfaceView { mac: Some(MAC), peers: BTreeSet::new() })]),
         timeouts: Timeouts::with(900, 120, udp_timeout),
