@@ -78,6 +78,10 @@ reasons! {
     PassMartian = "pass_martian", Pass;
     /// A TCP segment in the middle of a connection nobody remembers: the local stack answers with a reset.
     PassNoConnection = "pass_no_connection", Pass;
+    /// A new connection of a client that the director's `acl` refuses.
+    DropDenied = "drop_denied", Drop;
+    /// A new connection of a client that the virtual server's `acl` refuses.
+    DropDeniedByService = "drop_denied_by_service", Drop;
     /// A new connection, and no real server is usable.
     DropNoRealServer = "drop_no_real_server", Drop;
     /// A map held a number that the program cannot follow; never counted unless something else wrote the maps.

@@ -1,5 +1,6 @@
 //! The stages on the host: a director with its services, on slices and vectors.
 
+mod acl;
 mod director;
 
 use std::collections::BTreeMap;

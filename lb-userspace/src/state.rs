@@ -7,10 +7,12 @@
 //!                      maps ─> View ──┘   (pure)            (reconcile: the only caller)
 //! ```
 
+mod acl;
 mod desired;
 mod plan;
 mod reconcile;
 
+pub use acl::{AclAction, AclChange, AclError};
 pub use desired::{Desired, DesiredServer, DesiredService, addresses_to_resolve, desired, vips};
 pub use plan::{PlanError, plan};
 pub use reconcile::{

@@ -27,7 +27,9 @@ use tokio::task::JoinSet;
 
 use crate::config::{Config, OnExit, VirtualServer};
 use crate::control::{ControlError, Facts, Server};
-use crate::dataplane::{Attached, Capacity, Dataplane, DataplaneError, FlowLog, Options, Sweeper};
+use crate::dataplane::{
+    Attached, Capacity, Dataplane, DataplaneError, FlowLog, Options, SweepOrder, Sweeper,
+};
 use crate::neighbour::{Driver, Resolution, Resolutions};
 use crate::net::{Event, Events, Link, NetError, Netlink, XdpAttachment, mac_text, question};
 use crate::state::{Input, ReconcileError, Reconciler, addresses_to_resolve};
@@ -130,7 +132,8 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
         );
     }
 
-    let mut reconciler = Reconciler::new(tables, config.clone(), mac, first);
+    let (sweep_orders, orders) = std::sync::mpsc::channel();
+    let mut reconciler = Reconciler::new(tables, config.clone(), mac, first, sweep_orders.clone());
     reconciler.reconcile(now())?;
     let published = reconciler.subscribe();
     let attached = dataplane.attach(&link, config.director.xdp_mode)?;
@@ -141,7 +144,8 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     let facts =
         Facts { interface: link.name.clone(), xdp_mode, max_connections: config.director.max_connections };
     let observer = dataplane.observer();
-    let server = Server::bind(&config.director.control_socket, facts, published, observer)?;
+    let (inputs, received) = mpsc::channel(64);
+    let server = Server::bind(&config.director.control_socket, facts, published, observer, inputs.clone())?;
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let control = tokio::spawn(server.run(async move {
         let _ = server_stopped.await;
@@ -150,12 +154,10 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
         tasks.spawn(follow_flow_log(dataplane.flow_log()?));
     }
 
-    let (inputs, received) = mpsc::channel(64);
     let mut reconciling = tokio::task::spawn_blocking(move || reconciler.run(received)).fuse();
-    let (stop_sweeping, sweeper_stopped) = std::sync::mpsc::channel::<()>();
     let mut sweeping = tokio::task::spawn_blocking({
         let (sweeper, inputs) = (dataplane.sweeper(), inputs.clone());
-        move || sweep(&sweeper, &inputs, &sweeper_stopped)
+        move || sweep(&sweeper, &inputs, &orders)
     })
     .fuse();
     tasks.spawn(forward_resolutions(resolved, inputs.clone()));
@@ -183,7 +185,7 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     // Whoever sends goes first, then those who receive end by themselves.
     links.abort();
     tasks.shutdown().await;
-    let _ = (stop_server.send(()), drop(stop_sweeping));
+    let _ = (stop_server.send(()), sweep_orders.send(SweepOrder::Stop));
     let all = async { tokio::join!(control, reconciling, sweeping) };
     if tokio::time::timeout(Duration::from_secs(2), all).await.is_err() {
         tracing::debug!("a client was still being answered, or a table swept");
@@ -300,9 +302,9 @@ async fn forward_resolutions(mut resolved: watch::Receiver<Resolutions>, inputs:
     }
 }
 
-/// Sweeps now and then, until `stopped` has no sender any more. Blocks: for a thread of its own.
-fn sweep(sweeper: &Sweeper, inputs: &mpsc::Sender<Input>, stopped: &std::sync::mpsc::Receiver<()>) {
-    while stopped.recv_timeout(SWEEP) == Err(RecvTimeoutError::Timeout) {
+/// Sweeps now and then, and when it is told to, until it is to stop. Blocks: for a thread of its own.
+fn sweep(sweeper: &Sweeper, inputs: &mpsc::Sender<Input>, orders: &std::sync::mpsc::Receiver<SweepOrder>) {
+    while let Ok(SweepOrder::Now) | Err(RecvTimeoutError::Timeout) = orders.recv_timeout(SWEEP) {
         let began = now();
         match sweeper.sweep() {
             Ok(swept) => {

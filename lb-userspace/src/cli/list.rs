@@ -9,9 +9,9 @@ use lb_common::counter::{Kind, Reason};
 use serde::de::DeserializeOwned;
 
 use super::output::{print, print_json};
-use super::{ControlSocket, FAILED, Failure, NOT_RUNNING, runtime};
-use crate::control::api::{Director, VirtualServers};
-use crate::control::client::{self, ClientError};
+use super::{ControlSocket, Failure, answered, runtime};
+use crate::control::api::{Acl, Director, VirtualServers};
+use crate::control::client;
 
 /// List virtual servers.
 #[derive(Debug, Args)]
@@ -60,10 +60,7 @@ impl Counters {
 }
 
 fn ask<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Failure> {
-    runtime()?.block_on(client::get(socket, path)).map_err(|error| Failure {
-        code: if matches!(error, ClientError::NotRunning { .. }) { NOT_RUNNING } else { FAILED },
-        message: error.to_string(),
-    })
+    answered(runtime()?.block_on(client::get(socket, path)))
 }
 
 /// In the manner of `ipvsadm -L`, with what a director in XDP knows besides.
@@ -74,8 +71,9 @@ fn table(listed: &VirtualServers, numeric: bool) -> String {
         let mut prefix = format!("{:<4} ", service.protocol.to_uppercase());
         for (i, address) in service.addresses.iter().enumerate() {
             let scheduler = if i == 0 { service.scheduler.as_str() } else { "" };
+            let acl = if i == 0 { refusals(&service.acl) } else { String::new() };
             let address = socket_name(address, &service.protocol, numeric);
-            rows.push((format!("{prefix}{address} {scheduler}").trim_end().to_owned(), None));
+            rows.push((format!("{prefix}{address} {scheduler}{acl}").trim_end().to_owned(), None));
             prefix = " ".repeat(5);
         }
         for server in &service.real_servers {
@@ -115,6 +113,15 @@ fn table(listed: &VirtualServers, numeric: bool) -> String {
         text.push('\n');
     }
     text
+}
+
+/// How many prefixes a virtual server denies and allows, if it does.
+fn refusals(acl: &Acl) -> String {
+    let count = |name: &str, prefixes: &[String]| match prefixes.len() {
+        0 => String::new(),
+        count => format!(" {name} {count}"),
+    };
+    count("deny", &acl.deny) + &count("allow", &acl.allow)
 }
 
 fn host_name(address: &str, numeric: bool) -> String {
@@ -195,6 +202,10 @@ mod tests {
             protocol: "tcp".to_owned(),
             scheduler: "rr".to_owned(),
             real_servers: real_servers.iter().map(|address| server(address)).collect(),
+            acl: Acl {
+                deny: Vec::new(),
+                allow: vec!["10.0.0.0/8".to_owned(); usize::from(address.contains('['))],
+            },
         };
         let virtual_servers = vec![
             service("192.0.2.1:80", &["192.0.2.10"]),
@@ -205,7 +216,7 @@ Prot LocalAddress:Port Scheduler
   -> RemoteAddress                          Weight ActiveConn InActConn State MAC
 TCP  192.0.2.1:80 rr
   -> 192.0.2.10                             1      0          12        up    -
-TCP  [2001:db8::1]:80 rr
+TCP  [2001:db8::1]:80 rr allow 1
   -> 2001:db8::10                           1      0          12        up    -
   -> 2001:db8:1234:5678:9abc:def0:1234:5678 1      0          12        up    -
 ";

@@ -8,7 +8,7 @@ use lb_common::selector::Selector;
 use macaddr::MacAddr6;
 
 use crate::config::{Config, Peer, RealServer, VirtualServer};
-use crate::dataplane::{InterfaceView, ServiceAddress};
+use crate::dataplane::{AclView, InterfaceView, ServiceAddress};
 use crate::neighbour::{Addresses, Resolution, Resolutions};
 use crate::scheduler::{Server, Slot};
 
@@ -19,6 +19,8 @@ pub struct Desired {
     pub interface: InterfaceView,
     /// How long it remembers connections.
     pub timeouts: Timeouts,
+    /// Whose clients are let in, by all virtual servers.
+    pub acl: AclView,
     /// The virtual servers, in the order of the configuration.
     pub services: Vec<DesiredService>,
 }
@@ -34,6 +36,8 @@ pub struct DesiredService {
     pub slots: Vec<Slot>,
     /// Its real servers, in the order of addition.
     pub servers: Vec<DesiredServer>,
+    /// Whose clients are let in.
+    pub acl: AclView,
 }
 
 /// A real server of a virtual server.
@@ -65,6 +69,7 @@ pub fn desired(config: &Config, mac: MacAddr6, resolutions: &Resolutions) -> Des
             peers: config.director.peers.iter().filter_map(peer).collect(),
         },
         timeouts: Timeouts::with(seconds(timeouts.tcp), seconds(timeouts.tcp_fin), seconds(timeouts.udp)),
+        acl: AclView::from(&config.acl),
         services: config.virtual_servers.iter().map(|server| service(server, resolution)).collect(),
     }
 }
@@ -92,6 +97,7 @@ fn service(virtual_server: &VirtualServer, resolution: impl Fn(IpAddr) -> Resolu
         selector: virtual_server.scheduler.selector(),
         slots: virtual_server.scheduler.slots(&scheduled),
         servers,
+        acl: AclView::from(&virtual_server.acl),
     }
 }
 

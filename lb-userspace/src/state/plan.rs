@@ -1,6 +1,6 @@
 //! What to change in the maps, and in which order. Pure.
 //!
-//! Real servers get a MAC before a slot names them, slot tables are published before an address leads to them,
+//! Clients are refused before an address leads to a virtual server, real servers get a MAC before a slot names them, slot tables are published before an address leads to them,
 //! and what nothing leads to any more is retired last. So at every moment in between, every frame finds either
 //! what was or what will be.
 
@@ -11,7 +11,7 @@ use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICES};
 use thiserror::Error;
 
 use super::desired::{Desired, DesiredServer, DesiredService};
-use crate::dataplane::{DestinationView, Operation, ServiceAddress, ServiceView, View};
+use crate::dataplane::{AclScope, AclView, DestinationView, Operation, ServiceAddress, ServiceView, View};
 
 /// More is desired than the maps hold. The configuration's limits are the same, so this takes connections to
 /// servers that were removed.
@@ -42,6 +42,8 @@ pub fn plan(found: &View, known: &View, desired: &Desired) -> Result<Vec<Operati
     if found.interface != desired.interface {
         operations.push(Operation::SetInterface(desired.interface.clone()));
     }
+    let (refusing, forgotten) = acls(found, desired, &numbered.services);
+    operations.extend(refusing);
     let servers = desired.services.iter().zip(&numbered.destinations);
     let destinations = servers.flat_map(|(service, numbers)| service.servers.iter().zip(numbers));
     let (leads_somewhere, leads_nowhere): (Vec<Operation>, Vec<Operation>) = destinations
@@ -74,6 +76,7 @@ pub fn plan(found: &View, known: &View, desired: &Desired) -> Result<Vec<Operati
     if !services.is_empty() || !destinations.is_empty() {
         operations.push(Operation::Retire { services, destinations });
     }
+    operations.extend(forgotten);
     Ok(operations)
 }
 
@@ -108,6 +111,20 @@ fn addresses(services: &[DesiredService], numbers: &[u32]) -> BTreeMap<ServiceAd
         service.addresses.iter().map(move |address| (*address, number)).collect::<Vec<_>>()
     };
     services.iter().zip(numbers).flat_map(of).collect()
+}
+
+/// The rules for clients that change: of scopes that are in use, and of those that nothing will lead to.
+fn acls(found: &View, desired: &Desired, numbers: &[u32]) -> (Vec<Operation>, Vec<Operation>) {
+    let services = desired.services.iter().zip(numbers);
+    let services = services.map(|(service, number)| (AclScope::Service(*number), &service.acl));
+    let wanted: BTreeMap<AclScope, &AclView> =
+        [(AclScope::All, &desired.acl)].into_iter().chain(services).collect();
+    let none = AclView::default();
+    let differs = |(scope, acl): &(&AclScope, &&AclView)| found.acls.get(scope).unwrap_or(&none) != **acl;
+    let set = |scope: &AclScope, acl: &AclView| Operation::SetAcl { scope: *scope, acl: acl.clone() };
+    let changed = wanted.iter().filter(differs).map(|(scope, acl)| set(scope, acl)).collect();
+    let unused = found.acls.keys().filter(|scope| !wanted.contains_key(scope));
+    (changed, unused.map(|scope| set(scope, &none)).collect())
 }
 
 /// Which number everything has: its own if the maps know it already, else a free one.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use macaddr::MacAddr6;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use super::acl::{AclChange, AclError};
 use super::desired::{Desired, desired};
 use super::plan::{PlanError, numbers, plan, retired};
-use crate::config::{Config, Protocol};
-use crate::dataplane::{DataplaneError, Operation, Swept, Tables, View};
+use crate::config::{Acl, Config, Protocol};
+use crate::dataplane::{DataplaneError, Operation, SweepOrder, Swept, Tables, View};
 use crate::neighbour::Resolutions;
 use crate::scheduler::Scheduler;
 
@@ -29,6 +30,13 @@ pub enum Input {
         /// What it found.
         swept: Swept,
     },
+    /// The rules for clients are to be changed.
+    ChangeAcl {
+        /// How.
+        change: AclChange,
+        /// Gets what became of it: whether anything is different now.
+        done: oneshot::Sender<Result<bool, AclError>>,
+    },
     /// Time to look whether the maps are as they were left.
     Inspect,
 }
@@ -38,6 +46,8 @@ pub enum Input {
 pub struct Published {
     /// Virtual servers, in the order of the configuration.
     pub services: Vec<PublishedService>,
+    /// Whose clients are let in, by all of them.
+    pub acl: Acl,
 }
 
 /// A virtual server.
@@ -53,6 +63,8 @@ pub struct PublishedService {
     pub scheduler: Scheduler,
     /// Its real servers, in the order of addition.
     pub servers: Vec<PublishedServer>,
+    /// Whose clients are let in.
+    pub acl: Acl,
 }
 
 /// A real server of a virtual server.
@@ -95,6 +107,7 @@ pub enum ReconcileError {
 /// Turns inputs into operations. Whoever owns it is the only one to change services, slots and destinations.
 pub struct Reconciler {
     tables: Tables,
+    /// What the file says, and what was changed since.
     config: Config,
     mac: MacAddr6,
     resolutions: Resolutions,
@@ -105,15 +118,24 @@ pub struct Reconciler {
     /// When destinations were retired; those that an earlier daemon retired are not here.
     retired: BTreeMap<u32, Instant>,
     published: watch::Sender<Arc<Published>>,
+    /// Whoever frees the connections of clients that are refused.
+    sweeper: std::sync::mpsc::Sender<SweepOrder>,
 }
 
 impl Reconciler {
     /// A reconciler that has looked at the maps and not changed anything yet.
     #[must_use]
-    pub fn new(tables: Tables, config: Config, mac: MacAddr6, resolutions: Resolutions) -> Self {
+    pub fn new(
+        tables: Tables,
+        config: Config,
+        mac: MacAddr6,
+        resolutions: Resolutions,
+        sweeper: std::sync::mpsc::Sender<SweepOrder>,
+    ) -> Self {
         let view = tables.view();
         let published = watch::Sender::new(Arc::default());
-        Self { tables, config, mac, resolutions, view, found: None, retired: BTreeMap::new(), published }
+        let retired = BTreeMap::new();
+        Self { tables, config, mac, resolutions, view, found: None, retired, published, sweeper }
     }
 
     /// Follows what is being done.
@@ -141,6 +163,10 @@ impl Reconciler {
             Input::Mac(mac) => self.mac = mac,
             Input::Resolutions(resolutions) => self.resolutions = resolutions,
             Input::Swept { began, swept } => self.release(began, &swept),
+            Input::ChangeAcl { change, done } => {
+                // Whoever asked may have gone away.
+                let _ = done.send(self.change_acl(&change));
+            }
             Input::Inspect => self.inspect(),
         }
     }
@@ -151,6 +177,16 @@ impl Reconciler {
     /// [`ReconcileError`]; the operations before the one that failed have been carried out, and none leaves
     /// the maps in a state in which a frame goes wrong.
     pub fn reconcile(&mut self, now: Instant) -> Result<(), ReconcileError> {
+        let mut is_refusing = false;
+        let done = self.carry_out(now, &mut is_refusing);
+        if is_refusing {
+            // Without a sweeper the daemon ends anyway.
+            let _ = self.sweeper.send(SweepOrder::Now);
+        }
+        done
+    }
+
+    fn carry_out(&mut self, now: Instant, is_refusing: &mut bool) -> Result<(), ReconcileError> {
         let desired = desired(&self.config, self.mac, &self.resolutions);
         let found = self.found.take();
         let is_mending = found.is_some();
@@ -166,6 +202,7 @@ impl Reconciler {
                 Operation::Retire { destinations, .. } => {
                     self.retired.extend(destinations.iter().map(|number| (*number, now)));
                 }
+                Operation::SetAcl { .. } => *is_refusing = true,
                 _ => {}
             }
         }
@@ -174,6 +211,16 @@ impl Reconciler {
         }
         self.publish(&desired);
         Ok(())
+    }
+
+    fn change_acl(&mut self, change: &AclChange) -> Result<bool, AclError> {
+        let before = self.config.clone();
+        let is_different = change.apply(&mut self.config)?;
+        if let Err(error) = self.reconcile(now()) {
+            self.config = before;
+            return Err(AclError::Failed(error.to_string()));
+        }
+        Ok(is_different)
     }
 
     /// Gives back numbers of retired destinations that no connection refers to.
@@ -211,6 +258,7 @@ impl Reconciler {
                 addresses: config.addresses.clone(),
                 protocol: config.protocol,
                 scheduler: config.scheduler,
+                acl: config.acl.clone(),
                 servers: servers
                     .map(|(server, destination)| PublishedServer {
                         address: server.address,
@@ -226,7 +274,7 @@ impl Reconciler {
                     .collect(),
             }
         });
-        let now = Published { services: services.collect() };
+        let now = Published { services: services.collect(), acl: self.config.acl.clone() };
         self.published.send_if_modified(|published| {
             if **published == now {
                 return false;

@@ -11,8 +11,10 @@ use proptest::prelude::*;
 
 use super::plan::retired;
 use super::*;
-use crate::config::Protocol;
-use crate::dataplane::{Capacity, InterfaceView, Memory, Operation, ServiceAddress, Tables, View};
+use crate::config::{Acl, Prefix, Protocol};
+use crate::dataplane::{
+    AclScope, AclView, Capacity, InterfaceView, Memory, Operation, ServiceAddress, Tables, View,
+};
 
 const DIRECTOR: MacAddr6 = MacAddr6::new(2, 0, 0, 0, 0, 1);
 
@@ -37,7 +39,13 @@ fn server(number: u8, is_reachable: bool) -> DesiredServer {
 
 fn desired_of(services: Vec<DesiredService>) -> Desired {
     let interface = InterfaceView { mac: Some(DIRECTOR), peers: BTreeSet::new() };
-    Desired { interface, timeouts: Timeouts::ipvs(), services }
+    Desired { interface, timeouts: Timeouts::ipvs(), acl: AclView::default(), services }
+}
+
+/// Rules that are others for other services.
+fn deny(addresses: &[ServiceAddress]) -> Acl {
+    let deny = addresses.iter().map(|address| Prefix::host(address.vip)).collect();
+    Acl { deny, ..Acl::default() }
 }
 
 /// Services with disjoint addresses, each with some servers of which some answer.
@@ -61,7 +69,8 @@ fn any_desired() -> impl Strategy<Value = Desired> {
             } else {
                 (Selector::Counter, usable)
             };
-            desired.push(DesiredService { addresses, selector, slots, servers });
+            let acl = AclView::from(&deny(if hashed { &addresses } else { &[] }));
+            desired.push(DesiredService { addresses, selector, slots, servers, acl });
         }
         desired_of(desired)
     })
@@ -82,6 +91,21 @@ fn wanted(desired: &Desired) -> BTreeMap<ServiceAddress, Vec<Option<IpAddr>>> {
         let slots: Vec<_> =
             service.slots.iter().map(|slot| slot.map(|i| service.servers[i].address)).collect();
         service.addresses.iter().map(move |address| (*address, slots.clone())).collect::<Vec<_>>()
+    };
+    desired.services.iter().flat_map(of).collect()
+}
+
+/// Whose clients each address refuses, by the maps.
+fn refused(view: &View) -> BTreeMap<ServiceAddress, AclView> {
+    let acl = |service: &u32| view.acls.get(&AclScope::Service(*service)).cloned().unwrap_or_default();
+    view.addresses.iter().map(|(address, service)| (*address, acl(service))).collect()
+}
+
+/// The same, by what is desired.
+fn refusing(desired: &Desired) -> BTreeMap<ServiceAddress, AclView> {
+    let of = |service: &DesiredService| {
+        let acl = service.acl.clone();
+        service.addresses.iter().map(move |address| (*address, acl.clone())).collect::<Vec<_>>()
     };
     desired.services.iter().flat_map(of).collect()
 }
@@ -121,6 +145,7 @@ proptest! {
             drive(&mut tables, desired);
             let view = tables.view();
             prop_assert_eq!(reachable(&view), wanted(desired));
+            prop_assert_eq!(refused(&view), refusing(desired));
             prop_assert_eq!(plan(&view, &view, desired).expect("there is room"), vec![], "nothing is left to do");
             // No connection refers to anything.
             let forgotten = Operation::ReleaseDestinations(retired(&view, desired));
@@ -139,6 +164,7 @@ fn rr(addresses: &[u8], servers: &[(u8, bool)]) -> DesiredService {
         selector: Selector::Counter,
         slots,
         servers,
+        acl: AclView::default(),
     }
 }
 
