@@ -80,6 +80,10 @@ reasons! {
     PassNoConnection = "pass_no_connection", Pass;
     /// A fragment that came before its datagram's first: the daemon has it, and sends it on when the first has come.
     DropFragmentHeld = "drop_fragment_held", Drop;
+    /// A new connection of a client that the director's `acl` refuses.
+    DropDenied = "drop_denied", Drop;
+    /// A new connection of a client that the virtual server's `acl` refuses.
+    DropDeniedByService = "drop_denied_by_service", Drop;
     /// A new connection, and no real server is usable.
     DropNoRealServer = "drop_no_real_server", Drop;
     /// A map held a number that the program cannot follow; never counted unless something else wrote the maps.

@@ -14,6 +14,7 @@
 #![cfg_attr(target_arch = "bpf", allow(internal_features, reason = "see atomic.rs"))]
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
 
+pub mod acl;
 mod atomic;
 pub mod clock;
 pub mod connection;

@@ -9,6 +9,9 @@ pub const MAX_SERVICE_ADDRESSES: u32 = 16_384;
 /// Real servers, counted once for each virtual server that lists them.
 pub const MAX_DESTINATIONS: u32 = 65_536;
 
+/// Prefixes of one family that are allowed or denied, over all virtual servers and none in particular.
+pub const MAX_ACL_PREFIXES: u32 = 65_536;
+
 /// Network interfaces of one director.
 pub const MAX_INTERFACES: usize = 16;
 

@@ -191,6 +191,8 @@ impl Index {
 pub struct Service {
     /// The [`SlotTable`] in use, as one word: a new one is published by one store. 0 if the record is not in use.
     pub table: Word,
+    /// Whether its clients are refused: an [`acl::Gate`](crate::acl::Gate) as its word.
+    pub acl: Word,
 }
 
 const _: () = assert!(size_of::<Service>() == 64, "one cache line");

@@ -15,6 +15,8 @@ pub struct Settings {
     pub services_v6: Word,
     /// The secret of the connection tables' hash: it must outlive the daemon, as the tables do.
     pub flow_seed: [Word; 2],
+    /// Whether clients are refused: an [`acl::Gate`](crate::acl::Gate) as its word.
+    pub acl: Word,
     /// Timeouts of connections by state.
     pub timeouts: Timeouts,
     /// [`Timeouts::half_open_ranks`].

@@ -51,7 +51,7 @@ impl Table {
 
     fn sweep(&self, now: u32) {
         let mut displaced = [false; BUCKETS];
-        sweep(self, SEED, &Timeouts::ipvs(), now, &mut displaced, |_| false, |_, _| {});
+        sweep(self, SEED, &Timeouts::ipvs(), now, &mut displaced, |_, _| false, |_, _| {});
     }
 }
 

@@ -8,6 +8,7 @@ use std::vec::Vec;
 
 use etherparse::PacketBuilder;
 use lb_common::Word;
+use lb_common::acl::{Gate, NO_RULE};
 use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6, Timeouts};
 use lb_common::counter::Reason;
 use lb_common::destination::{Destination, Detour, Flags, ethernet_words};
@@ -22,6 +23,7 @@ use lb_common::service::{
 };
 use lb_common::settings::Settings;
 
+use crate::acl::{Admission, admit};
 use crate::forward::take_detour;
 use crate::track::{Decision, decide, try_record};
 use crate::{Family, Outcome, Packet, Tables, process};
@@ -129,11 +131,16 @@ pub(super) struct Director {
     slots: Vec<Word>,
     destinations: Vec<Destination>,
     fragments: RefCell<Vec<(FragmentKey, u32)>>,
+    /// Rules for clients: the scope, the first address of one or the other family, and the rule.
+    pub(super) rules: Vec<(u32, Source, u32)>,
     now: Cell<u32>,
     pub(super) counters: RefCell<BTreeMap<Reason, u64>>,
     pub(super) forwarded: RefCell<BTreeMap<u32, (u64, u64)>>,
     pub(super) connections: RefCell<BTreeMap<u32, u64>>,
 }
+
+/// The source that a rule is for, as it lies in the frame: IPv4 alone, or IPv6.
+pub(super) type Source = Vec<u8>;
 
 fn words<const N: usize>(values: [u64; N]) -> [Word; N] {
     values.map(Word::new)
@@ -159,7 +166,7 @@ impl Director {
             vlan_offload_was_on: Word::new(0),
         };
         let index = Index::new(0x9E37_79B9_7F4A_7C15, 5, true).with_forms(FORM_BITS);
-        let service = |table: SlotTable| Service { table: Word::new(table.word()) };
+        let service = |table: SlotTable| Service { table: Word::new(table.word()), acl: Word::new(0) };
         let hashed = SlotTable { selector: Selector::Source as u8, base: 16, length: HASH_SLOTS };
         let mut slots: Vec<u64> = vec![0; (hashed.base + hashed.words()) as usize];
         slots[SLOT_HEADER as usize..][..3].copy_from_slice(&[2, 1, 0]);
@@ -183,6 +190,7 @@ impl Director {
                 services_v4: Word::new(index.word()),
                 services_v6: Word::new(index.word()),
                 flow_seed: words([1, 2]),
+                acl: Word::new(0),
                 timeouts: Timeouts::ipvs(),
                 half_open_ranks: Timeouts::half_open_ranks(),
                 interfaces: core::array::from_fn(|_| interface(DIRECTOR)),
@@ -203,6 +211,7 @@ impl Director {
             slots: slots.into_iter().map(Word::new).collect(),
             destinations: (0..3).map(destination).collect(),
             fragments: RefCell::default(),
+            rules: Vec::new(),
             now: Cell::new(1000),
             counters: RefCell::default(),
             forwarded: RefCell::default(),
@@ -242,6 +251,12 @@ impl Director {
 
     pub(super) fn tcp(&self, client_port: u16, port: u16, flags: u8) -> Went {
         self.send(&tcp(client_port, port, flags))
+    }
+
+    /// Sets the gates of all services and of the first.
+    pub(super) fn guard(&self, all: Gate, first: Gate) {
+        self.settings.acl.store(all.word());
+        self.services[0].acl.store(first.word());
     }
 
     pub(super) fn take_away(&self, server: usize) {
@@ -369,6 +384,16 @@ macro_rules! family {
                 if self.fragment(packet, id).is_none() {
                     self.fragments.borrow_mut().push((FragmentKey::new(&packet.key, id), destination));
                 }
+            }
+            fn rule(&self, scope: u32, packet: &Packet<$key_words>) -> u32 {
+                let bytes: Vec<u8> = packet.key.iter().flat_map(|word| word.to_le_bytes()).collect();
+                let length = if $key_words == KEY_WORDS_V4 { 4 } else { 16 };
+                let found =
+                    self.rules.iter().find(|(of, source, _)| *of == scope && *source == bytes[..length]);
+                found.map_or(NO_RULE, |(_, _, rule)| *rule)
+            }
+            fn admit(&self, packet: &Packet<$key_words>, service: u32) -> Admission {
+                admit(packet, service, self)
             }
             fn decide(&self, packet: &Packet<$key_words>, service: u32, is_known: bool) -> Decision {
                 decide(packet, service, is_known, self)

@@ -7,7 +7,9 @@ use aya_ebpf::bindings::{BPF_ANY, xdp_action, xdp_md};
 use aya_ebpf::helpers::generated::{
     bpf_jiffies64, bpf_xdp_adjust_head, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
 };
+use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
+use lb_common::acl::{AclKey, NO_RULE, SOURCE_WORDS_V4, SOURCE_WORDS_V6};
 use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
@@ -18,6 +20,7 @@ use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Inde
 use lb_common::settings::Settings;
 use lb_common::{Word, clock, form};
 
+use crate::acl::{Admission, admit};
 use crate::forward::take_detour;
 use crate::network::{Extensions, VLAN_TAG, walk_extensions};
 use crate::parse::{Parsed, parse};
@@ -272,6 +275,11 @@ impl Tables for Maps {
     }
 }
 
+/// A key is packed, so it would lie anywhere on the stack: the verifier refuses to write eight bytes there (6.18:
+/// "misaligned stack access").
+#[repr(C, align(8))]
+struct Aligned<T>(T);
+
 #[inline(always)]
 fn fragment(key: &FragmentKey) -> u32 {
     // SAFETY: the value is copied; its parts belong together whenever they are read, being written as one.
@@ -322,6 +330,7 @@ macro_rules! family {
     (
         $key_words:ident, $address_words:ident, $packet:ident, $connections:ident,
         $parse:ident, $decide:ident, $record:ident, $fragment:ident, $remember:ident, $hold:ident,
+        $admit:ident, $acl:ident[$source_words:ident], $source:expr,
         $main:ident[$main_len:ident], $half_open:ident[$half_open_len:ident], $services:ident, $index:ident,
         $form:ident($($word:ident),+), $spans:ident, $ports:ident, $log:literal, $address:expr
     ) => {
@@ -383,6 +392,18 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn rule(&self, scope: u32, packet: &$packet) -> u32 {
+                let key = AclKey { scope, source: $source(packet) };
+                let key = Aligned(Key::new(AclKey::<$source_words>::BITS, key));
+                maps::$acl.get(&key.0).copied().unwrap_or(NO_RULE)
+            }
+
+            #[inline(always)]
+            fn admit(&self, packet: &$packet, service: u32) -> Admission {
+                Admission::from_word($admit(&raw const *packet, service))
+            }
+
+            #[inline(always)]
             fn decide(&self, packet: &$packet, service: u32, is_known: bool) -> Decision {
                 let packet = *packet;
                 Decision::from_word($decide(&raw const packet, service, u32::from(is_known)))
@@ -439,6 +460,15 @@ macro_rules! family {
             packet.map_or(NO_DESTINATION, |packet| {
                 remember_fragment(&FragmentKey::new(&packet.key, id), destination)
             })
+        }
+
+        /// [`admit`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $admit(packet: *const $packet, service: u32) -> u32 {
+            // SAFETY: as above.
+            let packet = unsafe { packet.as_ref() };
+            packet.map_or(Admission::ADMITTED, |packet| admit(packet, service, &Maps)).word()
         }
 
         /// [`decide`]: all that an established flow does not need.
@@ -502,6 +532,9 @@ family!(
     lb_fragment_v4,
     lb_remember_v4,
     lb_hold_v4,
+    lb_admit_v4,
+    ACL_V4[SOURCE_WORDS_V4],
+    |packet: &PacketV4| [packet.key[0] as u32],
     CONNECTIONS_V4[CONNECTION_BUCKETS_V4],
     HALF_OPEN_V4[HALF_OPEN_BUCKETS_V4],
     SERVICES_V4,
@@ -523,6 +556,12 @@ family!(
     lb_fragment_v6,
     lb_remember_v6,
     lb_hold_v6,
+    lb_admit_v6,
+    ACL_V6[SOURCE_WORDS_V6],
+    |packet: &PacketV6| {
+        let [high, low, ..] = packet.key;
+        [high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32]
+    },
     CONNECTIONS_V6[CONNECTION_BUCKETS_V6],
     HALF_OPEN_V6[HALF_OPEN_BUCKETS_V6],
     SERVICES_V6,

@@ -13,6 +13,7 @@
 
 #![no_std]
 
+pub mod acl;
 pub mod forward;
 mod frame;
 mod match_service;

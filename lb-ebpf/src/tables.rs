@@ -9,6 +9,7 @@ use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Inde
 use lb_common::settings::Settings;
 
 use crate::Packet;
+use crate::acl::Admission;
 use crate::track::Decision;
 
 /// The tables of one interface's program that both families share.
@@ -57,6 +58,12 @@ pub trait Family<const K: usize, const W: usize>: Tables {
     fn fragment(&self, packet: &Packet<K>, id: u32) -> Option<u32>;
     /// Remembers where the fragments of the datagram `id` go, unless that is known already. `packet` is the first.
     fn remember_fragment(&self, packet: &Packet<K>, id: u32, destination: u32);
+
+    /// What the longest prefix of `scope` that holds the packet's source says: one of the rules of
+    /// [`lb_common::acl`].
+    fn rule(&self, scope: u32, packet: &Packet<K>) -> u32;
+    /// [`acl::admit`](crate::acl::admit), out of line in the kernel.
+    fn admit(&self, packet: &Packet<K>, service: u32) -> Admission;
 
     /// [`track::decide`](crate::track::decide), out of line in the kernel.
     fn decide(&self, packet: &Packet<K>, service: u32, is_known: bool) -> Decision;

@@ -1,5 +1,6 @@
 //! The stages on the host: a director with its services, on slices and vectors.
 
+mod acl;
 mod detours;
 mod forms;
 mod frames;

@@ -4,14 +4,17 @@
 //! confirms the flow (for TCP the first that is not a SYN), so that single packets from random sources never
 //! evict an established connection.
 
+use lb_common::acl::Gate;
 use lb_common::connection::state::flags;
 use lb_common::connection::{Entry, Inserted, Meta, State, Timeouts, insert, is_expired, lookup, state};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
 use lb_common::hash::FlowHash;
 use lb_common::selector::Selector;
-use lb_common::service::SlotTable;
+use lb_common::service::{Service, SlotTable};
+use lb_common::settings::Settings;
 
+use crate::acl::Admission;
 use crate::select::select;
 use crate::tables::{Family, Tables};
 use crate::{Packet, Verdict};
@@ -65,7 +68,7 @@ pub fn decide<const K: usize, const W: usize, T: Family<K, W>>(
     let Some(settings) = tables.settings() else { return Decision::drop(Reason::DropInternal) };
     let timeouts = &settings.timeouts;
     if packet.is_error() {
-        return relate(packet, service, tables);
+        return relate(packet, service, settings, tables);
     }
     let known = if is_known { lookup(tables.connections(), key, hash) } else { None };
     let mut stale = None;
@@ -86,7 +89,7 @@ pub fn decide<const K: usize, const W: usize, T: Family<K, W>>(
             None => stale = Some(entry),
         }
     }
-    let next = match schedule(packet, service, tables) {
+    let next = match schedule(packet, service, settings, tables) {
         Ok(next) => next,
         Err(decision) => return decision,
     };
@@ -104,7 +107,8 @@ pub fn decide<const K: usize, const W: usize, T: Family<K, W>>(
 #[inline(always)]
 fn relate<const K: usize, const W: usize, T: Family<K, W>>(
     packet: &Packet<K>,
-    service: u32,
+    number: u32,
+    settings: &Settings,
     tables: &T,
 ) -> Decision {
     let hash = FlowHash::new(&packet.key, tables.flow_seed());
@@ -118,7 +122,10 @@ fn relate<const K: usize, const W: usize, T: Family<K, W>>(
         return Decision::to(entry.meta.destination());
     }
     // Another director may have scheduled the flow: as this one would, if the choice is reproducible.
-    let Some(service) = tables.service(service) else { return Decision::drop(Reason::DropInternal) };
+    let Some(service) = tables.service(number) else { return Decision::drop(Reason::DropInternal) };
+    if let Err(refused) = may_connect(packet, number, service, settings, tables) {
+        return refused;
+    }
     let table = SlotTable::from_word(service.table.load());
     let reproducible = Selector::from_number(table.selector).filter(|selector| selector.is_reproducible());
     match reproducible.and_then(|selector| select(table, packet, selector, tables)) {
@@ -179,15 +186,18 @@ fn is_syn<const K: usize>(packet: &Packet<K>) -> bool {
 #[inline(always)]
 fn schedule<const K: usize, const W: usize, T: Family<K, W>>(
     packet: &Packet<K>,
-    service: u32,
+    number: u32,
+    settings: &Settings,
     tables: &T,
 ) -> Result<Meta, Decision> {
-    let service = tables.service(service).ok_or(Decision::drop(Reason::DropInternal))?;
+    let service = tables.service(number).ok_or(Decision::drop(Reason::DropInternal))?;
     let table = SlotTable::from_word(service.table.load());
     let selector = Selector::from_number(table.selector).ok_or(Decision::drop(Reason::DropInternal))?;
     if packet.has_impossible_source() {
         return Err(Decision::pass(Reason::PassMartian));
     }
+    // Before the rest of a connection that is not remembered is passed: to a client that is denied, nobody answers.
+    may_connect(packet, number, service, settings, tables)?;
     if packet.is_tcp() && !is_syn(packet) && !selector.is_reproducible() {
         // In the middle of a connection that nobody remembers.
         return Err(Decision::pass(Reason::PassNoConnection));
@@ -198,6 +208,25 @@ fn schedule<const K: usize, const W: usize, T: Family<K, W>>(
     tables.log_scheduled(packet, destination);
     let meta = Meta::new(destination, State::None, 0);
     Ok(meta.touched(next_state(meta, packet), tables.now()))
+}
+
+/// Whether the client may have a connection. Nothing is looked up where there are no rules.
+#[inline(always)]
+fn may_connect<const K: usize, const W: usize, T: Family<K, W>>(
+    packet: &Packet<K>,
+    number: u32,
+    service: &Service,
+    settings: &Settings,
+    tables: &T,
+) -> Result<(), Decision> {
+    if settings.acl.load() | service.acl.load() == Gate::OPEN.word() {
+        return Ok(());
+    }
+    match tables.admit(packet, number) {
+        Admission::DENIED => Err(Decision::drop(Reason::DropDenied)),
+        Admission::DENIED_BY_SERVICE => Err(Decision::drop(Reason::DropDeniedByService)),
+        _ => Ok(()),
+    }
 }
 
 /// Which table a flow is recorded in.

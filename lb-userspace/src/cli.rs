@@ -1,5 +1,6 @@
 //! The command line: what may be typed, and what it does.
 
+mod acl;
 mod check;
 mod list;
 mod output;
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Checked, LoadError};
+use crate::control::client::ClientError;
 
 /// Exit codes, the same for every command.
 const FAILED: u8 = 1;
@@ -45,6 +47,8 @@ enum Command {
     List(list::List),
     /// Show what became of frames that were not forwarded, by reason
     Counters(list::Counters),
+    /// Deny and allow clients while the daemon runs
+    Acl(acl::AclCommand),
     /// On a real server: accept the traffic of a VIP without saying so on the network
     RealServer(real_server::RealServer),
 }
@@ -87,6 +91,7 @@ impl Cli {
             Command::Check(check) => check.execute(),
             Command::List(list) => list.execute(),
             Command::Counters(counters) => counters.execute(),
+            Command::Acl(acl) => acl.execute(),
             Command::RealServer(real_server) => real_server.execute(),
         };
         match done {
@@ -120,6 +125,14 @@ impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
         Self { code: FAILED, message: error.to_string() }
     }
+}
+
+/// What the daemon answered, or why there is no answer.
+fn answered<T>(answer: Result<T, ClientError>) -> Result<T, Failure> {
+    answer.map_err(|error| Failure {
+        code: if matches!(error, ClientError::NotRunning { .. }) { NOT_RUNNING } else { FAILED },
+        message: error.to_string(),
+    })
 }
 
 /// A runtime for one command.

@@ -10,6 +10,7 @@
 //! what one of them reports keeps no other from being looked at. A function that could not read its value
 //! returns `Reported`, which only reporting an error makes: nothing fails in silence.
 
+mod acl;
 mod address;
 mod contract;
 mod diagnostic;
@@ -17,6 +18,7 @@ mod director;
 mod draft;
 mod machine;
 mod model;
+mod prefix;
 mod reader;
 mod report;
 mod source;
@@ -32,8 +34,9 @@ use std::{fs, io};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity};
 pub use machine::{Machine, check_machine};
 pub use model::{
-    Config, Director, OnExit, Peer, Protocol, RealServer, Timeouts, VirtualServer, VlanOffload, XdpMode,
+    Acl, Config, Director, OnExit, Peer, Protocol, RealServer, Timeouts, VirtualServer, VlanOffload, XdpMode,
 };
+pub use prefix::{Prefix, PrefixError};
 pub use source::{Located, Span};
 
 use report::{Report, Reported};
@@ -111,8 +114,10 @@ fn read<'a>(document: &'a DeTable<'a>, report: &'a Report) -> Result<Config, Rep
     let file = reader::Table::root(document, report);
     let director = director::director(&file);
     let timeouts = director::timeouts(&file);
-    let virtual_servers = validate::virtual_servers(draft::virtual_servers(&file), report);
-    Ok(Config { director: director?, timeouts: timeouts?, virtual_servers: virtual_servers? })
+    let acl = acl::of_all(&file);
+    let virtual_servers = validate::virtual_servers(draft::virtual_servers(&file), acl.as_ref().ok(), report);
+    let acl = acl.and_then(acl::AclDraft::finish);
+    Ok(Config { director: director?, timeouts: timeouts?, acl: acl?, virtual_servers: virtual_servers? })
 }
 
 fn remedy(error: &io::Error) -> &'static str {

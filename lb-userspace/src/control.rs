@@ -1,5 +1,6 @@
 //! What the daemon answers, and how it is asked: HTTP with JSON over a Unix socket.
 
+mod acl;
 pub mod api;
 pub mod client;
 mod rates;

@@ -4,15 +4,16 @@
 //!   open ──> maps pinned below the bpffs directory, programs loaded against them
 //!     │
 //!     ├─ attach ──> a program on each interface, its link pinned
-//!     ├─ Tables: the one writer of services, slots and destinations
+//!     ├─ Tables: the one writer of services, slots, destinations and rules for clients
 //!     ├─ Observer: reads counters and connections, writes nothing
-//!     └─ Sweeper: frees expired connections
+//!     └─ Sweeper: frees expired connections, and those of clients that are refused
 //! ```
 //!
 //! This is the only room that knows aya or touches a BPF map. The maps are mapped into the daemon's memory as
 //! slices of [`lb_common`]'s records; on memory of the process itself ([`Memory::in_process`]) everything but
 //! the programs works the same, which is what tests use.
 
+mod acl;
 mod addresses;
 mod attach;
 mod clock;
@@ -30,6 +31,7 @@ mod sweeper;
 mod tables;
 mod view;
 
+pub use acl::{AclScope, AclView, AclViews, Rule};
 pub use attach::Attached;
 pub use clock::KernelClock;
 pub use error::DataplaneError;
@@ -39,7 +41,7 @@ pub use memory::Memory;
 pub use observer::{Connections, Observer};
 pub use offload::VlanOffload;
 pub use open::{Constants, Dataplane, FlowLog, Options};
-pub use sweeper::{Sweeper, Swept};
+pub use sweeper::{SweepOrder, Sweeper, Swept};
 pub use tables::{Operation, Tables};
 pub use view::{DestinationView, InterfaceView, ServiceAddress, ServiceView, View, Way};
 

@@ -7,11 +7,13 @@
 //!   routes ─┘          maps ─> View ──┘   (pure)            (reconcile: the only caller)
 //! ```
 
+mod acl;
 mod desired;
 mod network;
 mod plan;
 mod reconcile;
 
+pub use acl::{AclAction, AclChange, AclError};
 pub use desired::{
     Desired, DesiredServer, DesiredService, addresses_to_locate, addresses_to_resolve, desired, vips,
 };

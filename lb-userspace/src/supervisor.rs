@@ -29,7 +29,9 @@ use tokio::task::JoinSet;
 
 use crate::config::{Config, OnExit, VirtualServer};
 use crate::control::{ControlError, Facts, Server};
-use crate::dataplane::{Attached, Capacity, Dataplane, DataplaneError, FlowLog, Options, Sweeper};
+use crate::dataplane::{
+    Attached, Capacity, Dataplane, DataplaneError, FlowLog, Options, SweepOrder, Sweeper,
+};
 use crate::neighbour::{Driver, Resolution, Resolutions};
 use crate::net::{Events, Link, NetError, Netlink, XdpAttachment, question};
 use crate::state::{Input, ReconcileError, Reconciler};
@@ -140,7 +142,9 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
         );
     }
 
-    let mut reconciler = Reconciler::new(tables, config.clone(), topology.network.clone(), first);
+    let (sweep_orders, orders) = std::sync::mpsc::channel();
+    let mut reconciler =
+        Reconciler::new(tables, config.clone(), topology.network.clone(), first, sweep_orders.clone());
     reconciler.reconcile(now())?;
     let published = reconciler.subscribe();
     let offload = dataplane.vlan_offload();
@@ -163,8 +167,9 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
         max_connections: config.director.max_connections,
     };
     let observer = dataplane.observer();
+    let (inputs, received) = mpsc::channel(64);
     let (stop_server, server_stopped) = oneshot::channel::<()>();
-    let control = tokio::spawn(server.run(facts, published, observer, async move {
+    let control = tokio::spawn(server.run(facts, published, observer, inputs.clone(), async move {
         let _ = server_stopped.await;
     }));
     let fragments = dataplane.fragments()?;
@@ -176,12 +181,10 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
         }
     }
 
-    let (inputs, received) = mpsc::channel(64);
     let mut reconciling = tokio::task::spawn_blocking(move || reconciler.run(received)).fuse();
-    let (stop_sweeping, sweeper_stopped) = std::sync::mpsc::channel::<()>();
     let mut sweeping = tokio::task::spawn_blocking({
         let (sweeper, inputs) = (dataplane.sweeper(), inputs.clone());
-        move || sweep(&sweeper, &inputs, &sweeper_stopped)
+        move || sweep(&sweeper, &inputs, &orders)
     })
     .fuse();
     tasks.spawn(forward_resolutions(resolved, inputs.clone()).map(|()| "neighbour driver"));
@@ -210,7 +213,7 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     // Whoever sends goes first, then those who receive end by themselves.
     following.abort();
     tasks.shutdown().await;
-    let _ = (stop_server.send(()), drop(stop_sweeping), drop(stop_holding));
+    let _ = (stop_server.send(()), sweep_orders.send(SweepOrder::Stop), drop(stop_holding));
     let all = async { tokio::join!(control, reconciling, sweeping, holding) };
     if tokio::time::timeout(Duration::from_secs(2), all).await.is_err() {
         tracing::debug!("a client was still being answered, or a table swept");
@@ -351,9 +354,9 @@ async fn forward_resolutions(mut resolved: watch::Receiver<Resolutions>, inputs:
     }
 }
 
-/// Sweeps now and then, until `stopped` has no sender any more. Blocks: for a thread of its own.
-fn sweep(sweeper: &Sweeper, inputs: &mpsc::Sender<Input>, stopped: &std::sync::mpsc::Receiver<()>) {
-    while stopped.recv_timeout(SWEEP) == Err(RecvTimeoutError::Timeout) {
+/// Sweeps now and then, and when it is told to, until it is to stop. Blocks: for a thread of its own.
+fn sweep(sweeper: &Sweeper, inputs: &mpsc::Sender<Input>, orders: &std::sync::mpsc::Receiver<SweepOrder>) {
+    while let Ok(SweepOrder::Now) | Err(RecvTimeoutError::Timeout) = orders.recv_timeout(SWEEP) {
         let began = now();
         match sweeper.sweep() {
             Ok(swept) => {

@@ -304,7 +304,7 @@ fn mark_overflowed<const K: usize>(home: &Bucket<K>) -> bool {
 pub struct Sweep {
     /// Entries that were live when they were judged.
     pub live: u64,
-    /// Entries that were freed because they had expired or their destination is gone.
+    /// Entries that were freed because they had expired or were to go.
     pub freed: u64,
 }
 
@@ -338,7 +338,7 @@ pub fn is_expired(meta: Meta, timeouts: &Timeouts, now: u32) -> bool {
     meta.age(now) >= timeouts.of(meta.state())
 }
 
-/// Frees expired entries and those whose destination `is_gone`, shows every live one to `visit`, and takes
+/// Frees expired entries and those of which somebody knows that they are to go (`is_gone`), shows every live one to `visit`, and takes
 /// the overflow mark from buckets of which no flow lives elsewhere.
 ///
 /// `displaced` is scratch space of `buckets.len()` booleans; with less, marks stay where they are. `visit` gets
@@ -349,7 +349,7 @@ pub fn sweep<const K: usize, B: Buckets<K>>(
     timeouts: &Timeouts,
     now: u32,
     displaced: &mut [bool],
-    is_gone: impl Fn(Meta) -> bool,
+    is_gone: impl Fn(&[u64; K], Meta) -> bool,
     mut visit: impl FnMut(&[u64; K], Meta),
 ) -> Sweep {
     let mut result = Sweep::default();
@@ -357,7 +357,7 @@ pub fn sweep<const K: usize, B: Buckets<K>>(
     let len = buckets.len();
     for (index, bucket) in (0..len).filter_map(|i| Some((i, buckets.bucket(i)?))) {
         for (key, entry) in entries(bucket) {
-            if (is_expired(entry.meta, timeouts, now) || is_gone(entry.meta)) && entry.free() {
+            if (is_expired(entry.meta, timeouts, now) || is_gone(&key, entry.meta)) && entry.free() {
                 result.freed += 1;
                 continue;
             }

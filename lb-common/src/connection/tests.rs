@@ -39,7 +39,7 @@ impl Table {
     fn sweep(&self, now: u32) -> Sweep {
         clear_recent(self);
         let mut displaced = std::vec![false; self.0.len()];
-        sweep(self, SEED, &Timeouts::ipvs(), now, &mut displaced, |_| false, |_, _| {})
+        sweep(self, SEED, &Timeouts::ipvs(), now, &mut displaced, |_, _| false, |_, _| {})
     }
 
     fn overflowed(&self) -> usize {
@@ -154,7 +154,7 @@ fn a_sweep_shows_every_live_flow_and_frees_those_of_a_lost_destination() {
         &Timeouts::ipvs(),
         NOW,
         &mut displaced,
-        |meta| meta.destination() == 2,
+        |_, meta| meta.destination() == 2,
         |key, meta| seen.push((*key, meta.destination())),
     );
     assert_eq!(result, Sweep { live: 40, freed: 20 });

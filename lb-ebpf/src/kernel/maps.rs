@@ -1,14 +1,15 @@
 //! The maps. The daemon pins them all: they outlive it.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, DevMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, DevMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use lb_common::Word;
+use lb_common::acl::{AclKey, SOURCE_WORDS_V4, SOURCE_WORDS_V6};
 use lb_common::connection::{Bucket, KEY_WORDS_V4, KEY_WORDS_V6};
 use lb_common::counter::{REASONS, RealServerStats};
 use lb_common::destination::Destination;
 use lb_common::form::{FORM_SPANS, FORM_WORDS, Span};
 use lb_common::fragment::{FragmentKey, FragmentRoute, HELD_RING_BYTES, MAX_FRAGMENTED};
-use lb_common::limits::{MAX_DESTINATIONS, MAX_INTERFACES, MAX_SERVICES, SLOT_WORDS};
+use lb_common::limits::{MAX_ACL_PREFIXES, MAX_DESTINATIONS, MAX_INTERFACES, MAX_SERVICES, SLOT_WORDS};
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
 
@@ -59,6 +60,12 @@ pub static CONNECTIONS_V6: Array<Bucket<KEY_WORDS_V6>> = Array::with_max_entries
 /// IPv6 flows of which one packet was seen. Sized by the daemon.
 #[map]
 pub static HALF_OPEN_V6: Array<Bucket<KEY_WORDS_V6>> = Array::with_max_entries(2, MMAPABLE);
+/// IPv4 clients that are allowed or denied. There is room for the old ones while new ones take their place.
+#[map]
+pub static ACL_V4: LpmTrie<AclKey<SOURCE_WORDS_V4>, u32> = LpmTrie::with_max_entries(2 * MAX_ACL_PREFIXES, 0);
+/// IPv6 clients that are allowed or denied.
+#[map]
+pub static ACL_V6: LpmTrie<AclKey<SOURCE_WORDS_V6>, u32> = LpmTrie::with_max_entries(2 * MAX_ACL_PREFIXES, 0);
 /// Where the fragments of a datagram go.
 #[map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentRoute> =

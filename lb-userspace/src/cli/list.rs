@@ -9,9 +9,9 @@ use lb_common::counter::{Kind, Reason};
 use serde::de::DeserializeOwned;
 
 use super::output::{print, print_json};
-use super::{ControlSocket, FAILED, Failure, NOT_RUNNING, runtime};
-use crate::control::api::{Director, RealServer, State, VirtualServers};
-use crate::control::client::{self, ClientError};
+use super::{ControlSocket, Failure, answered, runtime};
+use crate::control::api::{Acl, Director, RealServer, State, VirtualServers};
+use crate::control::client;
 
 /// List virtual servers.
 #[derive(Debug, Args)]
@@ -60,10 +60,7 @@ impl Counters {
 }
 
 fn ask<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Failure> {
-    runtime()?.block_on(client::get(socket, path)).map_err(|error| Failure {
-        code: if matches!(error, ClientError::NotRunning { .. }) { NOT_RUNNING } else { FAILED },
-        message: error.to_string(),
-    })
+    answered(runtime()?.block_on(client::get(socket, path)))
 }
 
 /// In the manner of `ipvsadm -L`, with what a director in XDP knows besides.
@@ -77,10 +74,11 @@ fn table(listed: &VirtualServers, numeric: bool) -> String {
             scheduler = "";
         }
         let mut prefix = format!("{:<4} ", service.protocol.to_uppercase());
+        let mut acl = refusals(&service.acl);
         for address in &service.addresses {
             let address = socket_name(address, &service.protocol, numeric);
-            rows.push((format!("{prefix}{address} {scheduler}").trim_end().to_owned(), None));
-            (prefix, scheduler) = (" ".repeat(5), "");
+            rows.push((format!("{prefix}{address} {scheduler}{acl}").trim_end().to_owned(), None));
+            (prefix, scheduler, acl) = (" ".repeat(5), "", String::new());
         }
         for server in &service.real_servers {
             let columns = [
@@ -125,6 +123,15 @@ fn table(listed: &VirtualServers, numeric: bool) -> String {
 fn mac(server: &RealServer) -> String {
     let nobody = if matches!(server.state, State::Up | State::Draining) { "local" } else { "-" };
     server.mac.clone().unwrap_or_else(|| nobody.to_owned())
+}
+
+/// How many prefixes a virtual server denies and allows, if it does.
+fn refusals(acl: &Acl) -> String {
+    let count = |name: &str, prefixes: &[String]| match prefixes.len() {
+        0 => String::new(),
+        count => format!(" {name} {count}"),
+    };
+    count("deny", &acl.deny) + &count("allow", &acl.allow)
 }
 
 fn host_name(address: &str, numeric: bool) -> String {
@@ -206,6 +213,10 @@ mod tests {
             protocol: "tcp".to_owned(),
             scheduler: "rr".to_owned(),
             real_servers: real_servers.iter().map(|address| server(address)).collect(),
+            acl: Acl {
+                deny: Vec::new(),
+                allow: vec!["10.0.0.0/8".to_owned(); usize::from(address.contains('['))],
+            },
         };
         let virtual_servers = vec![
             service("192.0.2.1:80", &["192.0.2.10"]),
@@ -216,7 +227,7 @@ Prot LocalAddress:Port Scheduler
   -> RemoteAddress                          Weight ActiveConn InActConn State MAC
 TCP  192.0.2.1:80 rr
   -> 192.0.2.10                             1      0          12        up    local
-TCP  [2001:db8::1]:80 rr
+TCP  [2001:db8::1]:80 rr allow 1
   -> 2001:db8::10                           1      0          12        up    local
   -> 2001:db8:1234:5678:9abc:def0:1234:5678 1      0          12        up    local
 ";
@@ -232,6 +243,7 @@ TCP  [2001:db8::1]:80 rr
             protocol: "tcp".to_owned(),
             scheduler: "rr".to_owned(),
             real_servers: Vec::new(),
+            acl: Acl::default(),
         }];
         let lines = table(&VirtualServers { virtual_servers }, false);
         assert!(lines.ends_with("FWM  7 rr\nTCP  192.0.2.0/28:80\n     192.0.2.1:8000-8100\n"), "{lines}");

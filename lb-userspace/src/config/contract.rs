@@ -30,11 +30,10 @@ pub(super) struct Later {
 /// Everything outside a section, and the sections themselves.
 pub(super) static FILE: Section = Section {
     header: "the file",
-    keys: &["director", "timeouts", "virtual_server"],
+    keys: &["director", "timeouts", "acl", "virtual_server"],
     later: &[
         refused("vrrp_instance", "let keepalived do VRRP, and set `manage_vips = false`"),
         refused("vrrp_sync_group", "let keepalived do VRRP, and set `manage_vips = false`"),
-        refused("acl", "every client is let in; filter in front of the director or on the real servers"),
         refused("smtp", "no mail is sent"),
         refused(
             "sync",
@@ -62,9 +61,12 @@ pub(super) static DIRECTOR: Section = Section {
 pub(super) static TIMEOUTS: Section =
     Section { header: "[timeouts]", keys: &["tcp", "tcp_fin", "udp"], later: &[] };
 
+/// The whole director's, and a virtual server's.
+pub(super) static ACL: Section = Section { header: "[acl]", keys: &["deny", "allow"], later: &[] };
+
 pub(super) static VIRTUAL_SERVER: Section = Section {
     header: "[[virtual_server]]",
-    keys: &["name", "addresses", "protocol", "scheduler", "fwmark", "real_server"],
+    keys: &["name", "addresses", "protocol", "scheduler", "fwmark", "real_server", "acl"],
     later: &[
         refused("scheduler_flags", "sh hashes the client's address without its port").harmless_as("[]"),
         refused("persistence", "`scheduler = \"sh\"` keeps a client on one real server"),
@@ -76,7 +78,6 @@ pub(super) static VIRTUAL_SERVER: Section = Section {
         refused("sorry_server", "without a usable real server, new connections are dropped"),
         refused("inhibit_on_failure", NOTHING_IS_CHECKED).harmless_as("false"),
         refused("slow_start", "a real server gets its whole share at once").harmless_as("\"0s\""),
-        refused("acl", "every client is let in; filter in front of the director or on the real servers"),
         refused("health_check", NOTHING_IS_CHECKED),
     ],
 };
@@ -95,7 +96,8 @@ const NOTHING_IS_CHECKED: &str = "nothing checks real servers: one that fails ke
                                   weight is 0 or it is removed";
 
 /// Every section.
-pub(super) static SECTIONS: [&Section; 5] = [&FILE, &DIRECTOR, &TIMEOUTS, &VIRTUAL_SERVER, &REAL_SERVER];
+pub(super) static SECTIONS: [&Section; 6] =
+    [&FILE, &DIRECTOR, &TIMEOUTS, &ACL, &VIRTUAL_SERVER, &REAL_SERVER];
 
 /// A scheduler of IPVS that may not be here yet.
 pub(super) struct LaterScheduler {

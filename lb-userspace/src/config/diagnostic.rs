@@ -61,6 +61,10 @@ codes! {
     InvalidAddress = "invalid-address",
     /// An IP address that no host can have or serve.
     UnusableAddress = "unusable-address",
+    /// Not a prefix, or one with bits that do not count.
+    InvalidPrefix = "invalid-prefix",
+    /// A prefix twice, or both allowed and denied.
+    DuplicatePrefix = "duplicate-prefix",
     /// Not a MAC.
     InvalidMac = "invalid-mac",
     /// A MAC that no network card can have.

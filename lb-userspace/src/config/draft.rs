@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use lb_common::limits::MAX_WEIGHT;
 use macaddr::MacAddr6;
 
+use super::acl::{self, AclDraft};
 use super::address::{self, RealServerAddress};
 use super::contract::{REAL_SERVER, VIRTUAL_SERVER};
 use super::diagnostic::{Code, Diagnostic};
@@ -27,6 +28,7 @@ pub(super) struct VirtualServerDraft {
     pub(super) protocol: Result<Protocol, Reported>,
     pub(super) scheduler: Result<Scheduler, Reported>,
     pub(super) real_servers: Partial<RealServerDraft>,
+    pub(super) acl: Result<AclDraft, Reported>,
 }
 
 /// A `[[virtual_server.real_server]]`.
@@ -66,7 +68,17 @@ fn virtual_server(table: &Table<'_>) -> VirtualServerDraft {
         Ok(Some(value.located(number)))
     });
     let real_servers = real_servers(table);
-    VirtualServerDraft { header: table.header(), name, fwmark, addresses, protocol, scheduler, real_servers }
+    let acl = acl::of_service(table);
+    VirtualServerDraft {
+        header: table.header(),
+        name,
+        fwmark,
+        addresses,
+        protocol,
+        scheduler,
+        real_servers,
+        acl,
+    }
 }
 
 const ADDRESSES_HELP: &str = "write addresses = [\"192.168.2.240:80\"]: each VIP with its port";
@@ -141,6 +153,7 @@ impl VirtualServerDraft {
             protocol,
             scheduler: self.scheduler?,
             real_servers: real_servers.collect::<Result<_, _>>()?,
+            acl: self.acl.and_then(AclDraft::finish)?,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! A configuration as the rest of the program sees it: every value is within its limits, and the sections fit
 //! together.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use macaddr::MacAddr6;
 
+use super::prefix::Prefix;
 use super::source::Located;
 use crate::forms::VirtualAddress;
 use crate::scheduler::Scheduler;
@@ -19,6 +21,8 @@ pub struct Config {
     pub director: Director,
     /// `[timeouts]`.
     pub timeouts: Timeouts,
+    /// `[acl]`.
+    pub acl: Acl,
     /// `[[virtual_server]]`, in the order of the file; possibly none.
     pub virtual_servers: Vec<VirtualServer>,
 }
@@ -145,6 +149,33 @@ pub struct VirtualServer {
     pub scheduler: Scheduler,
     /// At least one, of the family of the addresses; each address once; in the order of the file.
     pub real_servers: Vec<RealServer>,
+    /// Its own, beside `[acl]`; all of the family of the addresses.
+    pub acl: Acl,
+}
+
+/// Whose new connections are let in.
+///
+/// What is denied stays denied, however short the prefix and whatever is allowed besides. If anything is allowed,
+/// nothing else is let in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Acl {
+    /// Clients that are refused.
+    pub deny: BTreeSet<Prefix>,
+    /// Clients that are let in; if there are any, only these.
+    pub allow: BTreeSet<Prefix>,
+}
+
+impl Acl {
+    /// Whether everybody is let in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.deny.is_empty() && self.allow.is_empty()
+    }
+
+    /// All prefixes.
+    pub fn prefixes(&self) -> impl Iterator<Item = Prefix> {
+        self.deny.iter().chain(&self.allow).copied()
+    }
 }
 
 /// A transport protocol.

@@ -228,6 +228,18 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// A section that is written as a value. `example` is one.
+    pub(super) fn inline_table(
+        self,
+        section: &'static Section,
+        example: &str,
+    ) -> Result<Table<'a>, Reported> {
+        match self.value.get_ref() {
+            DeValue::Table(entries) => Ok(Table::new(section, entries, self.value.span(), self.report)),
+            _ => Err(self.wrong_type("a table", &format!("write {} = {example}", self.key))),
+        }
+    }
+
     /// A section that is there any number of times.
     pub(super) fn tables(self, section: &'static Section) -> Partial<Table<'a>> {
         let DeValue::Array(elements) = self.value.get_ref() else {

@@ -7,7 +7,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use lb_common::form::{MAX_FORMS, MAX_FORMS_OF_A_VIP};
-use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICE_ADDRESSES, MAX_SERVICES, SLOT_WORDS};
+use lb_common::limits::{
+    MAX_ACL_PREFIXES, MAX_DESTINATIONS, MAX_SERVICE_ADDRESSES, MAX_SERVICES, SLOT_WORDS,
+};
 use lb_common::selector::HASH_SLOTS;
 
 use super::contract::{LATER_SCHEDULERS, SECTIONS, Section};
@@ -64,6 +66,7 @@ fn generated() -> Vec<Case> {
         Case::of("too-many-forms", parse(many_forms(MAX_FORMS + 2, "0"))),
         Case::of("too-many-forms-of-a-vip", parse(many_forms_of_a_vip(MAX_FORMS_OF_A_VIP + 1))),
         Case::of("too-many-real-servers", parse(many_real_servers(MAX_DESTINATIONS + 1))),
+        Case::of("too-many-prefixes", parse(many_prefixes(MAX_ACL_PREFIXES + 1))),
         Case::of("too-many-slots", parse(many_virtual_servers(MAX_SH_SERVICES + 1, "sh"))),
         Case::of("no-such-interface-when-checked", on(&["lo", "eth1", "wlan0"], Severity::Warning)),
         Case::of("no-such-interface-when-run", on(&["lo", "ens3"], Severity::Error)),
@@ -128,6 +131,12 @@ fn many_real_servers(count: u32) -> String {
     DIRECTOR.to_owned() + &(0..count.div_ceil(1000)).map(thousand).collect::<String>()
 }
 
+fn many_prefixes(count: u32) -> String {
+    let prefixes: Vec<String> =
+        (0..count).map(|i| format!("\"10.{}.{}.{}\",\n", i >> 16, i >> 8 & 255, i & 255)).collect();
+    format!("{DIRECTOR}[acl]\ndeny = [\n\"2001:db8::/32\",\n{}]\n", prefixes.concat())
+}
+
 /// A valid file on a machine with these interfaces.
 fn on(interfaces: &[&str], severity: Severity) -> Result<Checked, Diagnostics> {
     let checked = parse("lb.toml", DIRECTOR)?;
@@ -177,6 +186,7 @@ fn as_many_as_there_may_be_are_valid() {
         many_forms(MAX_FORMS, "0"),
         many_forms_of_a_vip(MAX_FORMS_OF_A_VIP),
         many_real_servers(MAX_DESTINATIONS),
+        many_prefixes(MAX_ACL_PREFIXES),
         many_virtual_servers(MAX_SH_SERVICES, "sh"),
     ] {
         assert!(parse("lb.toml", &text).is_ok());

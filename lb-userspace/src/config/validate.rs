@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use lb_common::form::{MAX_FORMS, MAX_FORMS_OF_A_VIP};
-use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICE_ADDRESSES, MAX_SERVICES, SLOT_WORDS};
+use lb_common::limits::{
+    MAX_ACL_PREFIXES, MAX_DESTINATIONS, MAX_SERVICE_ADDRESSES, MAX_SERVICES, SLOT_WORDS,
+};
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6};
 
+use super::acl::AclDraft;
 use super::diagnostic::{Code, Diagnostic};
 use super::draft::{VirtualServerDraft, default_name};
 use super::model::VirtualServer;
@@ -23,6 +26,7 @@ const MAX_SLOTS_OF_ALL: usize = SLOT_WORDS as usize / 2;
 /// All rules are looked at, whatever was wrong before.
 pub(super) fn virtual_servers(
     drafts: Partial<VirtualServerDraft>,
+    acl: Option<&AclDraft>,
     report: &Report,
 ) -> Result<Vec<VirtualServer>, Reported> {
     names_are_unique(&drafts.read, report);
@@ -35,7 +39,7 @@ pub(super) fn virtual_servers(
         real_servers_are_unique(draft, report);
         ports_are_not_translated(draft, report);
     }
-    let within_limits = fits(&drafts.read, report);
+    let within_limits = fits(&drafts.read, report).and(prefixes_fit(&drafts.read, acl, report));
     let virtual_servers: Vec<_> = drafts.all()?.into_iter().map(VirtualServerDraft::finish).collect();
     within_limits.and_then(|()| virtual_servers.into_iter().collect())
 }
@@ -154,6 +158,15 @@ fn one_family(draft: &VirtualServerDraft, report: &Report) {
         );
         report.error(diagnostic.help(help));
     }
+    let prefixes = draft.acl.iter().flat_map(AclDraft::prefixes);
+    for prefix in prefixes.filter(|prefix| prefix.address().is_ipv4() != first.is_ipv4()) {
+        let message = format!("no client of a virtual server of {expected} is in {prefix}");
+        let diagnostic = Diagnostic::new(Code::MixedFamilies, &prefix.span, message).label(other);
+        let diagnostic = diagnostic.related(first_span, format!("{expected} here"));
+        report.error(
+            diagnostic.help("remove it, or write it in the section [acl], which is for both families"),
+        );
+    }
 }
 
 fn real_servers_are_unique(draft: &VirtualServerDraft, report: &Report) {
@@ -265,6 +278,30 @@ fn forms_fit<const W: usize>(
     let Some(span) = span.or(spans.last()) else { return Ok(()) };
     Err(report
         .error(Diagnostic::new(Code::TooMany, span, message).label("the first one too many").help(help)))
+}
+
+fn prefixes_fit(
+    drafts: &[VirtualServerDraft],
+    acl: Option<&AclDraft>,
+    report: &Report,
+) -> Result<(), Reported> {
+    for (is_ipv4, family) in [(true, "IPv4"), (false, "IPv6")] {
+        let all = acl.into_iter().chain(drafts.iter().flat_map(|draft| &draft.acl));
+        let prefixes = all.flat_map(AclDraft::prefixes);
+        let mut prefixes = prefixes.filter(|prefix| prefix.address().is_ipv4() == is_ipv4);
+        if let Some(excess) = prefixes.nth(MAX_ACL_PREFIXES as usize) {
+            let message = format!(
+                "there are {} {family} prefixes in all `acl`; lb holds {MAX_ACL_PREFIXES}",
+                MAX_ACL_PREFIXES as usize + 1 + prefixes.count()
+            );
+            let diagnostic =
+                Diagnostic::new(Code::TooMany, &excess.span, message).label("the first one too many");
+            return Err(
+                report.error(diagnostic.help("write one shorter prefix instead of neighbouring ones"))
+            );
+        }
+    }
+    Ok(())
 }
 
 fn count<'a>(

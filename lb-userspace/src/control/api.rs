@@ -27,6 +27,74 @@ pub struct VirtualServer {
     pub scheduler: String,
     /// In the order of addition.
     pub real_servers: Vec<RealServer>,
+    /// Whose clients are let in, beside the rules for all.
+    #[serde(default)]
+    pub acl: Acl,
+}
+
+/// Whose new connections are let in: prefixes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acl {
+    /// Clients that are refused, whatever is allowed besides.
+    pub deny: Vec<String>,
+    /// Clients that are let in; if there are any, only these.
+    pub allow: Vec<String>,
+}
+
+/// `GET /v1/acl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acls {
+    /// For all virtual servers.
+    #[serde(flatten)]
+    pub all: Acl,
+    /// For each of them besides, in the order of the configuration.
+    pub virtual_servers: Vec<ServiceAcl>,
+}
+
+/// The rules of one virtual server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceAcl {
+    /// Its name.
+    pub name: String,
+    /// Whose clients are let in.
+    #[serde(flatten)]
+    pub acl: Acl,
+}
+
+/// `POST /v1/acl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AclChange {
+    /// What to do with the prefix.
+    pub action: AclAction,
+    /// Clients' addresses.
+    pub prefix: String,
+    /// The name of a virtual server; without it, the rules for all change.
+    #[serde(default)]
+    pub service: Option<String>,
+}
+
+/// What to do with a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AclAction {
+    /// Refuse its clients.
+    Deny,
+    /// Let its clients in, and only those that are allowed.
+    Allow,
+    /// Say nothing of it any more.
+    Remove,
+}
+
+/// The answer to [`AclChange`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AclChanged {
+    /// The prefix as it is understood.
+    pub prefix: String,
+    /// Whether anything is different now.
+    pub changed: bool,
+    /// The rules that there are now, in the place where the change was made.
+    pub acl: Acl,
 }
 
 /// A real server of a virtual server.

@@ -13,13 +13,13 @@ use axum::routing::get;
 use axum::{Json, Router};
 use thiserror::Error;
 use tokio::net::UnixListener;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 
-use super::api;
 use super::rates::{PERIOD, Rates};
+use super::{acl, api};
 use crate::dataplane::{DataplaneError, Observer};
 use crate::net::mac_text;
-use crate::state::{Published, ServerState};
+use crate::state::{Input, Published, ServerState};
 
 /// The control socket could not be opened.
 #[derive(Debug, Error)]
@@ -74,9 +74,11 @@ impl Drop for Place {
     }
 }
 
-struct Shared {
+pub(super) struct Shared {
     facts: Facts,
-    published: watch::Receiver<Arc<Published>>,
+    pub(super) published: watch::Receiver<Arc<Published>>,
+    /// To whoever changes things.
+    pub(super) inputs: mpsc::Sender<Input>,
     observer: Observer,
     rates: Rates,
     /// Reading a connection table from end to end takes a while: one at a time.
@@ -116,6 +118,7 @@ impl Server {
         facts: Facts,
         published: watch::Receiver<Arc<Published>>,
         observer: Observer,
+        inputs: mpsc::Sender<Input>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) {
         let Self { listener, place } = self;
@@ -123,12 +126,14 @@ impl Server {
             facts,
             published,
             observer,
+            inputs,
             rates: Rates::default(),
             reading_connections: Mutex::new(()),
         });
         let router = Router::new()
             .route("/v1/virtual_servers", get(virtual_servers))
             .route("/v1/director", get(director))
+            .route("/v1/acl", get(acl::list).post(acl::change))
             .with_state(Arc::clone(&state));
         let sampling = tokio::spawn(sample(state));
         let serving = axum::serve(listener, router).with_graceful_shutdown(stop);
@@ -217,6 +222,7 @@ async fn virtual_servers(
             protocol: service.protocol.to_string(),
             scheduler: service.scheduler.name().to_owned(),
             real_servers,
+            acl: acl::shown(&service.acl),
         });
     }
     Ok(Json(api::VirtualServers { virtual_servers }))

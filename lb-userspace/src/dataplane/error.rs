@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use lb_common::limits::MAX_ACL_PREFIXES;
 use thiserror::Error;
 
 /// An operation on the data plane that failed.
@@ -90,6 +91,11 @@ pub enum DataplaneError {
         /// How many there were.
         addresses: usize,
     },
+    /// The maps of allowed and denied prefixes have no room.
+    #[error(
+        "no room for another prefix that is allowed or denied; lb holds {MAX_ACL_PREFIXES} of each family: use one shorter prefix instead of neighbouring ones"
+    )]
+    AclFull,
     /// No randomness.
     #[error("draw random numbers: {0}")]
     Random(getrandom::Error),

@@ -1,14 +1,18 @@
 //! Which maps there are, and whether pinned ones are the same.
 
 use aya::maps::MapType;
+use aya::maps::lpm_trie::Key;
+use lb_common::acl::{AclKey, SOURCE_WORDS_V4, SOURCE_WORDS_V6};
 use lb_common::connection::{Bucket, KEY_WORDS_V4, KEY_WORDS_V6, buckets_for, half_open_buckets};
 use lb_common::counter::{REASONS, RealServerStats};
 use lb_common::destination::Destination;
 use lb_common::form::{FORM_SPANS, FORM_WORDS, Span};
 use lb_common::fragment::{FragmentKey, FragmentRoute, HELD_RING_BYTES, MAX_FRAGMENTED};
-use lb_common::limits::{MAX_DESTINATIONS, MAX_INTERFACES, MAX_SERVICES, SLOT_WORDS};
+use lb_common::limits::{MAX_ACL_PREFIXES, MAX_DESTINATIONS, MAX_INTERFACES, MAX_SERVICES, SLOT_WORDS};
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
+
+use super::acl::Tries;
 
 /// Changes whenever the meaning or the size of a map's values does. Part of the pins' path, so that a daemon
 /// never misreads what another version wrote.
@@ -44,6 +48,12 @@ impl MapLayout {
     /// An array that the daemon maps into its memory.
     const fn array<T>(name: &'static str, max_entries: u32) -> Self {
         Self { flags: MMAPABLE, ..Self::of::<u32, T>(name, MapType::Array, max_entries) }
+    }
+
+    /// Prefixes of keys that begin with their length.
+    const fn prefixes<const W: usize>(name: &'static str, max_entries: u32) -> Self {
+        // The kernel makes them without `BPF_F_NO_PREALLOC` not at all.
+        Self { flags: 1, ..Self::of::<Key<AclKey<W>>, u32>(name, MapType::LpmTrie, max_entries) }
     }
 
     const fn per_cpu<T>(name: &'static str, max_entries: u32) -> Self {
@@ -104,7 +114,7 @@ impl Capacity {
 }
 
 /// How many maps there are.
-pub(super) const MAPS: usize = 19;
+pub(super) const MAPS: usize = 21;
 
 /// Every map, for this many connections.
 pub(super) fn maps(capacity: Capacity) -> [MapLayout; MAPS] {
@@ -124,6 +134,8 @@ pub(super) fn maps(capacity: Capacity) -> [MapLayout; MAPS] {
         MapLayout::array::<Bucket<KEY_WORDS_V4>>(HALF_OPEN_V4, v4.half_open),
         MapLayout::array::<Bucket<KEY_WORDS_V6>>(CONNECTIONS_V6, v6.main),
         MapLayout::array::<Bucket<KEY_WORDS_V6>>(HALF_OPEN_V6, v6.half_open),
+        MapLayout::prefixes::<SOURCE_WORDS_V4>(Tries::V4, 2 * MAX_ACL_PREFIXES),
+        MapLayout::prefixes::<SOURCE_WORDS_V6>(Tries::V6, 2 * MAX_ACL_PREFIXES),
         MapLayout::of::<FragmentKey, FragmentRoute>("FRAGMENTS", MapType::LruHash, MAX_FRAGMENTED),
         MapLayout::of::<(), ()>("HELD", MapType::RingBuf, HELD_RING_BYTES),
         MapLayout::devices("DEVICES", MAX_INTERFACES as u32),

@@ -1,10 +1,13 @@
 //! The maps' memory: mapped from the kernel, or of this process.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::acl::{AclScope, AclView};
 use super::layout::{Capacity, TableBuckets};
 use lb_common::Word;
 use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6};
@@ -84,6 +87,8 @@ pub struct Memory {
     pub(super) destinations: Region<Destination>,
     pub(super) v4: Connections<KEY_WORDS_V4>,
     pub(super) v6: Connections<KEY_WORDS_V6>,
+    /// What the maps of prefixes hold, as [`Tables`](super::Tables) last read or wrote them: they cannot be mapped.
+    pub(super) acls: Mutex<BTreeMap<AclScope, Arc<AclView>>>,
 }
 
 /// The connection tables of one family.
@@ -138,12 +143,18 @@ impl Memory {
             destinations: Region::anonymous(MAX_DESTINATIONS)?,
             v4: Connections::in_process(capacity.v4())?,
             v6: Connections::in_process(capacity.v6())?,
+            acls: Mutex::default(),
         })
     }
 
     /// The one element of the settings map.
     pub(super) fn settings(&self) -> &Settings {
         &self.settings[0]
+    }
+
+    /// The rules for clients.
+    pub(super) fn acls(&self) -> MutexGuard<'_, BTreeMap<AclScope, Arc<AclView>>> {
+        self.acls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// IPv4 connections of which at least two packets were seen.

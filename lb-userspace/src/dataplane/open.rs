@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use aya::maps::{DevMap, Map, MapData, MapError, MapInfo, PerCpuArray};
 use aya::programs::{Program, ProgramError, TestRun as _, TestRunOptions, Xdp};
@@ -15,6 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
+use super::acl::Tries;
 use super::clock::KernelClock;
 use super::error::DataplaneError;
 use super::layout::{self, Capacity, MapLayout, TableBuckets};
@@ -170,7 +171,8 @@ impl Dataplane {
         };
         let stats = MapData::from_pin(self.directory.join("REAL_STATS")).map_err(failed)?;
         let stats = PerCpuArray::try_from(Map::PerCpuArray(stats)).map_err(failed)?;
-        Ok(Tables::new(Arc::clone(&self.memory), Some(stats), wait_for_programs))
+        let tries = Tries::open(|name| MapData::from_pin(self.directory.join(name)))?;
+        Ok(Tables::new(Arc::clone(&self.memory), Some(stats), tries, wait_for_programs))
     }
 
     /// A reader of counters and connections.
@@ -396,6 +398,7 @@ fn map_memory(ebpf: &mut Ebpf, layouts: &[MapLayout]) -> Result<Memory, Dataplan
             main: ConnectionTable(region(ebpf, layouts, layout::CONNECTIONS_V6)?),
             half_open: ConnectionTable(region(ebpf, layouts, layout::HALF_OPEN_V6)?),
         },
+        acls: Mutex::default(),
     })
 }
 

@@ -1,12 +1,14 @@
 //! The one writer of services, slots and destinations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Range;
 use std::sync::Arc;
 
 use aya::maps::{MapData, PerCpuArray, PerCpuValues};
+use lb_common::Word;
+use lb_common::acl::Gate;
 use lb_common::connection::Timeouts;
 use lb_common::counter::RealServerStats;
 use lb_common::destination::{Destination, Detour, Flags, destination_mac, ethernet_words};
@@ -16,6 +18,7 @@ use lb_common::selector::{NO_DESTINATION, Selector};
 use lb_common::service::{SLOT_HEADER, SlotTable};
 use macaddr::MacAddr6;
 
+use super::acl::{AclScope, AclView, AclViews, Step, Tries, steps};
 use super::addresses;
 use super::error::DataplaneError;
 use super::memory::Memory;
@@ -47,6 +50,13 @@ pub enum Operation {
         /// The table.
         table: ServiceView,
     },
+    /// Replaces the rules for clients; new connections follow them at once, others when they have been swept.
+    SetAcl {
+        /// Whose clients.
+        scope: AclScope,
+        /// The rules.
+        acl: AclView,
+    },
     /// Sets which virtual server has which address, all at once.
     PublishAddresses(BTreeMap<ServiceAddress, u32>),
     /// Takes records out of use that nothing published refers to any more: virtual servers for good, destinations
@@ -71,6 +81,7 @@ pub(super) type Stats = Option<PerCpuArray<MapData, RealServerStats>>;
 pub struct Tables {
     memory: Arc<Memory>,
     stats: Stats,
+    tries: Tries,
     wait: Wait,
     /// Parts of the slot map that programs may still be reading.
     left_behind: Vec<Range<u32>>,
@@ -79,15 +90,15 @@ pub struct Tables {
 }
 
 impl Tables {
-    pub(super) fn new(memory: Arc<Memory>, stats: Stats, wait: Wait) -> Self {
+    pub(super) fn new(memory: Arc<Memory>, stats: Stats, tries: Tries, wait: Wait) -> Self {
         // Whoever wrote before us may have done so a moment ago.
-        Self { memory, stats, wait, left_behind: Vec::new(), addresses_left_behind: true }
+        Self { memory, stats, tries, wait, left_behind: Vec::new(), addresses_left_behind: true }
     }
 
     /// Tables on memory that no program reads.
     #[must_use]
     pub fn in_process(memory: Arc<Memory>) -> Self {
-        Self::new(memory, None, || {})
+        Self::new(memory, None, Tries::in_process(), || {})
     }
 
     /// Reads everything back from the maps.
@@ -100,6 +111,7 @@ impl Tables {
             interfaces: self.interface_views().collect(),
             timeouts: self.memory.settings().timeouts.clone(),
             addresses: addresses::read(&self.memory),
+            acls: self.read_acls(),
             services: services
                 .filter_map(|(i, service)| Some((numbered(i), self.service_view(service.table.load())?)))
                 .collect(),
@@ -112,7 +124,8 @@ impl Tables {
     /// Carries out one change.
     ///
     /// # Errors
-    /// [`DataplaneError::SlotsFull`], [`DataplaneError::AddressesFull`]; nothing changed then.
+    /// [`DataplaneError::SlotsFull`], [`DataplaneError::AddressesFull`]; nothing changed then. [`DataplaneError::AclFull`];
+    /// each client's rule is the old or the new one then.
     pub fn apply(&mut self, operation: &Operation) -> Result<(), DataplaneError> {
         match operation {
             Operation::SetInterface { place, interface } => self.set_interface(*place, interface),
@@ -122,6 +135,7 @@ impl Tables {
             }
             Operation::PutDestination { number, destination } => self.put_destination(*number, destination),
             Operation::PublishSlots { service, table } => return self.publish_slots(*service, table),
+            Operation::SetAcl { scope, acl } => return self.set_acl(*scope, acl),
             Operation::PublishAddresses(addresses) => return self.publish_addresses(addresses),
             Operation::Retire { services, destinations } => self.retire(services, destinations),
             Operation::ReleaseDestinations(numbers) => return self.release(numbers),
@@ -257,6 +271,68 @@ impl Tables {
             return Err(DataplaneError::AddressesFull { addresses: addresses.len() });
         }
         self.addresses_left_behind = true;
+        Ok(())
+    }
+
+    /// The rules of every scope, which are remembered for the sweeper.
+    fn read_acls(&self) -> AclViews {
+        let mut rules = match self.tries.read() {
+            Ok(rules) => rules,
+            Err(error) => {
+                tracing::error!("{error}");
+                return self.memory.acls().iter().map(|(scope, acl)| (*scope, AclView::clone(acl))).collect();
+            }
+        };
+        let services = (0..).map(AclScope::Service).take(self.memory.services.len());
+        let scopes: BTreeSet<AclScope> =
+            services.filter(|scope| self.gate(*scope).is_some_and(|gate| gate.load() != 0)).collect();
+        let scopes: Vec<AclScope> =
+            scopes.into_iter().chain(rules.keys().copied()).chain([AclScope::All]).collect();
+        let mut acls = AclViews::new();
+        for scope in scopes {
+            let gate = self.gate(scope).map_or(Gate::OPEN, |gate| Gate::from_word(gate.load()));
+            let view = AclView { gate, rules: rules.remove(&scope).unwrap_or_default() };
+            if !view.is_empty() {
+                acls.entry(scope).or_insert(view);
+            }
+        }
+        *self.memory.acls() = acls.iter().map(|(scope, acl)| (*scope, Arc::new(acl.clone()))).collect();
+        acls
+    }
+
+    fn gate(&self, scope: AclScope) -> Option<&Word> {
+        match scope {
+            AclScope::All => Some(&self.memory.settings().acl),
+            AclScope::Service(number) => Some(&self.memory.services.get(number as usize)?.acl),
+        }
+    }
+
+    fn set_acl(&mut self, scope: AclScope, acl: &AclView) -> Result<(), DataplaneError> {
+        let before = self.memory.acls().get(&scope).cloned().unwrap_or_default();
+        if let Err(error) = self.take_steps(scope, &steps(&before, acl)) {
+            // Some have been taken: what there is now is what the next change begins with.
+            self.read_acls();
+            return Err(error);
+        }
+        let mut acls = self.memory.acls();
+        acls.insert(scope, Arc::new(acl.clone()));
+        acls.retain(|_, acl| !acl.is_empty());
+        Ok(())
+    }
+
+    fn take_steps(&mut self, scope: AclScope, steps: &[Step]) -> Result<(), DataplaneError> {
+        for step in steps {
+            match step {
+                Step::Put(prefix, rule) => self.tries.put(scope, *prefix, *rule)?,
+                Step::Remove(prefix) => self.tries.remove(scope, *prefix)?,
+                Step::Gate(gate) => {
+                    if let Some(word) = self.gate(scope) {
+                        word.store(gate.word());
+                    }
+                }
+                Step::Wait => self.wait(),
+            }
+        }
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use macaddr::MacAddr6;
 use super::memory::ConnectionTable;
 use super::migrate::{Previous, PreviousFamily};
 use super::*;
+use crate::config::Acl;
 use crate::forms::{Ports, Prefix, VirtualAddress};
 
 const SEED: FlowSeed = FlowSeed { first: 11, second: 22 };
@@ -118,13 +119,39 @@ fn a_sweep_frees_the_connections_of_a_server_that_is_gone_and_knows_who_is_left(
     assert_eq!(destination_of(memory.half_open_v4(), 2), Some(4));
 }
 
+#[test]
+fn a_sweep_frees_the_connections_of_clients_that_are_refused_and_no_others() {
+    let memory = memory(1024);
+    let mut tables = Tables::in_process(Arc::clone(&memory));
+    usable(&mut tables, 3);
+    let sweeper = Sweeper::in_process(Arc::clone(&memory), SEED).expect("there is a clock");
+    let now = KernelClock::in_process().expect("there is a clock").now().expect("it runs");
+    // The clients 1.0.0.0, 2.0.0.0 and 3.0.0.0.
+    for n in 1..=3 {
+        record(memory.connections_v4(), n, 3, State::Established, now, 0);
+        record(memory.half_open_v4(), n, 3, State::SynRecv, now, 0);
+    }
+    let mut refuse = |scope, prefix: &str| {
+        let deny = [prefix.parse().expect("it is a prefix")].into();
+        let acl = AclView::from(&Acl { deny, ..Acl::default() });
+        tables.apply(&Operation::SetAcl { scope, acl }).expect("there is room");
+        let swept = sweeper.sweep().expect("there is a clock");
+        let left = |table| (1..=3).filter(|n| destination_of(table, *n).is_some()).collect::<Vec<_>>();
+        assert_eq!(left(memory.connections_v4()), left(memory.half_open_v4()));
+        (swept.total.freed, left(memory.connections_v4()))
+    };
+    assert_eq!(refuse(AclScope::All, "1.0.0.0/8"), (2, vec![2, 3]));
+    assert_eq!(refuse(AclScope::Service(7), "2.0.0.0/8"), (0, vec![2, 3]), "of another virtual server");
+    assert_eq!(refuse(AclScope::Service(0), "2.0.0.0/8"), (2, vec![3]));
+}
+
 static WAITS: AtomicUsize = AtomicUsize::new(0);
 
 /// A table is never written over one that programs may still be reading, and room is never lost.
 #[test]
 fn slot_tables_of_the_largest_size_can_be_replaced_again_and_again() {
     let memory = memory(1024);
-    let mut tables = Tables::new(Arc::clone(&memory), None, || {
+    let mut tables = Tables::new(Arc::clone(&memory), None, acl::Tries::in_process(), || {
         WAITS.fetch_add(1, Ordering::Relaxed);
     });
     usable(&mut tables, 0);

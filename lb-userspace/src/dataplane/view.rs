@@ -7,6 +7,7 @@ use lb_common::connection::Timeouts;
 use lb_common::selector::Selector;
 use macaddr::MacAddr6;
 
+use super::acl::AclViews;
 use super::tables::Operation;
 use crate::config::Protocol;
 use crate::forms::VirtualAddress;
@@ -95,6 +96,8 @@ pub struct View {
     pub addresses: BTreeMap<ServiceAddress, u32>,
     /// Virtual servers by number.
     pub services: BTreeMap<u32, ServiceView>,
+    /// Whose clients are let in.
+    pub acls: AclViews,
     /// Destinations by number, those that were removed but that connections may remember among them.
     pub destinations: BTreeMap<u32, DestinationView>,
 }
@@ -116,6 +119,10 @@ impl View {
             }
             Operation::PublishSlots { service, table } => {
                 self.services.insert(*service, table.clone());
+            }
+            Operation::SetAcl { scope, acl } => {
+                self.acls.insert(*scope, acl.clone());
+                self.acls.retain(|_, acl| !acl.is_empty());
             }
             Operation::PublishAddresses(addresses) => self.addresses.clone_from(addresses),
             Operation::Retire { services, destinations } => {

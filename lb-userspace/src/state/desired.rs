@@ -9,7 +9,7 @@ use macaddr::MacAddr6;
 
 use super::network::{Location, Network};
 use crate::config::{Config, Peer, RealServer, VirtualServer};
-use crate::dataplane::{InterfaceView, ServiceAddress, Way};
+use crate::dataplane::{AclView, InterfaceView, ServiceAddress, Way};
 use crate::forms::VirtualAddress;
 use crate::neighbour::{Addresses, Resolution, Resolutions};
 use crate::scheduler::{Server, Slot};
@@ -21,6 +21,8 @@ pub struct Desired {
     pub interfaces: BTreeMap<u8, InterfaceView>,
     /// How long it remembers connections.
     pub timeouts: Timeouts,
+    /// Whose clients are let in, by all virtual servers.
+    pub acl: AclView,
     /// The virtual servers, in the order of the configuration.
     pub services: Vec<DesiredService>,
 }
@@ -36,6 +38,8 @@ pub struct DesiredService {
     pub slots: Vec<Slot>,
     /// Its real servers, in the order of addition.
     pub servers: Vec<DesiredServer>,
+    /// Whose clients are let in.
+    pub acl: AclView,
 }
 
 /// A real server of a virtual server.
@@ -68,6 +72,7 @@ pub fn desired(config: &Config, network: &Network, resolutions: &Resolutions) ->
     Desired {
         interfaces: network.macs.iter().map(interface).collect(),
         timeouts: Timeouts::with(seconds(timeouts.tcp), seconds(timeouts.tcp_fin), seconds(timeouts.udp)),
+        acl: AclView::from(&config.acl),
         services: config.virtual_servers.iter().map(|server| service(server, way)).collect(),
     }
 }
@@ -110,6 +115,7 @@ fn service(
         selector: virtual_server.scheduler.selector(),
         slots: virtual_server.scheduler.slots(&scheduled),
         servers,
+        acl: AclView::from(&virtual_server.acl),
     }
 }
 

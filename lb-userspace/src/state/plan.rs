@@ -1,6 +1,6 @@
 //! What to change in the maps, and in which order. Pure.
 //!
-//! Real servers get a MAC before a slot names them, slot tables are published before an address leads to them,
+//! Clients are refused before an address leads to a virtual server, real servers get a MAC before a slot names them, slot tables are published before an address leads to them,
 //! and what nothing leads to any more is retired last. So at every moment in between, every frame finds either
 //! what was or what will be.
 
@@ -11,7 +11,9 @@ use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICES};
 use thiserror::Error;
 
 use super::desired::{Desired, DesiredServer, DesiredService};
-use crate::dataplane::{DestinationView, InterfaceView, Operation, ServiceAddress, ServiceView, View};
+use crate::dataplane::{
+    AclScope, AclView, DestinationView, InterfaceView, Operation, ServiceAddress, ServiceView, View,
+};
 
 /// More is desired than the maps hold. The configuration's limits are the same, so this takes connections to
 /// servers that were removed.
@@ -44,6 +46,8 @@ pub fn plan(found: &View, known: &View, desired: &Desired) -> Result<Vec<Operati
             operations.push(Operation::SetInterface { place: *place, interface: interface.clone() });
         }
     }
+    let (refusing, forgotten) = acls(found, desired, &numbered.services);
+    operations.extend(refusing);
     let servers = desired.services.iter().zip(&numbered.destinations);
     let destinations = servers.flat_map(|(service, numbers)| service.servers.iter().zip(numbers));
     let (leads_somewhere, leads_nowhere): (Vec<Operation>, Vec<Operation>) = destinations
@@ -80,6 +84,7 @@ pub fn plan(found: &View, known: &View, desired: &Desired) -> Result<Vec<Operati
         found.interfaces.keys().copied().filter(|place| !desired.interfaces.contains_key(place)).collect();
     let emptied = |place| Operation::SetInterface { place, interface: InterfaceView::default() };
     operations.extend(left.into_iter().map(emptied));
+    operations.extend(forgotten);
     Ok(operations)
 }
 
@@ -114,6 +119,20 @@ fn addresses(services: &[DesiredService], numbers: &[u32]) -> BTreeMap<ServiceAd
         service.addresses.iter().map(move |address| (*address, number)).collect::<Vec<_>>()
     };
     services.iter().zip(numbers).flat_map(of).collect()
+}
+
+/// The rules for clients that change: of scopes that are in use, and of those that nothing will lead to.
+fn acls(found: &View, desired: &Desired, numbers: &[u32]) -> (Vec<Operation>, Vec<Operation>) {
+    let services = desired.services.iter().zip(numbers);
+    let services = services.map(|(service, number)| (AclScope::Service(*number), &service.acl));
+    let wanted: BTreeMap<AclScope, &AclView> =
+        [(AclScope::All, &desired.acl)].into_iter().chain(services).collect();
+    let none = AclView::default();
+    let differs = |(scope, acl): &(&AclScope, &&AclView)| found.acls.get(scope).unwrap_or(&none) != **acl;
+    let set = |scope: &AclScope, acl: &AclView| Operation::SetAcl { scope: *scope, acl: acl.clone() };
+    let changed = wanted.iter().filter(differs).map(|(scope, acl)| set(scope, acl)).collect();
+    let unused = found.acls.keys().filter(|scope| !wanted.contains_key(scope));
+    (changed, unused.map(|scope| set(scope, &none)).collect())
 }
 
 /// Which number everything has: its own if the maps know it already, else a free one.

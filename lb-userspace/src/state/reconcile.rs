@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use lb_common::fragment::FRAGMENT_SECONDS;
 use macaddr::MacAddr6;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use super::acl::{AclChange, AclError};
 use super::desired::{Desired, desired};
 use super::network::Network;
 use super::plan::{PlanError, numbers, plan, retired};
-use crate::config::{Config, Protocol};
-use crate::dataplane::{DataplaneError, Operation, Swept, Tables, View, Way};
+use crate::config::{Acl, Config, Protocol};
+use crate::dataplane::{DataplaneError, Operation, SweepOrder, Swept, Tables, View, Way};
 use crate::forms::VirtualAddress;
 use crate::neighbour::Resolutions;
 use crate::scheduler::Scheduler;
@@ -32,6 +33,13 @@ pub enum Input {
         /// What it found.
         swept: Swept,
     },
+    /// The rules for clients are to be changed.
+    ChangeAcl {
+        /// How.
+        change: AclChange,
+        /// Gets what became of it: whether anything is different now.
+        done: oneshot::Sender<Result<bool, AclError>>,
+    },
     /// Time to look whether the maps are as they were left.
     Inspect,
 }
@@ -41,6 +49,8 @@ pub enum Input {
 pub struct Published {
     /// Virtual servers, in the order of the configuration.
     pub services: Vec<PublishedService>,
+    /// Whose clients are let in, by all of them.
+    pub acl: Acl,
 }
 
 /// A virtual server.
@@ -58,6 +68,8 @@ pub struct PublishedService {
     pub scheduler: Scheduler,
     /// Its real servers, in the order of addition.
     pub servers: Vec<PublishedServer>,
+    /// Whose clients are let in.
+    pub acl: Acl,
 }
 
 /// A real server of a virtual server.
@@ -103,6 +115,7 @@ const FRAGMENTS_FOLLOW: Duration = Duration::from_secs(FRAGMENT_SECONDS as u64);
 /// Turns inputs into operations. Whoever owns it is the only one to change services, slots and destinations.
 pub struct Reconciler {
     tables: Tables,
+    /// What the file says, and what was changed since.
     config: Config,
     network: Network,
     resolutions: Resolutions,
@@ -113,15 +126,24 @@ pub struct Reconciler {
     /// When destinations were retired, or first seen to be.
     retired: BTreeMap<u32, Instant>,
     published: watch::Sender<Arc<Published>>,
+    /// Whoever frees the connections of clients that are refused.
+    sweeper: std::sync::mpsc::Sender<SweepOrder>,
 }
 
 impl Reconciler {
     /// A reconciler that has looked at the maps and not changed anything yet.
     #[must_use]
-    pub fn new(tables: Tables, config: Config, network: Network, resolutions: Resolutions) -> Self {
+    pub fn new(
+        tables: Tables,
+        config: Config,
+        network: Network,
+        resolutions: Resolutions,
+        sweeper: std::sync::mpsc::Sender<SweepOrder>,
+    ) -> Self {
         let view = tables.view();
         let published = watch::Sender::new(Arc::default());
-        Self { tables, config, network, resolutions, view, found: None, retired: BTreeMap::new(), published }
+        let retired = BTreeMap::new();
+        Self { tables, config, network, resolutions, view, found: None, retired, published, sweeper }
     }
 
     /// Follows what is being done.
@@ -149,6 +171,10 @@ impl Reconciler {
             Input::Network(network) => self.network = network,
             Input::Resolutions(resolutions) => self.resolutions = resolutions,
             Input::Swept { began, swept } => self.release(began, &swept),
+            Input::ChangeAcl { change, done } => {
+                // Whoever asked may have gone away.
+                let _ = done.send(self.change_acl(&change));
+            }
             Input::Inspect => self.inspect(),
         }
     }
@@ -159,6 +185,16 @@ impl Reconciler {
     /// [`ReconcileError`]; the operations before the one that failed have been carried out, and none leaves
     /// the maps in a state in which a frame goes wrong.
     pub fn reconcile(&mut self, now: Instant) -> Result<(), ReconcileError> {
+        let mut is_refusing = false;
+        let done = self.carry_out(now, &mut is_refusing);
+        if is_refusing {
+            // Without a sweeper the daemon ends anyway.
+            let _ = self.sweeper.send(SweepOrder::Now);
+        }
+        done
+    }
+
+    fn carry_out(&mut self, now: Instant, is_refusing: &mut bool) -> Result<(), ReconcileError> {
         let desired = desired(&self.config, &self.network, &self.resolutions);
         let found = self.found.take();
         let is_mending = found.is_some();
@@ -174,6 +210,7 @@ impl Reconciler {
                 Operation::Retire { destinations, .. } => {
                     self.retired.extend(destinations.iter().map(|number| (*number, now)));
                 }
+                Operation::SetAcl { .. } => *is_refusing = true,
                 _ => {}
             }
         }
@@ -182,6 +219,16 @@ impl Reconciler {
         }
         self.publish(&desired);
         Ok(())
+    }
+
+    fn change_acl(&mut self, change: &AclChange) -> Result<bool, AclError> {
+        let before = self.config.clone();
+        let is_different = change.apply(&mut self.config)?;
+        if let Err(error) = self.reconcile(now()) {
+            self.config = before;
+            return Err(AclError::Failed(error.to_string()));
+        }
+        Ok(is_different)
     }
 
     /// Gives back numbers of retired destinations that no connection refers to, nor the fragments of any datagram.
@@ -222,6 +269,7 @@ impl Reconciler {
                 fwmark: config.fwmark,
                 protocol: config.protocol,
                 scheduler: config.scheduler,
+                acl: config.acl.clone(),
                 servers: servers
                     .map(|(server, destination)| PublishedServer {
                         address: server.address,
@@ -237,7 +285,7 @@ impl Reconciler {
                     .collect(),
             }
         });
-        let now = Published { services: services.collect() };
+        let now = Published { services: services.collect(), acl: self.config.acl.clone() };
         self.published.send_if_modified(|published| {
             if **published == now {
                 return false;

@@ -11,8 +11,10 @@ use proptest::prelude::*;
 
 use super::plan::retired;
 use super::*;
-use crate::config::Protocol;
-use crate::dataplane::{Capacity, InterfaceView, Memory, Operation, ServiceAddress, Tables, View, Way};
+use crate::config::{self, Acl, Protocol};
+use crate::dataplane::{
+    AclScope, AclView, Capacity, InterfaceView, Memory, Operation, ServiceAddress, Tables, View, Way,
+};
 use crate::forms::{Ports, Prefix, VirtualAddress};
 
 const DIRECTOR: MacAddr6 = MacAddr6::new(2, 0, 0, 0, 0, 1);
@@ -53,7 +55,18 @@ fn server(number: u8, is_reachable: bool) -> DesiredServer {
 
 fn desired_of(services: Vec<DesiredService>) -> Desired {
     let interface = InterfaceView { mac: Some(DIRECTOR), peers: BTreeSet::new() };
-    Desired { interfaces: BTreeMap::from([(0, interface)]), timeouts: Timeouts::ipvs(), services }
+    Desired {
+        interfaces: BTreeMap::from([(0, interface)]),
+        timeouts: Timeouts::ipvs(),
+        acl: AclView::default(),
+        services,
+    }
+}
+
+/// Rules that are others for other services.
+fn deny(addresses: &[ServiceAddress]) -> Acl {
+    let deny = addresses.iter().map(|address| config::Prefix::host(address.address.vips.first())).collect();
+    Acl { deny, ..Acl::default() }
 }
 
 /// Services with disjoint addresses, each with some servers of which some answer.
@@ -77,7 +90,8 @@ fn any_desired() -> impl Strategy<Value = Desired> {
             } else {
                 (Selector::Counter, usable)
             };
-            desired.push(DesiredService { addresses, selector, slots, servers });
+            let acl = AclView::from(&deny(if hashed { &addresses } else { &[] }));
+            desired.push(DesiredService { addresses, selector, slots, servers, acl });
         }
         desired_of(desired)
     })
@@ -98,6 +112,21 @@ fn wanted(desired: &Desired) -> BTreeMap<ServiceAddress, Vec<Option<IpAddr>>> {
         let slots: Vec<_> =
             service.slots.iter().map(|slot| slot.map(|i| service.servers[i].address)).collect();
         service.addresses.iter().map(move |address| (*address, slots.clone())).collect::<Vec<_>>()
+    };
+    desired.services.iter().flat_map(of).collect()
+}
+
+/// Whose clients each address refuses, by the maps.
+fn refused(view: &View) -> BTreeMap<ServiceAddress, AclView> {
+    let acl = |service: &u32| view.acls.get(&AclScope::Service(*service)).cloned().unwrap_or_default();
+    view.addresses.iter().map(|(address, service)| (*address, acl(service))).collect()
+}
+
+/// The same, by what is desired.
+fn refusing(desired: &Desired) -> BTreeMap<ServiceAddress, AclView> {
+    let of = |service: &DesiredService| {
+        let acl = service.acl.clone();
+        service.addresses.iter().map(move |address| (*address, acl.clone())).collect::<Vec<_>>()
     };
     desired.services.iter().flat_map(of).collect()
 }
@@ -137,6 +166,7 @@ proptest! {
             drive(&mut tables, desired);
             let view = tables.view();
             prop_assert_eq!(reachable(&view), wanted(desired));
+            prop_assert_eq!(refused(&view), refusing(desired));
             prop_assert_eq!(plan(&view, &view, desired).expect("there is room"), vec![], "nothing is left to do");
             // No connection refers to anything.
             let forgotten = Operation::ReleaseDestinations(retired(&view, desired));
@@ -155,6 +185,7 @@ fn rr(addresses: &[u8], servers: &[(u8, bool)]) -> DesiredService {
         selector: Selector::Counter,
         slots,
         servers,
+        acl: AclView::default(),
     }
 }
 

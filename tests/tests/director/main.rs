@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "labs measure real time")]
 #![expect(clippy::expect_used, reason = "a test that is surprised fails")]
 
+mod acl;
 mod coexistence;
 mod command_line;
 mod forms;

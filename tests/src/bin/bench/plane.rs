@@ -8,7 +8,7 @@ use lb_common::connection::{Inserted, Meta, State, Timeouts, insert, key_v4};
 use lb_common::hash::FlowHash;
 use lb_lab::Lab;
 use lb_userspace::config::Protocol;
-use lb_userspace::dataplane::{Capacity, InterfaceView, Options, ServiceAddress, Way};
+use lb_userspace::dataplane::{AclView, Capacity, InterfaceView, Options, ServiceAddress, Way};
 use lb_userspace::forms::{Ports, Prefix, VirtualAddress};
 use lb_userspace::scheduler::{self, Server};
 use lb_userspace::state::{Desired, DesiredServer, DesiredService};
@@ -118,6 +118,7 @@ fn desired(services: u16, udp_timeout: u32) -> Desired {
             selector: scheduler.selector(),
             slots: scheduler.slots(&scheduled),
             servers,
+            acl: AclView::default(),
         }
     };
     let [rr, ..] = scheduler::ALL;
@@ -136,6 +137,7 @@ fn desired(services: u16, udp_timeout: u32) -> Desired {
     Desired {
         interfaces: BTreeMap::from([(0, InterfaceView { mac: Some(MAC), peers: BTreeSet::new() })]),
         timeouts: Timeouts::with(900, 120, udp_timeout),
+        acl: AclView::default(),
         services: all,
     }
 }
