@@ -2,6 +2,7 @@
 
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, NO_SERVICE, key_v4, key_v6};
 use lb_common::settings::Settings;
+use lb_common::trace::Note;
 
 use crate::tables::Family;
 use crate::{Packet, PacketV4, PacketV6};
@@ -36,13 +37,17 @@ pub(crate) fn match_service<const K: usize, const W: usize, T: Family<K, W>>(
 where
     Packet<K>: Addressed<W>,
 {
+    tables.note(Note::Transport, packet.key[K - 1]);
+    tables.note(Note::Packet, u64::from(packet.length()) << 32 | u64::from(packet.tcp_flags()));
     let index = tables.index(settings);
     if index.is_empty() {
         return NO_SERVICE;
     }
     let key = packet.service_key();
-    match tables.addresses(index.position(&key)) {
+    let service = match tables.addresses(index.position(&key)) {
         Some(bucket) => bucket.find(&key),
         None => NO_SERVICE,
-    }
+    };
+    tables.note(Note::Service, u64::from(service));
+    service
 }

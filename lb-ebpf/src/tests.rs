@@ -1,6 +1,7 @@
 //! The stages on the host: a director with its services, on slices and vectors.
 
 mod director;
+mod dry_run;
 
 use std::collections::BTreeMap;
 use std::vec::Vec;

@@ -1,6 +1,7 @@
 //! The command line: what may be typed, and what it does.
 
 mod check;
+mod explain;
 mod list;
 mod output;
 mod real_server;
@@ -12,9 +13,11 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Checked, LoadError};
+use crate::control::client::ClientError;
 
 /// Exit codes, the same for every command.
 const FAILED: u8 = 1;
+const USAGE: u8 = 2;
 const NOT_RUNNING: u8 = 3;
 
 const EXAMPLES: &str = "\
@@ -22,6 +25,8 @@ Examples:
   lb check --config /etc/lb/lb.toml          is the file all right?
   sudo lb run --config /etc/lb/lb.toml       forward
   sudo lb list -n                            what goes where
+  sudo lb explain 198.51.100.7:4000 192.168.2.240:80 tcp
+                                             and why
   sudo lb real-server up --vip 192.168.2.240 on a real server: accept the VIP's traffic
 
 Exit codes: 0 done, 1 it failed, 2 wrong usage, 3 the daemon is not running.";
@@ -45,6 +50,8 @@ enum Command {
     List(list::List),
     /// Show what became of frames that were not forwarded, by reason
     Counters(list::Counters),
+    /// Say what would become of a frame, and what decides, without sending one
+    Explain(explain::Explain),
     /// On a real server: accept the traffic of a VIP without saying so on the network
     RealServer(real_server::RealServer),
 }
@@ -87,6 +94,7 @@ impl Cli {
             Command::Check(check) => check.execute(),
             Command::List(list) => list.execute(),
             Command::Counters(counters) => counters.execute(),
+            Command::Explain(explain) => explain.execute(),
             Command::RealServer(real_server) => real_server.execute(),
         };
         match done {
@@ -120,6 +128,12 @@ impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
         Self { code: FAILED, message: error.to_string() }
     }
+}
+
+/// Why the daemon did not answer.
+fn ask_failed(error: &ClientError) -> Failure {
+    let code = if matches!(error, ClientError::NotRunning { .. }) { NOT_RUNNING } else { FAILED };
+    Failure { code, message: error.to_string() }
 }
 
 /// A runtime for one command.

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod client;
+pub mod explain;
 mod rates;
 mod server;
 

@@ -6,6 +6,7 @@
 //!     ├─ attach ──> the program on the interface, its link pinned
 //!     ├─ Tables: the one writer of services, slots and destinations
 //!     ├─ Observer: reads counters and connections, writes nothing
+//!     ├─ Explainer: runs the program on made-up frames, which change nothing
 //!     └─ Sweeper: frees expired connections
 //! ```
 //!
@@ -17,6 +18,8 @@ mod addresses;
 mod attach;
 mod clock;
 mod error;
+mod explain;
+mod explanation;
 mod layout;
 mod memory;
 mod migrate;
@@ -30,6 +33,8 @@ mod view;
 pub use attach::Attached;
 pub use clock::KernelClock;
 pub use error::DataplaneError;
+pub use explain::{Explainer, Question};
+pub use explanation::{Action, Choice, Explanation, Known, Parsed, Sent, Table};
 pub use layout::Capacity;
 pub use memory::Memory;
 pub use observer::{Connections, Observer};

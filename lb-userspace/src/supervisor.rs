@@ -141,7 +141,8 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     let facts =
         Facts { interface: link.name.clone(), xdp_mode, max_connections: config.director.max_connections };
     let observer = dataplane.observer();
-    let server = Server::bind(&config.director.control_socket, facts, published, observer)?;
+    let explainer = dataplane.explainer();
+    let server = Server::bind(&config.director.control_socket, facts, published, observer, explainer)?;
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let control = tokio::spawn(server.run(async move {
         let _ = server_stopped.await;

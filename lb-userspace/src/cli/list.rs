@@ -9,9 +9,9 @@ use lb_common::counter::{Kind, Reason};
 use serde::de::DeserializeOwned;
 
 use super::output::{print, print_json};
-use super::{ControlSocket, FAILED, Failure, NOT_RUNNING, runtime};
+use super::{ControlSocket, Failure, ask_failed, runtime};
 use crate::control::api::{Director, VirtualServers};
-use crate::control::client::{self, ClientError};
+use crate::control::client;
 
 /// List virtual servers.
 #[derive(Debug, Args)]
@@ -60,10 +60,7 @@ impl Counters {
 }
 
 fn ask<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Failure> {
-    runtime()?.block_on(client::get(socket, path)).map_err(|error| Failure {
-        code: if matches!(error, ClientError::NotRunning { .. }) { NOT_RUNNING } else { FAILED },
-        message: error.to_string(),
-    })
+    runtime()?.block_on(client::get(socket, path)).map_err(|error| ask_failed(&error))
 }
 
 /// In the manner of `ipvsadm -L`, with what a director in XDP knows besides.

@@ -4,10 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::net::UnixStream;
@@ -48,7 +49,27 @@ pub enum ClientError {
 /// # Errors
 /// [`ClientError`].
 pub async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, ClientError> {
-    match tokio::time::timeout(PATIENCE, ask(socket, path)).await {
+    in_time(socket, ask(socket, Method::GET, path, Bytes::new())).await
+}
+
+/// Gives the daemon behind `socket` something as JSON, and waits for its answer.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn post<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    body: &(impl Serialize + Sync),
+) -> Result<T, ClientError> {
+    let body = serde_json::to_vec(body).map_err(|error| broken(socket)(&error))?;
+    in_time(socket, ask(socket, Method::POST, path, body.into())).await
+}
+
+async fn in_time<T>(
+    socket: &Path,
+    answer: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    match tokio::time::timeout(PATIENCE, answer).await {
         Ok(answer) => answer,
         Err(_) => Err(broken(socket)(&format!("no answer within {} s", PATIENCE.as_secs()))),
     }
@@ -58,7 +79,12 @@ fn broken(socket: &Path) -> impl Fn(&dyn std::fmt::Display) -> ClientError {
     move |reason| ClientError::Broken { path: socket.to_owned(), reason: reason.to_string() }
 }
 
-async fn ask<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, ClientError> {
+async fn ask<T: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<T, ClientError> {
     let broken = broken(socket);
     let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -70,9 +96,12 @@ async fn ask<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Client
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
     let connection = tokio::spawn(connection);
-    let request = Request::get(path)
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
         .header(hyper::header::HOST, "lb")
-        .body(Empty::<Bytes>::new())
+        .header(hyper::header::CONTENT_TYPE, "application/json")
+        .body(Full::new(body))
         .map_err(|error| broken(&error))?;
     let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
     let status = response.status();

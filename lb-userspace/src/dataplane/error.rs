@@ -80,6 +80,9 @@ pub enum DataplaneError {
         /// How many there were.
         addresses: usize,
     },
+    /// A dry run could not be made.
+    #[error("run the program on a made-up frame: {0}")]
+    Explain(io::Error),
     /// No randomness.
     #[error("draw random numbers: {0}")]
     Random(getrandom::Error),

@@ -17,6 +17,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use super::attach::{self, Attached};
 use super::clock::KernelClock;
 use super::error::DataplaneError;
+use super::explain::Explainer;
 use super::layout::{self, Capacity, MapLayout, TableBuckets};
 use super::memory::{ConnectionTable, Connections, Memory, Region};
 use super::migrate::{self, Previous};
@@ -70,6 +71,7 @@ pub struct Dataplane {
     ebpf: Ebpf,
     memory: Arc<Memory>,
     observer: Observer,
+    explainer: Arc<Explainer>,
     clock: KernelClock,
     seed: FlowSeed,
     constants: Constants,
@@ -124,7 +126,7 @@ impl Dataplane {
         constants.set(&mut loader);
         let mut ebpf = loader.load(OBJECT).map_err(|error| DataplaneError::Load(Box::new(error)))?;
         // Before the maps are taken out of `ebpf`: programs refer to their descriptors.
-        for program in ["lb", "clock"] {
+        for program in ["lb", "explain", "clock"] {
             load(&mut ebpf, program)?;
         }
         let memory = Arc::new(map_memory(&mut ebpf, &layouts)?);
@@ -132,6 +134,7 @@ impl Dataplane {
         first.store(seed.first);
         second.store(seed.second);
         let clock = KernelClock::measure(|| jiffies(&ebpf))?;
+        let explainer = Explainer::open(&mut ebpf, Arc::clone(&memory), clock, INTERFACE as usize)?;
         let counters = per_cpu(&mut ebpf, "COUNTERS")?;
         let real_stats = per_cpu(&mut ebpf, "REAL_STATS")?;
         let observer = Observer::new(Arc::clone(&memory), clock, counters, real_stats);
@@ -139,6 +142,7 @@ impl Dataplane {
             ebpf,
             memory,
             observer,
+            explainer: Arc::new(explainer),
             clock,
             seed,
             constants,
@@ -176,6 +180,12 @@ impl Dataplane {
     #[must_use]
     pub fn observer(&self) -> Observer {
         self.observer.clone()
+    }
+
+    /// Asks the program what it would do.
+    #[must_use]
+    pub fn explainer(&self) -> Arc<Explainer> {
+        Arc::clone(&self.explainer)
     }
 
     /// Frees expired connections. There must be one only.
@@ -400,7 +410,7 @@ fn per_cpu<V: aya::Pod>(
     })
 }
 
-fn xdp<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a Xdp, DataplaneError> {
+pub(super) fn xdp<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a Xdp, DataplaneError> {
     ebpf.program(name).and_then(|program| program.try_into().ok()).ok_or(DataplaneError::Missing(name))
 }
 

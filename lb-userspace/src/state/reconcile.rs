@@ -9,7 +9,7 @@ use macaddr::MacAddr6;
 use tokio::sync::{mpsc, watch};
 
 use super::desired::{Desired, desired};
-use super::plan::{PlanError, numbers, plan, retired};
+use super::plan::{PlanError, number, numbers, plan, retired};
 use crate::config::{Config, Protocol};
 use crate::dataplane::{DataplaneError, Operation, Swept, Tables, View};
 use crate::neighbour::Resolutions;
@@ -45,6 +45,8 @@ pub struct Published {
 pub struct PublishedService {
     /// Its name.
     pub name: String,
+    /// Its number in the maps.
+    pub number: Option<u32>,
     /// Its addresses.
     pub addresses: Vec<SocketAddr>,
     /// Its protocol.
@@ -208,6 +210,7 @@ impl Reconciler {
             let servers = desired.servers.iter().zip(numbers(&self.view, desired));
             PublishedService {
                 name: config.name.clone(),
+                number: number(&self.view, desired),
                 addresses: config.addresses.clone(),
                 protocol: config.protocol,
                 scheduler: config.scheduler,

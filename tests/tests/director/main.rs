@@ -5,6 +5,7 @@
 
 mod coexistence;
 mod command_line;
+mod explain;
 mod forwarding;
 mod ipv6;
 mod ipv6_forwarding;
