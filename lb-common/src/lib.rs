@@ -28,5 +28,6 @@ pub mod limits;
 pub mod selector;
 pub mod service;
 pub mod settings;
+pub mod trace;
 
 pub use atomic::{Setting, Word};

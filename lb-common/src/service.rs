@@ -217,6 +217,7 @@ const _: () = assert!(SLOT_WORDS <= 1 << BASE_BITS);
 
 impl SlotTable {
     /// As one word: length 32 bits, selector 8, base 24.
+    #[inline(always)]
     #[must_use]
     pub const fn word(self) -> u64 {
         (self.length as u64) << 32 | (self.selector as u64) << BASE_BITS | self.base as u64

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
@@ -22,11 +23,12 @@ use lb_common::service::{
     NO_SERVICE, SLOT_HEADER, Service, SlotTable, key_v4, key_v6,
 };
 use lb_common::settings::Settings;
+use lb_common::trace::Trace;
 
 use crate::acl::{Admission, admit};
 use crate::forward::take_detour;
 use crate::track::{Decision, decide, try_record};
-use crate::{Family, Outcome, Packet, Tables, process};
+use crate::{DryRun, Families, Family, Outcome, Packet, Rehearsal, Tables, process};
 
 pub(super) const DIRECTOR: [u8; 6] = [2, 0, 0, 0, 0, 1];
 pub(super) const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -53,6 +55,7 @@ pub(super) const ACK: u8 = 0x10;
 pub(super) const RST: u8 = 0x04;
 pub(super) const FIN: u8 = 0x01;
 
+#[derive(Debug)]
 pub(super) struct Connections<const K: usize>(Vec<Bucket<K>>);
 
 impl<const K: usize> Connections<K> {
@@ -72,6 +75,7 @@ impl<const K: usize> Buckets<K> for Connections<K> {
 }
 
 /// One family's tables.
+#[derive(Debug)]
 struct FamilyTables<const K: usize, const W: usize> {
     main: Connections<K>,
     half_open: Connections<K>,
@@ -234,19 +238,18 @@ impl Director {
 
     /// Sends a frame through; where it went, and what it has become.
     pub(super) fn send_and_look(&self, frame: &[u8]) -> (Went, Vec<u8>) {
-        let mut bytes = frame.to_vec();
-        let mut verdict = process(&mut bytes, self);
-        if let Outcome::Detour { number, length } = verdict.outcome() {
-            verdict = take_detour(&mut bytes, number, length, self);
-        }
-        let went = match verdict.outcome() {
-            Outcome::Transmit => Went::To(usize::from(bytes[5])),
-            Outcome::Redirect(place) => Went::Through(place, usize::from(bytes[5])),
-            Outcome::Deliver => Went::Here,
-            Outcome::Pass(reason) | Outcome::Drop(reason) => Went::Nowhere(reason),
-            Outcome::Detour { .. } => panic!("a detour after it was taken"),
-        };
-        (went, bytes)
+        send_through(self, frame)
+    }
+
+    /// The same as a dry run.
+    pub(super) fn rehearse(&self, frame: &[u8], trace: &Trace) -> (Went, Vec<u8>) {
+        send_through(&DryRun::new(self, trace), frame)
+    }
+
+    /// All that a frame may change.
+    pub(super) fn snapshot(&self) -> String {
+        let counted = (&self.counters, &self.forwarded, &self.connections);
+        std::format!("{:?}", (&self.v4, &self.v6, &self.slots, &self.services, &self.fragments, counted))
     }
 
     pub(super) fn tcp(&self, client_port: u16, port: u16, flags: u8) -> Went {
@@ -273,6 +276,22 @@ impl Director {
     pub(super) fn wait(&self, seconds: u32) {
         self.now.set(self.now.get() + seconds);
     }
+}
+
+fn send_through<T: Families>(tables: &T, frame: &[u8]) -> (Went, Vec<u8>) {
+    let mut bytes = frame.to_vec();
+    let mut verdict = process(&mut bytes, tables);
+    if let Outcome::Detour { number, length } = verdict.outcome() {
+        verdict = take_detour(&mut bytes, number, length, tables);
+    }
+    let went = match verdict.outcome() {
+        Outcome::Transmit => Went::To(usize::from(bytes[5])),
+        Outcome::Redirect(place) => Went::Through(place, usize::from(bytes[5])),
+        Outcome::Deliver => Went::Here,
+        Outcome::Pass(reason) | Outcome::Drop(reason) => Went::Nowhere(reason),
+        Outcome::Detour { .. } => panic!("a detour after it was taken"),
+    };
+    (went, bytes)
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -400,6 +419,17 @@ macro_rules! family {
             }
             fn try_record(&self, packet: &Packet<$key_words>, decision: Decision) -> Decision {
                 try_record(packet, decision, self)
+            }
+        }
+
+        impl Rehearsal<$key_words, $address_words> for Director {
+            fn rehearse(
+                rehearsed: &DryRun<'_, Self>,
+                packet: &Packet<$key_words>,
+                service: u32,
+                is_known: bool,
+            ) -> Decision {
+                decide(packet, service, is_known, rehearsed)
             }
         }
     };

@@ -1,6 +1,9 @@
 //! The stages' traits on XDP frames and BPF maps.
 
+mod explain;
 pub mod maps;
+
+pub use explain::explain;
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_ANY, xdp_action, xdp_md};
@@ -54,23 +57,43 @@ static HALF_OPEN_BUCKETS_V6: Global<u32> = Global::new(2);
 /// The product's program on one frame: all stages, and the verdict counted.
 #[inline(always)]
 pub fn balance(context: &XdpContext) -> u32 {
-    act(context.ctx, process(&mut XdpFrame::new(context.ctx), &Maps))
+    act(context.ctx, process(&mut XdpFrame::new(context.ctx), &Maps), &Maps)
+}
+
+/// What happens to a frame after the stages.
+trait Actions: Tables {
+    /// Sends it out of the interface at `place`.
+    fn redirect(&self, place: u32) -> u32;
+    /// [`take_detour`], out of line.
+    fn detour(&self, context: *mut xdp_md, number: u32, length: u32) -> u32;
+}
+
+impl Actions for Maps {
+    #[inline(always)]
+    fn redirect(&self, place: u32) -> u32 {
+        maps::DEVICES.redirect(place, 0).unwrap_or(xdp_action::XDP_ABORTED)
+    }
+
+    #[inline(always)]
+    fn detour(&self, context: *mut xdp_md, number: u32, length: u32) -> u32 {
+        lb_detour(context, number, length)
+    }
 }
 
 /// A verdict as the kernel knows it; counts what has not been counted.
 #[inline(always)]
-fn act(context: *mut xdp_md, verdict: Verdict) -> u32 {
+fn act<T: Actions>(context: *mut xdp_md, verdict: Verdict, tables: &T) -> u32 {
     match verdict.outcome() {
         Outcome::Transmit => xdp_action::XDP_TX,
         Outcome::Deliver => xdp_action::XDP_PASS,
-        Outcome::Redirect(place) => maps::DEVICES.redirect(place, 0).unwrap_or(xdp_action::XDP_ABORTED),
-        Outcome::Detour { number, length } => lb_detour(context, number, length),
+        Outcome::Redirect(place) => tables.redirect(place),
+        Outcome::Detour { number, length } => tables.detour(context, number, length),
         Outcome::Pass(reason) => {
-            Maps.count(reason);
+            tables.count(reason);
             xdp_action::XDP_PASS
         }
         Outcome::Drop(reason) => {
-            Maps.count(reason);
+            tables.count(reason);
             xdp_action::XDP_DROP
         }
     }
@@ -83,11 +106,16 @@ fn act(context: *mut xdp_md, verdict: Verdict) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn lb_detour(context: *mut xdp_md, number: u32, length: u32) -> u32 {
-    let verdict = take_detour(&mut XdpFrame::new(context), number, length, &Maps);
+    detour(context, number, length, &Maps)
+}
+
+#[inline(always)]
+fn detour<T: Actions>(context: *mut xdp_md, number: u32, length: u32, tables: &T) -> u32 {
+    let verdict = take_detour(&mut XdpFrame::new(context), number, length, tables);
     match verdict.outcome() {
         // It has been taken.
         Outcome::Detour { .. } => xdp_action::XDP_ABORTED,
-        _ => act(context, verdict),
+        _ => act(context, verdict, tables),
     }
 }
 

@@ -8,12 +8,13 @@
 //!
 //! Each stage is a small file. They are generic over where the bytes lie ([`Frame`]) and where the tables lie
 //! ([`Tables`], [`Family`]), so the same Rust runs in the kernel on a frame and on BPF maps, and on the host on a slice
-//! and on vectors. The programs that tie them to XDP are `main.rs` (the product's) and `bin/testbed.rs` (what
+//! and on vectors; and on tables that are read only ([`DryRun`]), which is how `lb explain` asks. The programs that tie them to XDP are `main.rs` (the product's) and `bin/testbed.rs` (what
 //! labs and benchmarks need); they build for the BPF target only.
 
 #![no_std]
 
 pub mod acl;
+mod dry_run;
 pub mod forward;
 mod frame;
 mod match_service;
@@ -31,6 +32,7 @@ mod verdict;
 #[cfg(target_arch = "bpf")]
 pub mod kernel;
 
+pub use dry_run::{DryRun, Rehearsal};
 pub use frame::Frame;
 pub use packet::{Packet, PacketV4, PacketV6};
 pub use process::process;

@@ -1,4 +1,4 @@
-//! The product's programs: `lb` on every interface, and `clock` for the daemon.
+//! The product's programs: `lb` on every interface, and `explain` and `clock` for the daemon.
 
 #![no_std]
 #![no_main]
@@ -13,6 +13,13 @@ use lb_ebpf::kernel;
 #[xdp]
 fn lb(context: XdpContext) -> u32 {
     kernel::balance(&context)
+}
+
+/// What `lb` would do with a frame, without doing it: rewrites the frame, notes what decided, and leaves every other map
+/// as it is. Run by the daemon, never attached.
+#[xdp]
+fn explain(context: XdpContext) -> u32 {
+    kernel::explain(&context)
 }
 
 /// Writes the kernel's jiffies into the first 8 bytes of the frame; run by the daemon, never attached.

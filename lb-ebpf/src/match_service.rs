@@ -2,6 +2,7 @@
 
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, NO_SERVICE, key_v4, key_v6};
 use lb_common::settings::Settings;
+use lb_common::trace::Note;
 
 use crate::tables::Family;
 use crate::{Packet, PacketV4, PacketV6};
@@ -36,6 +37,8 @@ pub(crate) fn match_service<const K: usize, const W: usize, T: Family<K, W>>(
 where
     Packet<K>: Addressed<W>,
 {
+    tables.note(Note::Transport, packet.key[K - 1]);
+    tables.note(Note::Packet, u64::from(packet.length()) << 32 | u64::from(packet.tcp_flags()));
     let index = tables.index(settings);
     if index.is_empty() {
         return NO_SERVICE;
@@ -46,5 +49,8 @@ where
         None => NO_SERVICE,
     };
     // A port of any, a range, a prefix: only where there is such a service, and only for what no exact one has.
-    if service == NO_SERVICE && index.has_forms() { tables.find_form(index, &key) } else { service }
+    let service =
+        if service == NO_SERVICE && index.has_forms() { tables.find_form(index, &key) } else { service };
+    tables.note(Note::Service, u64::from(service));
+    service
 }

@@ -2,6 +2,7 @@
 
 use lb_common::selector::{NO_DESTINATION, Selector, hash_slot};
 use lb_common::service::{SLOT_HEADER, SlotTable};
+use lb_common::trace::Note;
 
 use crate::Packet;
 use crate::tables::Tables;
@@ -14,18 +15,20 @@ pub(crate) fn select<const K: usize, T: Tables>(
     selector: Selector,
     tables: &T,
 ) -> Option<u32> {
+    tables.note(Note::SlotTable, table.word());
     if table.length == 0 {
         return None;
     }
     let position = match selector {
         Selector::Counter => {
-            let picks = tables.slot(table.base)?.fetch_add(1);
+            let picks = tables.count_pick(tables.slot(table.base)?);
             // Exact rotation needs the modulo; only new flows come here.
             (picks % u64::from(table.length)) as u32
         }
         Selector::Source => hash_slot(packet.source()),
         Selector::Destination => hash_slot(packet.destination()),
     };
+    tables.note(Note::Slot, u64::from(position));
     if position >= table.length {
         return None;
     }

@@ -1,12 +1,13 @@
 //! What the stages look up and write, wherever it lies: BPF maps in the kernel, vectors in a test.
 
 use lb_common::Word;
-use lb_common::connection::{Buckets, KEY_WORDS_V4, KEY_WORDS_V6};
+use lb_common::connection::{Buckets, Entry, KEY_WORDS_V4, KEY_WORDS_V6, Meta};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
 use lb_common::hash::FlowSeed;
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Index, Service};
 use lb_common::settings::Settings;
+use lb_common::trace::Note;
 
 use crate::Packet;
 use crate::acl::Admission;
@@ -34,6 +35,24 @@ pub trait Tables {
     fn count_forwarded(&self, destination: u32, bytes: u32);
     /// Counts a connection that was scheduled.
     fn count_connection(&self, destination: u32);
+
+    // What a dry run does otherwise.
+
+    /// Counts a pick from a slot table; returns how many there were before.
+    #[inline(always)]
+    fn count_pick(&self, picks: &Word) -> u64 {
+        picks.fetch_add(1)
+    }
+
+    /// Changes a connection's entry to `next`. Lost to another CPU that saw the same flow: as good.
+    #[inline(always)]
+    fn change(&self, entry: Entry<'_>, next: Meta) {
+        entry.change(next);
+    }
+
+    /// Notes what a stage found out or decided.
+    #[inline(always)]
+    fn note(&self, _note: Note, _value: u64) {}
 }
 
 /// The tables of one address family: flows have keys of `K` words, service addresses of `W`.

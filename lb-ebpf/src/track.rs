@@ -13,6 +13,7 @@ use lb_common::hash::FlowHash;
 use lb_common::selector::Selector;
 use lb_common::service::{Service, SlotTable};
 use lb_common::settings::Settings;
+use lb_common::trace::Note;
 
 use crate::acl::Admission;
 use crate::select::select;
@@ -42,6 +43,7 @@ pub(crate) fn track<'a, const K: usize, const W: usize, T: Family<K, W>>(
     let (key, hash) = (&packet.key, FlowHash::new(&packet.key, tables.flow_seed()));
     let Some(entry) = lookup(tables.connections(), key, hash) else { return Tracked::Unknown };
     let meta = entry.meta;
+    tables.note(Note::Established, meta.word());
     let number = meta.destination();
     match tables.destination(number) {
         Some(destination)
@@ -73,17 +75,19 @@ pub fn decide<const K: usize, const W: usize, T: Family<K, W>>(
     let known = if is_known { lookup(tables.connections(), key, hash) } else { None };
     let mut stale = None;
     if let Some(entry) = known {
+        tables.note(Note::Established, entry.meta.word());
         match follow(entry.meta, packet, timeouts, tables) {
-            Some(next) => return bring_up_to_date(entry, next),
+            Some(next) => return bring_up_to_date(entry, next, tables),
             None => stale = Some(entry),
         }
     } else if let Some(entry) = lookup(tables.half_open(), key, hash) {
+        tables.note(Note::HalfOpen, entry.meta.word());
         match follow(entry.meta, packet, timeouts, tables) {
-            Some(next) if packet.is_tcp() && is_syn(packet) => return bring_up_to_date(entry, next),
+            Some(next) if packet.is_tcp() && is_syn(packet) => return bring_up_to_date(entry, next, tables),
             Some(next) => {
                 // Confirmed: the place in the small table is for others. It is not freed before the flow is in the main
                 // table, for other CPUs to find it; in state NONE it is the first to go, and gone in two seconds.
-                entry.change(next.touched(State::None as u32, next.seen()));
+                tables.change(entry, next.touched(State::None as u32, next.seen()));
                 return Decision::record(Record::Confirmed, next);
             }
             None => stale = Some(entry),
@@ -96,7 +100,7 @@ pub fn decide<const K: usize, const W: usize, T: Family<K, W>>(
     match stale {
         Some(entry) => {
             // Lost to another CPU: the flow's next packet finds what that one wrote.
-            entry.change(entry.meta.moved(next.destination(), next.state(), next.seen()));
+            tables.change(entry, entry.meta.moved(next.destination(), next.state(), next.seen()));
             Decision::to(next.destination())
         }
         None => Decision::record(Record::First, next),
@@ -156,9 +160,8 @@ fn follow<const K: usize, T: Tables>(
 }
 
 #[inline(always)]
-fn bring_up_to_date(entry: Entry<'_>, next: Meta) -> Decision {
-    // Lost to another CPU that saw the same flow: as good.
-    entry.change(next);
+fn bring_up_to_date<T: Tables>(entry: Entry<'_>, next: Meta, tables: &T) -> Decision {
+    tables.change(entry, next);
     Decision::to(next.destination())
 }
 
@@ -233,9 +236,9 @@ fn may_connect<const K: usize, const W: usize, T: Family<K, W>>(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record {
     /// The small one of flows that sent one packet.
-    First,
+    First = 0,
     /// The main one.
-    Confirmed,
+    Confirmed = 1,
 }
 
 /// Carries out what was decided: records the flow if that is to be done; returns where to forward.
@@ -303,7 +306,7 @@ impl Decision {
     pub const LOST: Self = Self(1 << 36);
 
     #[inline(always)]
-    const fn to(destination: u32) -> Self {
+    pub(crate) const fn to(destination: u32) -> Self {
         Self(destination as u64)
     }
 
@@ -328,7 +331,7 @@ impl Decision {
     }
 
     #[inline(always)]
-    const fn to_record(self) -> Option<Record> {
+    pub(crate) const fn to_record(self) -> Option<Record> {
         match self.0 & (Self::FIRST | Self::CONFIRMED) {
             0 => None,
             Self::FIRST => Some(Record::First),
@@ -337,12 +340,12 @@ impl Decision {
     }
 
     #[inline(always)]
-    const fn state(self) -> u32 {
+    pub(crate) const fn state(self) -> u32 {
         (self.0 >> Self::STATE_SHIFT) as u32 & 15
     }
 
     #[inline(always)]
-    const fn number(self) -> u32 {
+    pub(crate) const fn number(self) -> u32 {
         self.0 as u32
     }
 

@@ -2,6 +2,7 @@
 
 mod acl;
 mod check;
+mod explain;
 mod list;
 mod output;
 mod real_server;
@@ -17,6 +18,7 @@ use crate::control::client::ClientError;
 
 /// Exit codes, the same for every command.
 const FAILED: u8 = 1;
+const USAGE: u8 = 2;
 const NOT_RUNNING: u8 = 3;
 
 const EXAMPLES: &str = "\
@@ -24,6 +26,8 @@ Examples:
   lb check --config /etc/lb/lb.toml          is the file all right?
   sudo lb run --config /etc/lb/lb.toml       forward
   sudo lb list -n                            what goes where
+  sudo lb explain 198.51.100.7:4000 192.168.2.240:80 tcp
+                                             and why
   sudo lb real-server up --vip 192.168.2.240 on a real server: accept the VIP's traffic
 
 Exit codes: 0 done, 1 it failed, 2 wrong usage, 3 the daemon is not running.";
@@ -49,6 +53,8 @@ enum Command {
     Counters(list::Counters),
     /// Deny and allow clients while the daemon runs
     Acl(acl::AclCommand),
+    /// Say what would become of a frame, and what decides, without sending one
+    Explain(explain::Explain),
     /// On a real server: accept the traffic of a VIP without saying so on the network
     RealServer(real_server::RealServer),
 }
@@ -92,6 +98,7 @@ impl Cli {
             Command::List(list) => list.execute(),
             Command::Counters(counters) => counters.execute(),
             Command::Acl(acl) => acl.execute(),
+            Command::Explain(explain) => explain.execute(),
             Command::RealServer(real_server) => real_server.execute(),
         };
         match done {

@@ -3,6 +3,7 @@
 mod acl;
 pub mod api;
 pub mod client;
+pub mod explain;
 mod rates;
 mod server;
 

@@ -6,6 +6,7 @@
 //!     ├─ attach ──> a program on each interface, its link pinned
 //!     ├─ Tables: the one writer of services, slots, destinations and rules for clients
 //!     ├─ Observer: reads counters and connections, writes nothing
+//!     ├─ Explainer: runs the program on made-up frames, which change nothing
 //!     └─ Sweeper: frees expired connections, and those of clients that are refused
 //! ```
 //!
@@ -18,6 +19,8 @@ mod addresses;
 mod attach;
 mod clock;
 mod error;
+mod explain;
+mod explanation;
 mod fragments;
 mod interfaces;
 mod layout;
@@ -35,6 +38,8 @@ pub use acl::{AclScope, AclView, AclViews, Rule};
 pub use attach::Attached;
 pub use clock::KernelClock;
 pub use error::DataplaneError;
+pub use explain::{Explainer, Question};
+pub use explanation::{Action, Choice, Explanation, Known, Parsed, Sent, Table};
 pub use fragments::{Fragment, Fragments};
 pub use layout::Capacity;
 pub use memory::Memory;

@@ -167,11 +167,13 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
         max_connections: config.director.max_connections,
     };
     let observer = dataplane.observer();
+    let explainer = dataplane.explainer();
     let (inputs, received) = mpsc::channel(64);
     let (stop_server, server_stopped) = oneshot::channel::<()>();
-    let control = tokio::spawn(server.run(facts, published, observer, inputs.clone(), async move {
-        let _ = server_stopped.await;
-    }));
+    let control =
+        tokio::spawn(server.run(facts, published, observer, inputs.clone(), explainer, async move {
+            let _ = server_stopped.await;
+        }));
     let fragments = dataplane.fragments()?;
     let (stop_holding, holding_stopped) = std::sync::mpsc::channel::<()>();
     let holding = tokio::task::spawn_blocking(move || hold::hold_fragments(fragments, &holding_stopped));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub(crate) type Program = (&'static str, u64);
 
 /// What the product's object holds.
-pub(crate) const LB_PROGRAMS: &[Program] = &[("lb", 100), ("clock", 4)];
+pub(crate) const LB_PROGRAMS: &[Program] = &[("lb", 100), ("explain", 100), ("clock", 4)];
 
 const EM_BPF: u16 = 247;
 const INSTRUCTION_SIZE: u64 = 8;

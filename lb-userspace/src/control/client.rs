@@ -59,7 +59,7 @@ pub async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Cl
 pub async fn post<T: DeserializeOwned>(
     socket: &Path,
     path: &str,
-    body: &impl Serialize,
+    body: &(impl Serialize + Sync),
 ) -> Result<T, ClientError> {
     let body = serde_json::to_vec(body).map_err(|error| broken(socket)(&error))?;
     patiently(socket, ask(socket, Method::POST, path, body.into())).await

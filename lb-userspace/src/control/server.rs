@@ -7,17 +7,19 @@ use std::sync::Arc;
 use std::{fs, os::unix::net::UnixStream as StdUnixStream};
 
 use axum::extract::State as Extract;
+use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use thiserror::Error;
 use tokio::net::UnixListener;
 use tokio::sync::{Mutex, mpsc, watch};
 
+use super::explain::{self, answer};
 use super::rates::{PERIOD, Rates};
 use super::{acl, api};
-use crate::dataplane::{DataplaneError, Observer};
+use crate::dataplane::{DataplaneError, Explainer, Observer};
 use crate::net::mac_text;
 use crate::state::{Input, Published, ServerState};
 
@@ -80,6 +82,7 @@ pub(super) struct Shared {
     /// To whoever changes things.
     pub(super) inputs: mpsc::Sender<Input>,
     observer: Observer,
+    explainer: Arc<Explainer>,
     rates: Rates,
     /// Reading a connection table from end to end takes a while: one at a time.
     reading_connections: Mutex<()>,
@@ -119,6 +122,7 @@ impl Server {
         published: watch::Receiver<Arc<Published>>,
         observer: Observer,
         inputs: mpsc::Sender<Input>,
+        explainer: Arc<Explainer>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) {
         let Self { listener, place } = self;
@@ -127,12 +131,14 @@ impl Server {
             published,
             observer,
             inputs,
+            explainer,
             rates: Rates::default(),
             reading_connections: Mutex::new(()),
         });
         let router = Router::new()
             .route("/v1/virtual_servers", get(virtual_servers))
             .route("/v1/director", get(director))
+            .route("/v1/explain", post(explain))
             .route("/v1/acl", get(acl::list).post(acl::change))
             .with_state(Arc::clone(&state));
         let sampling = tokio::spawn(sample(state));
@@ -161,18 +167,18 @@ async fn sample(shared: Arc<Shared>) {
 }
 
 /// A request that could not be answered.
-struct Failure(DataplaneError);
+struct Failure(StatusCode, String);
 
 impl From<DataplaneError> for Failure {
     fn from(error: DataplaneError) -> Self {
-        Self(error)
+        Self(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let body = serde_json::json!({ "error": self.0.to_string() });
-        (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response()
+        let body = serde_json::json!({ "error": self.1 });
+        (self.0, Json(body)).into_response()
     }
 }
 
@@ -238,6 +244,18 @@ async fn director(Extract(shared): Extract<Arc<Shared>>) -> Result<Json<api::Dir
         max_connections: facts.max_connections,
         counters: counters.into_iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
     }))
+}
+
+async fn explain(
+    Extract(shared): Extract<Arc<Shared>>,
+    asked: Result<Json<explain::Question>, JsonRejection>,
+) -> Result<Json<explain::Explanation>, Failure> {
+    let refused = |reason: String| Failure(StatusCode::BAD_REQUEST, reason);
+    let Json(asked) = asked.map_err(|rejection| refused(rejection.body_text()))?;
+    let question = asked.parse().map_err(|error| refused(error.to_string()))?;
+    let found = shared.explainer.explain(&question)?;
+    let published = Arc::clone(&shared.published.borrow());
+    Ok(Json(answer(&asked, &found, &published, &shared.facts.interface)))
 }
 
 #[cfg(test)]

@@ -96,6 +96,9 @@ pub enum DataplaneError {
         "no room for another prefix that is allowed or denied; lb holds {MAX_ACL_PREFIXES} of each family: use one shorter prefix instead of neighbouring ones"
     )]
     AclFull,
+    /// A dry run could not be made.
+    #[error("run the program on a made-up frame: {0}")]
+    Explain(io::Error),
     /// No randomness.
     #[error("draw random numbers: {0}")]
     Random(getrandom::Error),

@@ -16,6 +16,7 @@ use lb_common::form::{FORM_SPANS, FORM_WORDS, Span};
 use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICES, SLOT_WORDS};
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
+use lb_common::trace::Trace;
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
 /// Records that [`Region`] may find in memory that begins as zeroes and that the kernel writes meanwhile.
@@ -38,6 +39,8 @@ unsafe impl Record for Word {}
 unsafe impl Record for Destination {}
 // SAFETY: words.
 unsafe impl<const K: usize> Record for Bucket<K> {}
+// SAFETY: words.
+unsafe impl Record for Trace {}
 
 /// A slice of records.
 #[derive(Debug)]

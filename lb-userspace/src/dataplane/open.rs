@@ -18,6 +18,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use super::acl::Tries;
 use super::clock::KernelClock;
 use super::error::DataplaneError;
+use super::explain::Explainer;
 use super::layout::{self, Capacity, MapLayout, TableBuckets};
 use super::memory::{ConnectionTable, Connections, Memory, Region};
 use super::migrate::{self, Previous};
@@ -79,6 +80,7 @@ pub struct Dataplane {
     pub(super) layouts: [MapLayout; layout::MAPS],
     pub(super) memory: Arc<Memory>,
     observer: Observer,
+    explainer: Arc<Explainer>,
     clock: KernelClock,
     seed: FlowSeed,
     pub(super) constants: Constants,
@@ -122,7 +124,7 @@ impl Dataplane {
         };
         let mut ebpf = read_object(&directory, &layouts, &constants)?;
         // Before the maps are taken out of `ebpf`: programs refer to their descriptors.
-        for program in ["lb", "clock"] {
+        for program in ["lb", "explain", "clock"] {
             load(&mut ebpf, program)?;
         }
         let memory = Arc::new(map_memory(&mut ebpf, &layouts)?);
@@ -131,6 +133,7 @@ impl Dataplane {
         second.store(seed.second);
         let clock = KernelClock::measure(|| jiffies(&ebpf))?;
         let devices = devices(&mut ebpf)?;
+        let explainer = Explainer::open(&mut ebpf, Arc::clone(&memory), clock, 0)?;
         let counters = per_cpu(&mut ebpf, "COUNTERS")?;
         let real_stats = per_cpu(&mut ebpf, "REAL_STATS")?;
         let observer = Observer::new(Arc::clone(&memory), clock, counters, real_stats);
@@ -141,6 +144,7 @@ impl Dataplane {
             layouts,
             memory,
             observer,
+            explainer: Arc::new(explainer),
             clock,
             seed,
             constants,
@@ -179,6 +183,12 @@ impl Dataplane {
     #[must_use]
     pub fn observer(&self) -> Observer {
         self.observer.clone()
+    }
+
+    /// Asks the program what it would do.
+    #[must_use]
+    pub fn explainer(&self) -> Arc<Explainer> {
+        Arc::clone(&self.explainer)
     }
 
     /// Frees expired connections. There must be one only.

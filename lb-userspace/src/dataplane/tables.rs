@@ -378,7 +378,7 @@ fn space(table: u64) -> Option<Range<u32>> {
     (table.length > 0).then(|| table.base..table.base + table.words())
 }
 
-fn destination_view(destination: &Destination) -> Option<DestinationView> {
+pub(super) fn destination_view(destination: &Destination) -> Option<DestinationView> {
     let flags = Flags::from_word(destination.flags.load());
     if !flags.contains(Flags::ALLOCATED) {
         return None;

@@ -96,13 +96,19 @@ pub(super) fn retired(view: &View, desired: &Desired) -> Vec<u32> {
     view.destinations.keys().copied().filter(|number| !numbered.service_of.contains_key(number)).collect()
 }
 
+/// The number of a virtual server in `view`; `None` if it has none yet.
+#[must_use]
+pub(super) fn number(view: &View, service: &DesiredService) -> Option<u32> {
+    service.addresses.iter().find_map(|address| view.addresses.get(address)).copied()
+}
+
 /// The number of each real server in `view`, in the order of `desired`; `None` where it has none yet.
 #[must_use]
 pub(super) fn numbers(view: &View, service: &DesiredService) -> Vec<Option<u32>> {
-    let number = service.addresses.iter().find_map(|address| view.addresses.get(address));
+    let number = number(view, service);
     let find = |server: &DesiredServer| {
         let is_it = |(_, found): &(&u32, &DestinationView)| {
-            Some(&found.service) == number && found.address == server.address
+            Some(found.service) == number && found.address == server.address
         };
         view.destinations.iter().find(is_it).map(|(number, _)| *number)
     };

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::acl::{AclChange, AclError};
 use super::desired::{Desired, desired};
 use super::network::Network;
-use super::plan::{PlanError, numbers, plan, retired};
+use super::plan::{PlanError, number, numbers, plan, retired};
 use crate::config::{Acl, Config, Protocol};
 use crate::dataplane::{DataplaneError, Operation, SweepOrder, Swept, Tables, View, Way};
 use crate::forms::VirtualAddress;
@@ -58,6 +58,8 @@ pub struct Published {
 pub struct PublishedService {
     /// Its name.
     pub name: String,
+    /// Its number in the maps.
+    pub number: Option<u32>,
     /// Its addresses.
     pub addresses: Vec<VirtualAddress>,
     /// The number of its group, if it has one.
@@ -265,6 +267,7 @@ impl Reconciler {
             let servers = desired.servers.iter().zip(numbers(&self.view, desired));
             PublishedService {
                 name: config.name.clone(),
+                number: number(&self.view, desired),
                 addresses: config.addresses.clone(),
                 fwmark: config.fwmark,
                 protocol: config.protocol,

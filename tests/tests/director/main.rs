@@ -6,6 +6,7 @@
 mod acl;
 mod coexistence;
 mod command_line;
+mod explain;
 mod forms;
 mod forwarding;
 mod fragments;

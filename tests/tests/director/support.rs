@@ -70,6 +70,11 @@ impl OpenConnection {
         Ok(Self(stream))
     }
 
+    /// The client's end.
+    pub(crate) fn client(&self) -> std::io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
     /// Asks on the open connection; the name of the real server that answers.
     pub(crate) fn ask(&mut self) -> std::io::Result<String> {
         self.0.write_all(b"GET / HTTP/1.1\r\nHost: vip\r\n\r\n")?;

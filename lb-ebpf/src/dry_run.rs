@@ -1,0 +1,173 @@
+//! Tables that are read as they are and never written: what a frame would meet, without its doing anything.
+//!
+//! Whatever a stage would have written, counted or decided is noted in a [`Trace`] instead. A fragment's look-up in an
+//! LRU map counts as a use of it in the kernel; the frames of `lb explain` are no fragments.
+
+use lb_common::Word;
+use lb_common::connection::{Entry, Meta, State};
+use lb_common::counter::Reason;
+use lb_common::destination::Destination;
+use lb_common::hash::FlowSeed;
+use lb_common::service::{AddressBucket, Index, Service};
+use lb_common::settings::Settings;
+use lb_common::trace::{Note, Trace};
+
+use crate::acl::Admission;
+use crate::track::Decision;
+use crate::{Family, Packet, Tables};
+
+/// Tables that a frame may pass without leaving a trace in them.
+pub struct DryRun<'a, T> {
+    tables: &'a T,
+    trace: &'a Trace,
+}
+
+/// Tables on which dry runs can be made.
+pub trait Rehearsal<const K: usize, const W: usize>: Family<K, W> + Sized {
+    /// [`track::decide`](crate::track::decide) on `rehearsed`, which is a dry run on these tables; out of line in the
+    /// kernel.
+    fn rehearse(rehearsed: &DryRun<'_, Self>, packet: &Packet<K>, service: u32, is_known: bool) -> Decision;
+}
+
+impl<'a, T> DryRun<'a, T> {
+    /// A dry run on `tables` that notes in `trace` what decides.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(tables: &'a T, trace: &'a Trace) -> Self {
+        Self { tables, trace }
+    }
+}
+
+impl<T: Tables> Tables for DryRun<'_, T> {
+    #[inline(always)]
+    fn settings(&self) -> Option<&Settings> {
+        self.tables.settings()
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> usize {
+        self.tables.interface()
+    }
+
+    #[inline(always)]
+    fn flow_seed(&self) -> FlowSeed {
+        self.tables.flow_seed()
+    }
+
+    #[inline(always)]
+    fn service(&self, number: u32) -> Option<&Service> {
+        self.tables.service(number)
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<&Word> {
+        self.tables.slot(index)
+    }
+
+    #[inline(always)]
+    fn destination(&self, number: u32) -> Option<&Destination> {
+        self.tables.destination(number)
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        self.tables.now()
+    }
+
+    #[inline(always)]
+    fn count(&self, reason: Reason) {
+        self.note(Note::Reason, u64::from(reason as u32));
+    }
+
+    #[inline(always)]
+    fn count_forwarded(&self, destination: u32, bytes: u32) {
+        self.note(Note::Forwarded, u64::from(bytes) << 32 | u64::from(destination));
+    }
+
+    #[inline(always)]
+    fn count_connection(&self, destination: u32) {
+        self.note(Note::Connection, u64::from(destination));
+    }
+
+    #[inline(always)]
+    fn count_pick(&self, picks: &Word) -> u64 {
+        let picks = picks.load();
+        self.note(Note::Picks, picks);
+        picks
+    }
+
+    #[inline(always)]
+    fn change(&self, _entry: Entry<'_>, next: Meta) {
+        self.note(Note::Changed, next.word());
+    }
+
+    #[inline(always)]
+    fn note(&self, note: Note, value: u64) {
+        self.trace.note(note, value);
+    }
+}
+
+impl<const K: usize, const W: usize, T: Rehearsal<K, W>> Family<K, W> for DryRun<'_, T> {
+    type Connections = T::Connections;
+
+    #[inline(always)]
+    fn connections(&self) -> &T::Connections {
+        self.tables.connections()
+    }
+
+    #[inline(always)]
+    fn half_open(&self) -> &T::Connections {
+        self.tables.half_open()
+    }
+
+    #[inline(always)]
+    fn index(&self, settings: &Settings) -> Index {
+        self.tables.index(settings)
+    }
+
+    #[inline(always)]
+    fn addresses(&self, position: u32) -> Option<&AddressBucket<W>> {
+        self.tables.addresses(position)
+    }
+
+    #[inline(always)]
+    fn find_form(&self, index: Index, key: &[u64; W]) -> u32 {
+        self.tables.find_form(index, key)
+    }
+
+    #[inline(always)]
+    fn rule(&self, scope: u32, packet: &Packet<K>) -> u32 {
+        self.tables.rule(scope, packet)
+    }
+
+    #[inline(always)]
+    fn admit(&self, packet: &Packet<K>, service: u32) -> Admission {
+        self.tables.admit(packet, service)
+    }
+
+    #[inline(always)]
+    fn log_scheduled(&self, _packet: &Packet<K>, _destination: u32) {}
+
+    #[inline(always)]
+    fn fragment(&self, packet: &Packet<K>, id: u32) -> Option<u32> {
+        self.tables.fragment(packet, id)
+    }
+
+    #[inline(always)]
+    fn remember_fragment(&self, _packet: &Packet<K>, _id: u32, _destination: u32) {}
+
+    #[inline(always)]
+    fn decide(&self, packet: &Packet<K>, service: u32, is_known: bool) -> Decision {
+        T::rehearse(self, packet, service, is_known)
+    }
+
+    #[inline(always)]
+    fn try_record(&self, _packet: &Packet<K>, decision: Decision) -> Decision {
+        if let Some(which) = decision.to_record() {
+            let recorded = Meta::new(decision.number(), State::None, 0).touched(decision.state(), self.now());
+            self.note(Note::Recorded, which as u64);
+            self.note(Note::Changed, recorded.word());
+        }
+        Decision::to(decision.number())
+    }
+}

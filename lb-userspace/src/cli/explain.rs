@@ -1,0 +1,212 @@
+//! `lb explain`.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use clap::{Args, ValueEnum};
+
+use super::output::{print, print_json};
+use super::{ControlSocket, Failure, USAGE, answered, runtime};
+use crate::control::client;
+use crate::control::explain::{Act, Choice, Connection, Explanation, MAX_VLAN, Question, TCP_FLAGS};
+
+/// Explain what would become of a frame.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sudo lb explain 198.51.100.7:40000 192.0.2.1:80 tcp
+  sudo lb explain '[2001:db8::7]:40000' '[2001:db8:1::1]:443' tcp --flags ack
+  sudo lb explain 198.51.100.7:40000 192.0.2.1:53 udp --vlan 100 --json
+
+The program itself decides, on the tables as they are; nothing is counted, recorded or sent.")]
+pub(super) struct Explain {
+    /// The client, as ADDRESS:PORT or [IPV6]:PORT
+    #[arg(value_name = "SRC:PORT", value_parser = socket)]
+    source: SocketAddr,
+    /// Whom it asks, as ADDRESS:PORT or [IPV6]:PORT
+    #[arg(value_name = "DST:PORT", value_parser = socket)]
+    destination: SocketAddr,
+    /// The protocol
+    #[arg(value_enum)]
+    protocol: Protocol,
+    /// TCP flags that are set, with commas between them; syn if not given
+    #[arg(long, value_name = "FLAGS", value_delimiter = ',', value_parser = flag_names())]
+    flags: Option<Vec<String>>,
+    /// The VLAN that the frame is tagged with
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(..=i64::from(MAX_VLAN)))]
+    vlan: Option<u16>,
+    /// JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    socket: ControlSocket,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Protocol {
+    Tcp,
+    Udp,
+}
+
+fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an address and a port: 192.0.2.1:80, or [2001:db8::1]:80".to_owned())
+}
+
+fn flag_names() -> clap::builder::PossibleValuesParser {
+    TCP_FLAGS.map(|(name, _)| name).into()
+}
+
+impl Explain {
+    pub(super) fn execute(self) -> Result<(), Failure> {
+        let question = self.question()?;
+        let answer = client::post(&self.socket.control_socket, "/v1/explain", &question);
+        let explained: Explanation = answered(runtime()?.block_on(answer))?;
+        if self.json { print_json(&explained) } else { print(&table(&explained)) }
+    }
+
+    fn question(&self) -> Result<Question, Failure> {
+        let (protocol, flags) = match self.protocol {
+            Protocol::Tcp => ("tcp", vec!["syn".to_owned()]),
+            Protocol::Udp => ("udp", Vec::new()),
+        };
+        let question = Question {
+            source: self.source,
+            destination: self.destination,
+            protocol: protocol.to_owned(),
+            flags: self.flags.clone().unwrap_or(flags),
+            vlan: self.vlan,
+        };
+        match question.parse() {
+            Ok(_) => Ok(question),
+            Err(error) => Err(Failure { code: USAGE, message: error.to_string() }),
+        }
+    }
+}
+
+/// A line for each stage.
+fn table(explained: &Explanation) -> String {
+    let mut text = String::new();
+    for (stage, said) in [
+        ("frame", frame(explained)),
+        ("parsed", parsed(explained)),
+        ("service", service(explained)),
+        ("connection", connection(explained)),
+        ("scheduler", scheduler(explained)),
+        ("goes to", goes_to(explained)),
+        ("verdict", verdict(explained)),
+        ("counts", counts(explained)),
+    ] {
+        let _ = writeln!(text, "{stage:<11} {said}");
+    }
+    text
+}
+
+fn frame(explained: &Explanation) -> String {
+    let frame = &explained.frame;
+    let asked = &frame.question;
+    let tag = asked.vlan.map_or(String::new(), |vlan| format!(", VLAN {vlan}"));
+    let accepted = if explained.packet.is_some() { "accepted" } else { "not accepted" };
+    format!(
+        "{} -> {}, {} bytes{tag}, to {} of {}: {accepted}",
+        asked.source, asked.destination, frame.bytes, frame.mac, frame.interface
+    )
+}
+
+fn parsed(explained: &Explanation) -> String {
+    let Some(packet) = &explained.packet else { return "nothing".to_owned() };
+    let flags = if packet.flags.is_empty() { String::new() } else { format!(" {}", packet.flags.join(",")) };
+    let family = if explained.frame.question.source.is_ipv4() { "IPv4" } else { "IPv6" };
+    format!(
+        "{family} {}{flags}, port {} -> {}, {} bytes",
+        packet.protocol, packet.source_port, packet.destination_port, packet.bytes
+    )
+}
+
+fn service(explained: &Explanation) -> String {
+    match (&explained.virtual_server, explained.near.as_slice()) {
+        (Some(service), _) => format!("{} ({})", service.name, service.scheduler),
+        (None, _) if explained.packet.is_none() => "not looked for".to_owned(),
+        (None, []) => "none has this address".to_owned(),
+        (None, near) => format!("none has this address; there are {}", near.join(", ")),
+    }
+}
+
+fn connection(explained: &Explanation) -> String {
+    let known = match &explained.connection {
+        Some(known) => known_connection(known),
+        None if explained.virtual_server.is_none() => return "not looked for".to_owned(),
+        None => "none".to_owned(),
+    };
+    match &explained.next {
+        None => known,
+        Some(next) => match &next.table {
+            Some(table) => format!("{known}; would be recorded as {} ({})", next.state, spoken(table)),
+            None => format!("{known}; would be {}", next.state),
+        },
+    }
+}
+
+fn known_connection(known: &Connection) -> String {
+    let server = known.real_server.as_deref().unwrap_or("a real server that is gone");
+    let expiry = match known.expires_in {
+        0 => "expired".to_owned(),
+        seconds => format!("expires in {seconds} s"),
+    };
+    format!("{} ({}) to {server}, seen {} s ago, {expiry}", known.state, spoken(&known.table), known.age)
+}
+
+fn spoken(table: &str) -> String {
+    table.replace('_', "-")
+}
+
+fn scheduler(explained: &Explanation) -> String {
+    let Some(choice) = &explained.choice else { return "not asked".to_owned() };
+    match choice.slot {
+        None => "no real server is usable".to_owned(),
+        Some(slot) => format!("slot {slot} of {}, by {}", choice.slots, reason_of(choice)),
+    }
+}
+
+fn reason_of(choice: &Choice) -> String {
+    match (choice.by.as_str(), choice.turn) {
+        ("source", _) => "the hash of the client's address".to_owned(),
+        ("destination", _) => "the hash of the VIP".to_owned(),
+        (_, Some(turn)) => format!("turn {turn}"),
+        (by, None) => by.to_owned(),
+    }
+}
+
+fn goes_to(explained: &Explanation) -> String {
+    let Some(server) = &explained.real_server else { return "no real server".to_owned() };
+    let address = server.address.as_deref().unwrap_or("an unknown real server");
+    if explained.verdict.action == Act::Pass {
+        return format!("{address}, which is this director");
+    }
+    let tag = server.vlan.map_or(String::new(), |vlan| format!(", VLAN {vlan}"));
+    format!("{address} at {}{tag}", server.mac)
+}
+
+fn verdict(explained: &Explanation) -> String {
+    let action = match explained.verdict.action {
+        Act::Transmit => format!("XDP_TX: forward out of {}", explained.frame.interface),
+        Act::Redirect => "XDP_REDIRECT: forward out of another interface".to_owned(),
+        Act::Pass => "XDP_PASS: to the local network stack".to_owned(),
+        Act::Drop => "XDP_DROP: drop".to_owned(),
+        Act::Abort => "XDP_ABORTED: this is a bug in lb".to_owned(),
+    };
+    match &explained.verdict.because {
+        Some(because) => format!("{action}. {because}"),
+        None => action,
+    }
+}
+
+fn counts(explained: &Explanation) -> String {
+    let counter = |counter: &crate::control::explain::Counter| {
+        let of = counter.real_server.as_ref().map_or(String::new(), |server| format!(" of {server}"));
+        format!("{} +{}{of}", counter.name, counter.adds)
+    };
+    explained.counters.iter().map(counter).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,377 @@
+//! `POST /v1/explain`: what the program would make of a frame, in words that are not the maps'.
+
+use std::net::SocketAddr;
+
+use lb_common::selector::Selector;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::config::Protocol;
+use crate::dataplane::{self, Action, DestinationView, Table};
+use crate::forms::VirtualAddress;
+use crate::net::mac_text;
+use crate::state::Published;
+
+/// TCP's flags by name and bit (RFC 9293, section 3.1).
+pub const TCP_FLAGS: [(&str, u8); 8] = [
+    ("fin", 0x01),
+    ("syn", 0x02),
+    ("rst", 0x04),
+    ("psh", 0x08),
+    ("ack", 0x10),
+    ("urg", 0x20),
+    ("ece", 0x40),
+    ("cwr", 0x80),
+];
+
+/// The highest number that a VLAN may have; 0 is a tag that carries a priority only.
+pub const MAX_VLAN: u16 = 4094;
+
+/// Which frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// `ADDRESS:PORT` of the client.
+    pub source: SocketAddr,
+    /// `ADDRESS:PORT` that it asks.
+    pub destination: SocketAddr,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Names of TCP flags.
+    #[serde(default)]
+    pub flags: Vec<String>,
+    /// The VLAN of the frame's tag, if it has one.
+    #[serde(default)]
+    pub vlan: Option<u16>,
+}
+
+/// There is no such frame.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum QuestionError {
+    /// One of IPv4 and one of IPv6.
+    #[error("{0} and {1} are of different families; give both as IPv4, or both as [IPv6]:PORT")]
+    Families(SocketAddr, SocketAddr),
+    /// Neither TCP nor UDP.
+    #[error("{0:?} is not balanced; the protocol is tcp or udp")]
+    Protocol(String),
+    /// A flag that TCP has not.
+    #[error("TCP has no flag {0:?}; there are fin, syn, rst, psh, ack, urg, ece and cwr")]
+    Flag(String),
+    /// Flags in UDP.
+    #[error("UDP has no flags; leave --flags out, or ask about tcp")]
+    FlagsOfUdp,
+    /// No VLAN has this number.
+    #[error("there is no VLAN {0}; its number is from 0 to {MAX_VLAN}")]
+    Vlan(u16),
+}
+
+impl Question {
+    /// As the data plane is asked.
+    ///
+    /// # Errors
+    /// [`QuestionError`], the first that is found.
+    pub fn parse(&self) -> Result<dataplane::Question, QuestionError> {
+        if self.source.is_ipv4() != self.destination.is_ipv4() {
+            return Err(QuestionError::Families(self.source, self.destination));
+        }
+        let protocol = match self.protocol.as_str() {
+            "tcp" => Protocol::Tcp,
+            "udp" if self.flags.is_empty() => Protocol::Udp,
+            "udp" => return Err(QuestionError::FlagsOfUdp),
+            other => return Err(QuestionError::Protocol(other.to_owned())),
+        };
+        let bit = |flag: &String| {
+            let known = TCP_FLAGS.iter().find(|(name, _)| name == flag);
+            known.map(|(_, bit)| *bit).ok_or_else(|| QuestionError::Flag(flag.clone()))
+        };
+        let tcp_flags = self.flags.iter().map(bit).try_fold(0, |flags, bit| Ok(flags | bit?))?;
+        if let Some(vlan) = self.vlan.filter(|vlan| *vlan > MAX_VLAN) {
+            return Err(QuestionError::Vlan(vlan));
+        }
+        let Self { source, destination, vlan, .. } = *self;
+        Ok(dataplane::Question { source, destination, protocol, tcp_flags, vlan })
+    }
+}
+
+/// What would become of the frame, stage by stage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The frame.
+    pub frame: Frame,
+    /// What the program read of it; null if it read no packet.
+    pub packet: Option<Packet>,
+    /// The virtual server; null if the address is none's.
+    pub virtual_server: Option<VirtualServer>,
+    /// If it is none's: addresses that are somebody's, those of the same VIP if there are any.
+    pub near: Vec<String>,
+    /// The flow's entry in the connection table; null if there is none.
+    pub connection: Option<Connection>,
+    /// What the entry would be afterwards; null if nothing would be written.
+    pub next: Option<Next>,
+    /// What the scheduler chose; null if it was not asked.
+    pub choice: Option<Choice>,
+    /// Where the frame would go; null if to no real server.
+    pub real_server: Option<RealServer>,
+    /// What would become of the frame.
+    pub verdict: Verdict,
+    /// What would be counted.
+    pub counters: Vec<Counter>,
+}
+
+/// The frame that was asked about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frame {
+    /// What was asked.
+    #[serde(flatten)]
+    pub question: Question,
+    /// Its length.
+    pub bytes: usize,
+    /// Where it came in.
+    pub interface: String,
+    /// Its destination MAC.
+    pub mac: String,
+}
+
+/// A packet as the program read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packet {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Names of the TCP flags that are set.
+    pub flags: Vec<String>,
+    /// The source port.
+    pub source_port: u16,
+    /// The destination port.
+    pub destination_port: u16,
+    /// Bytes of the IP packet.
+    pub bytes: u32,
+}
+
+/// A virtual server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualServer {
+    /// Its name.
+    pub name: String,
+    /// Its scheduler.
+    pub scheduler: String,
+}
+
+/// An entry of the connection table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// `established` or `half_open`.
+    pub table: String,
+    /// As `ipvsadm -Lnc` prints it.
+    pub state: String,
+    /// Seconds since it was seen.
+    pub age: u32,
+    /// Seconds until it expires; 0 if it has.
+    pub expires_in: u32,
+    /// Where it leads; null if that is gone.
+    pub real_server: Option<String>,
+}
+
+/// What would be written to the connection table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Next {
+    /// The state.
+    pub state: String,
+    /// In which table a new entry would be made; null if an entry would be changed.
+    pub table: Option<String>,
+}
+
+/// What the scheduler chose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// What the choice depends on: `turn`, `source` or `destination`.
+    pub by: String,
+    /// Slots of the virtual server; 0 if no real server is usable.
+    pub slots: u32,
+    /// The slot, from 0; null if there is none.
+    pub slot: Option<u32>,
+    /// Connections scheduled before, if the choice depends on that.
+    pub turn: Option<u64>,
+}
+
+/// Where a frame would go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RealServer {
+    /// Its address; null if nothing is known of it.
+    pub address: Option<String>,
+    /// The destination MAC of the frame as it would leave.
+    pub mac: String,
+    /// The VLAN of its tag.
+    pub vlan: Option<u16>,
+}
+
+/// What would become of the frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// What.
+    pub action: Act,
+    /// The name of the reason, if the frame would not be forwarded.
+    pub reason: Option<String>,
+    /// The same as a sentence.
+    pub because: Option<String>,
+}
+
+/// What may become of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// Out of the interface it came in on.
+    Transmit,
+    /// Out of another interface.
+    Redirect,
+    /// To the local network stack.
+    Pass,
+    /// Nowhere.
+    Drop,
+    /// The program would give up.
+    Abort,
+}
+
+/// A counter that would move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counter {
+    /// Whose it is; null for the director's own.
+    pub real_server: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// By how much.
+    pub adds: u64,
+}
+
+/// How many addresses are named where none is right.
+const NEAR: usize = 5;
+
+/// Puts names to what was found. `interface` is where the frame came in.
+#[must_use]
+pub(super) fn answer(
+    asked: &Question,
+    found: &dataplane::Explanation,
+    published: &Published,
+    interface: &str,
+) -> Explanation {
+    let service = found
+        .service
+        .and_then(|number| published.services.iter().find(|service| service.number == Some(number)));
+    let is_none = found.packet.is_some() && found.service.is_none();
+    Explanation {
+        frame: Frame {
+            question: asked.clone(),
+            bytes: found.length,
+            interface: interface.to_owned(),
+            mac: mac_text(found.mac),
+        },
+        packet: found.packet.map(|packet| Packet {
+            protocol: Protocol::from_number(packet.protocol)
+                .map_or_else(|| packet.protocol.to_string(), |protocol| protocol.to_string()),
+            flags: flag_names(packet.tcp_flags),
+            source_port: packet.source_port,
+            destination_port: packet.destination_port,
+            bytes: packet.length,
+        }),
+        virtual_server: service.map(|service| VirtualServer {
+            name: service.name.clone(),
+            scheduler: service.scheduler.name().to_owned(),
+        }),
+        near: if is_none { near(asked, published) } else { Vec::new() },
+        connection: found.connection.as_ref().map(|known| Connection {
+            table: table_name(known.table).to_owned(),
+            state: known.state.name().to_owned(),
+            age: known.age,
+            expires_in: known.expires_in,
+            real_server: address(known.server.as_ref()),
+        }),
+        next: found.next.map(|(state, table)| Next {
+            state: state.name().to_owned(),
+            table: table.map(|table| table_name(table).to_owned()),
+        }),
+        choice: found.choice.map(|choice| Choice {
+            by: choice.selector.map_or("", selector_name).to_owned(),
+            slots: choice.slots,
+            slot: choice.slot,
+            turn: choice.picks,
+        }),
+        real_server: found.destination.as_ref().map(|sent| RealServer {
+            address: address(sent.server.as_ref()),
+            mac: mac_text(sent.mac),
+            vlan: sent.vlan,
+        }),
+        verdict: Verdict {
+            action: match found.action {
+                Action::Transmit => Act::Transmit,
+                Action::Redirect(_) => Act::Redirect,
+                Action::Pass => Act::Pass,
+                Action::Drop => Act::Drop,
+                Action::Abort => Act::Abort,
+            },
+            reason: found.reason.map(|reason| reason.name().to_owned()),
+            because: found.reason.map(|reason| reason.description().to_owned()),
+        },
+        counters: counters(found),
+    }
+}
+
+fn counters(found: &dataplane::Explanation) -> Vec<Counter> {
+    let mut counters = Vec::new();
+    if let Some(reason) = found.reason {
+        counters.push(Counter { real_server: None, name: reason.name().to_owned(), adds: 1 });
+    }
+    if let Some(sent) = &found.destination {
+        let mut add = |name: &str, adds| {
+            let real_server = address(sent.server.as_ref());
+            counters.push(Counter { real_server, name: name.to_owned(), adds });
+        };
+        if found.scheduled.is_some() {
+            add("connections", 1);
+        }
+        add("packets", 1);
+        add("bytes", u64::from(sent.bytes));
+    }
+    counters
+}
+
+/// Service addresses that may have been meant: of the same VIP, or else of the same family.
+fn near(asked: &Question, published: &Published) -> Vec<String> {
+    let all = || {
+        published
+            .services
+            .iter()
+            .flat_map(|service| service.addresses.iter().map(move |address| (service, *address)))
+    };
+    let of_vip = |(_, address): &(_, VirtualAddress)| address.vips.contains(asked.destination.ip());
+    let of_family = |(_, address): &(_, VirtualAddress)| address.is_ipv6() == asked.destination.is_ipv6();
+    let is_vip = all().any(|found| of_vip(&found));
+    all()
+        .filter(|found| if is_vip { of_vip(found) } else { of_family(found) })
+        .take(NEAR)
+        .map(|(service, address)| format!("{} {address} ({})", service.protocol, service.name))
+        .collect()
+}
+
+fn address(server: Option<&DestinationView>) -> Option<String> {
+    server.map(|server| server.address.to_string())
+}
+
+fn flag_names(flags: u8) -> Vec<String> {
+    TCP_FLAGS.iter().filter(|(_, bit)| flags & bit != 0).map(|(name, _)| (*name).to_owned()).collect()
+}
+
+fn table_name(table: Table) -> &'static str {
+    match table {
+        Table::HalfOpen => "half_open",
+        Table::Established => "established",
+    }
+}
+
+fn selector_name(selector: Selector) -> &'static str {
+    match selector {
+        Selector::Counter => "turn",
+        Selector::Source => "source",
+        Selector::Destination => "destination",
+    }
+}
+
+#[cfg(test)]
+mod tests;
