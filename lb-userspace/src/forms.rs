@@ -129,11 +129,12 @@ impl From<Prefix> for String {
 }
 
 /// Bits of an address of this family.
-fn bits(address: IpAddr) -> u8 {
+pub(crate) fn bits(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-fn masked(address: IpAddr, length: u8) -> Option<IpAddr> {
+/// The first `length` bits of an address, and zeroes; `None` if it has no so many.
+pub(crate) fn masked(address: IpAddr, length: u8) -> Option<IpAddr> {
     let rest = u32::from(bits(address).checked_sub(length)?);
     Some(match address {
         IpAddr::V4(address) => {

@@ -1,10 +1,12 @@
 //! Prefixes of addresses: `198.51.100.0/24`, `2001:db8::/32`.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use thiserror::Error;
+
+use crate::forms::{bits, masked};
 
 /// All addresses that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,18 +41,8 @@ impl Prefix {
     /// The addresses that have the first `length` bits of this one; all of them if there are not so many.
     #[must_use]
     pub fn around(address: IpAddr, length: u8) -> Self {
-        match address {
-            IpAddr::V4(address) => {
-                let length = length.min(32);
-                let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
-                Self { address: Ipv4Addr::from_bits(address.to_bits() & mask).into(), length }
-            }
-            IpAddr::V6(address) => {
-                let length = length.min(128);
-                let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
-                Self { address: Ipv6Addr::from_bits(address.to_bits() & mask).into(), length }
-            }
-        }
+        let length = length.min(bits(address));
+        Self { address: masked(address, length).unwrap_or(address), length }
     }
 
     /// The address alone.
@@ -75,10 +67,6 @@ impl Prefix {
     pub fn enclosing(self) -> impl Iterator<Item = Self> {
         (0..=self.length).map(move |length| Self::around(self.address, length))
     }
-}
-
-fn bits(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
 }
 
 impl FromStr for Prefix {
@@ -122,6 +110,8 @@ impl fmt::Display for Prefix {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]

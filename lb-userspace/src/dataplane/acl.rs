@@ -7,7 +7,6 @@
 //! waited for before anything is taken away.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use aya::maps::lpm_trie::Key;
@@ -15,7 +14,7 @@ use aya::maps::{LpmTrie, Map, MapData, MapError};
 use lb_common::acl::{ALL_SERVICES, ALLOW, AclKey, DENY, Gate, SCOPE_BITS, SOURCE_WORDS_V4, SOURCE_WORDS_V6};
 use lb_common::connection::KEY_WORDS_V4;
 
-use super::error::DataplaneError;
+use super::error::{DataplaneError, map_failed};
 use crate::config::{Acl, Prefix};
 
 /// Whom rules are for.
@@ -259,7 +258,7 @@ impl<const W: usize> Trie<W> {
         open: impl Fn(&'static str) -> Result<MapData, MapError>,
     ) -> Result<Self, DataplaneError> {
         let map = open(name).and_then(|map| LpmTrie::try_from(Map::LpmTrie(map)));
-        Ok(Self::Kernel(name, map.map_err(failed("open", name))?))
+        Ok(Self::Kernel(name, map.map_err(map_failed("open", name))?))
     }
 
     fn put(&mut self, (length, key): Entry<W>, rule: u32) -> Result<(), DataplaneError> {
@@ -268,7 +267,7 @@ impl<const W: usize> Trie<W> {
                 Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOSPC) => {
                     Err(DataplaneError::AclFull)
                 }
-                done => done.map_err(failed("write", name)),
+                done => done.map_err(map_failed("write", name)),
             },
             Self::InProcess(map) => {
                 map.insert((length, key), rule);
@@ -281,7 +280,7 @@ impl<const W: usize> Trie<W> {
         match self {
             Self::Kernel(name, map) => match map.remove(&Key::new(length, key)) {
                 Err(MapError::KeyNotFound) => Ok(()),
-                done => done.map_err(failed("write", name)),
+                done => done.map_err(map_failed("write", name)),
             },
             Self::InProcess(map) => {
                 map.remove(&(length, key));
@@ -294,7 +293,7 @@ impl<const W: usize> Trie<W> {
         match self {
             Self::Kernel(name, map) => {
                 let read = |entry: Result<(Key<AclKey<W>>, u32), MapError>| {
-                    let (key, rule) = entry.map_err(failed("read", name))?;
+                    let (key, rule) = entry.map_err(map_failed("read", name))?;
                     Ok(((key.prefix_len(), key.data()), rule))
                 };
                 map.iter().map(read).collect()
@@ -302,10 +301,6 @@ impl<const W: usize> Trie<W> {
             Self::InProcess(map) => Ok(map.iter().map(|(entry, rule)| (*entry, *rule)).collect()),
         }
     }
-}
-
-fn failed(operation: &'static str, map: &'static str) -> impl Fn(MapError) -> DataplaneError {
-    move |error| DataplaneError::Map { operation, map, source: io::Error::other(error) }
 }
 
 #[cfg(test)]

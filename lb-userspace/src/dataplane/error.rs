@@ -106,3 +106,11 @@ pub enum DataplaneError {
     #[error("read the kernel's tick: {0}")]
     Clock(io::Error),
 }
+
+/// The error of an operation on a map.
+pub(super) fn map_failed(
+    operation: &'static str,
+    map: &'static str,
+) -> impl Fn(aya::maps::MapError) -> DataplaneError {
+    move |error| DataplaneError::Map { operation, map, source: io::Error::other(error) }
+}

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aya::Ebpf;
 use aya::maps::Map;
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
-use aya_obj::programs::XdpAttachType;
 use etherparse::{PacketBuilder, TcpHeader, VlanId};
 use lb_common::trace::Trace;
 
@@ -16,7 +15,7 @@ use super::clock::KernelClock;
 use super::error::DataplaneError;
 use super::explanation::Explanation;
 use super::memory::{Memory, Region};
-use super::open::xdp;
+use super::open::{handle, xdp};
 use crate::config::Protocol;
 
 /// A frame to ask about. Source and destination are of one family.
@@ -64,10 +63,9 @@ impl Explainer {
         let Some(Map::Array(map)) = ebpf.take_map(TRACE) else { return Err(DataplaneError::Missing(TRACE)) };
         let trace = Region::map(map.fd().as_fd(), 1);
         let trace = trace.map_err(|source| DataplaneError::Map { operation: "map", map: TRACE, source })?;
-        let info = xdp(ebpf, PROGRAM)?.info().map_err(failed)?;
         // A handle of its own: the other one is lent to whoever attaches programs.
-        let program = Xdp::from_program_info(info, PROGRAM.into(), XdpAttachType::Interface);
-        let program = Mutex::new((program.map_err(failed)?, trace));
+        let program = handle(xdp(ebpf, PROGRAM)?, PROGRAM).map_err(failed)?;
+        let program = Mutex::new((program, trace));
         Ok(Self { memory, clock, interface, program })
     }
 

@@ -1,21 +1,18 @@
 //! Fragments that came before their datagram's first: how the daemon gets them, and how it sends them on.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
 
 use aya::programs::{ProgramError, TestRun as _, TestRunOptions, Xdp};
-use aya_obj::programs::XdpAttachType;
 use lb_common::counter::Reason;
 use lb_common::fragment::{FragmentKey, FragmentRoute, HeldFragment};
 
-use super::error::DataplaneError;
+use super::error::{DataplaneError, map_failed};
 use super::memory::Memory;
-use super::open::{Dataplane, xdp};
+use super::open::{Dataplane, handle, xdp};
 
 /// `enum xdp_action` (include/uapi/linux/bpf.h).
 const XDP_TX: u32 = 3;
@@ -52,29 +49,25 @@ impl Dataplane {
     /// [`DataplaneError::Missing`], [`DataplaneError::Map`], [`DataplaneError::Program`].
     pub fn fragments(&mut self) -> Result<Fragments, DataplaneError> {
         let ring = self.ebpf.take_map("HELD").ok_or(DataplaneError::Missing("HELD"))?;
-        let ring = RingBuf::try_from(ring).map_err(failed("open", "HELD"))?;
+        let ring = RingBuf::try_from(ring).map_err(map_failed("open", "HELD"))?;
         let routes = self.ebpf.take_map("FRAGMENTS").ok_or(DataplaneError::Missing("FRAGMENTS"))?;
-        let routes = HashMap::try_from(routes).map_err(failed("open", "FRAGMENTS"))?;
+        let routes = HashMap::try_from(routes).map_err(map_failed("open", "FRAGMENTS"))?;
         let counters =
-            MapData::from_pin(self.directory.join("COUNTERS")).map_err(failed("open", "COUNTERS"))?;
+            MapData::from_pin(self.directory.join("COUNTERS")).map_err(map_failed("open", "COUNTERS"))?;
         let counters =
-            PerCpuArray::try_from(Map::PerCpuArray(counters)).map_err(failed("open", "COUNTERS"))?;
+            PerCpuArray::try_from(Map::PerCpuArray(counters)).map_err(map_failed("open", "COUNTERS"))?;
         let interfaces = self.held()?;
         let program = |(place, index): (&u8, &u32)| {
             let ebpf = if *place == 0 { &self.ebpf } else { self.others.get(place)? };
-            Some(xdp(ebpf, "lb").and_then(handle).map(|program| (*index, program)))
+            let failed =
+                |error: ProgramError| DataplaneError::Program { program: "lb", reason: error.to_string() };
+            let program = xdp(ebpf, "lb").and_then(|program| handle(program, "lb").map_err(failed));
+            Some(program.map(|program| (*index, program)))
         };
         let programs = interfaces.iter().filter_map(program).collect::<Result<_, _>>()?;
         let memory = Arc::clone(&self.memory);
         Ok(Fragments { ring, routes, counters, programs, interfaces, memory })
     }
-}
-
-/// Another handle on a program.
-fn handle(program: &Xdp) -> Result<Xdp, DataplaneError> {
-    let failed = |error: ProgramError| DataplaneError::Program { program: "lb", reason: error.to_string() };
-    let info = program.info().map_err(failed)?;
-    Xdp::from_program_info(info, Cow::Borrowed("lb"), XdpAttachType::Interface).map_err(failed)
 }
 
 impl Fragments {
@@ -96,7 +89,7 @@ impl Fragments {
         match self.routes.get(datagram, 0) {
             Ok(_) => Ok(true),
             Err(aya::maps::MapError::KeyNotFound) => Ok(false),
-            Err(error) => Err(failed("read", "FRAGMENTS")(error)),
+            Err(error) => Err(map_failed("read", "FRAGMENTS")(error)),
         }
     }
 
@@ -146,7 +139,7 @@ impl Fragments {
     pub fn count_expired(&mut self, fragments: u64) -> Result<(), DataplaneError> {
         // Nobody else writes this counter.
         let key = Reason::FragmentExpired as u32;
-        let values = self.counters.get(&key, 0).map_err(failed("read", "COUNTERS"))?;
+        let values = self.counters.get(&key, 0).map_err(map_failed("read", "COUNTERS"))?;
         let mut values = values.to_vec();
         if let Some(first) = values.first_mut() {
             *first += fragments;
@@ -156,7 +149,7 @@ impl Fragments {
             map: "COUNTERS",
             source,
         })?;
-        self.counters.set(key, values, 0).map_err(failed("write", "COUNTERS"))
+        self.counters.set(key, values, 0).map_err(map_failed("write", "COUNTERS"))
     }
 }
 
@@ -175,8 +168,4 @@ fn decode(bytes: &[u8]) -> Option<Fragment> {
     let held = unsafe { bytes.as_ptr().cast::<HeldFragment>().read_unaligned() };
     let frame = held.frame.get(..held.length as usize)?.to_vec();
     Some(Fragment { datagram: held.key, interface: held.interface, frame })
-}
-
-fn failed(operation: &'static str, map: &'static str) -> impl Fn(aya::maps::MapError) -> DataplaneError {
-    move |error| DataplaneError::Map { operation, map, source: io::Error::other(error) }
 }

@@ -1,7 +1,6 @@
 //! Reading counters and connections, without writing anything.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::Arc;
 
 use aya::maps::{MapData, PerCpuArray};
@@ -10,7 +9,7 @@ use lb_common::counter::{RealServerStats, Reason};
 use lb_common::hash::{FlowHash, FlowSeed};
 
 use super::clock::KernelClock;
-use super::error::DataplaneError;
+use super::error::{DataplaneError, map_failed};
 use super::memory::{self, Memory};
 
 /// Reads what the programs count and remember.
@@ -47,7 +46,7 @@ impl Observer {
     /// [`DataplaneError::Map`].
     pub fn counters(&self) -> Result<Vec<(Reason, u64)>, DataplaneError> {
         let read = |reason: &Reason| {
-            let values = self.counters.get(&(*reason as u32), 0).map_err(failed("COUNTERS"))?;
+            let values = self.counters.get(&(*reason as u32), 0).map_err(map_failed("read", "COUNTERS"))?;
             Ok((*reason, values.iter().sum()))
         };
         Reason::ALL.iter().map(read).collect()
@@ -58,7 +57,7 @@ impl Observer {
     /// # Errors
     /// [`DataplaneError::Map`].
     pub fn stats(&self, destination: u32) -> Result<RealServerStats, DataplaneError> {
-        let values = self.real_stats.get(&destination, 0).map_err(failed("REAL_STATS"))?;
+        let values = self.real_stats.get(&destination, 0).map_err(map_failed("read", "REAL_STATS"))?;
         Ok(values.iter().fold(RealServerStats::default(), |sum, cpu| RealServerStats {
             packets: sum.packets + cpu.packets,
             bytes: sum.bytes + cpu.bytes,
@@ -105,8 +104,4 @@ fn count<const K: usize>(
             }
         }
     }
-}
-
-fn failed(map: &'static str) -> impl Fn(aya::maps::MapError) -> DataplaneError {
-    move |error| DataplaneError::Map { operation: "read", map, source: io::Error::other(error) }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use aya::maps::{DevMap, Map, MapData, MapError, MapInfo, PerCpuArray};
 use aya::programs::{Program, ProgramError, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use aya_obj::programs::XdpAttachType;
 use lb_common::hash::FlowSeed;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
@@ -431,6 +432,11 @@ fn per_cpu<V: aya::Pod>(
         map: name,
         source: io::Error::other(error),
     })
+}
+
+/// Another handle on a program.
+pub(super) fn handle(program: &Xdp, name: &'static str) -> Result<Xdp, ProgramError> {
+    Xdp::from_program_info(program.info()?, name.into(), XdpAttachType::Interface)
 }
 
 pub(super) fn xdp<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a Xdp, DataplaneError> {
