@@ -10,13 +10,15 @@ use std::vec::Vec;
 use etherparse::PacketBuilder;
 use lb_common::Word;
 use lb_common::acl::{Gate, NO_RULE};
-use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6, Timeouts};
+use lb_common::connection::{Bucket, Buckets, Entry, KEY_WORDS_V4, KEY_WORDS_V6, Timeouts, lookup};
 use lb_common::counter::Reason;
 use lb_common::destination::{Destination, Detour, Flags, ethernet_words};
 use lb_common::form::{self, FORM_SPANS, FORM_WORDS, PORTS_END, Part, Span, ports_word, span_key};
 use lb_common::fragment::FragmentKey;
-use lb_common::hash::FlowSeed;
+use lb_common::hash::{FlowHash, FlowSeed};
 use lb_common::interface::{Interface, mac_word, peer_bit};
+use lb_common::load::Load;
+use lb_common::locality::{LocalityKey, Members};
 use lb_common::selector::{HASH_SLOTS, Selector};
 use lb_common::service::{
     A_VIP, ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, AddressEntry, GENERATION_BUCKETS, Index,
@@ -27,7 +29,7 @@ use lb_common::trace::Trace;
 
 use crate::acl::{Admission, admit};
 use crate::forward::take_detour;
-use crate::track::{Decision, decide, try_record};
+use crate::track::{Decision, Record, decide, try_record};
 use crate::{DryRun, Families, Family, Outcome, Packet, Rehearsal, Tables, process};
 
 pub(super) const DIRECTOR: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -134,7 +136,10 @@ pub(super) struct Director {
     pub(super) services: Vec<Service>,
     slots: Vec<Word>,
     destinations: Vec<Destination>,
+    pub(super) loads: Vec<Load>,
     fragments: RefCell<Vec<(FragmentKey, u32)>>,
+    pub(super) localities: RefCell<Vec<(LocalityKey, Members)>>,
+    random: Cell<u32>,
     /// Rules for clients: the scope, the first address of one or the other family, and the rule.
     pub(super) rules: Vec<(u32, Source, u32)>,
     now: Cell<u32>,
@@ -214,7 +219,10 @@ impl Director {
             ],
             slots: slots.into_iter().map(Word::new).collect(),
             destinations: (0..3).map(destination).collect(),
+            loads: (0..3).map(|_| Load::default()).collect(),
             fragments: RefCell::default(),
+            localities: RefCell::default(),
+            random: Cell::new(1),
             rules: Vec::new(),
             now: Cell::new(1000),
             counters: RefCell::default(),
@@ -248,7 +256,7 @@ impl Director {
 
     /// All that a frame may change.
     pub(super) fn snapshot(&self) -> String {
-        let counted = (&self.counters, &self.forwarded, &self.connections);
+        let counted = (&self.counters, &self.forwarded, &self.connections, &self.loads);
         std::format!("{:?}", (&self.v4, &self.v6, &self.slots, &self.services, &self.fragments, counted))
     }
 
@@ -354,6 +362,22 @@ impl Tables for Director {
     fn destination(&self, number: u32) -> Option<&Destination> {
         self.destinations.get(number as usize)
     }
+    fn load(&self, destination: u32) -> Option<&Load> {
+        self.loads.get(destination as usize)
+    }
+    fn members(&self, key: &LocalityKey) -> Option<Members> {
+        self.localities.borrow().iter().find(|(known, _)| known == key).map(|(_, members)| *members)
+    }
+    fn remember_members(&self, key: &LocalityKey, members: &Members) {
+        let mut localities = self.localities.borrow_mut();
+        localities.retain(|(known, _)| known != key);
+        localities.push((*key, *members));
+    }
+    fn random(&self) -> u32 {
+        // Any sequence will do.
+        self.random.set(self.random.get().wrapping_mul(0x915F_77F5).wrapping_add(1));
+        self.random.get()
+    }
     fn now(&self) -> u32 {
         self.now.get()
     }
@@ -413,6 +437,13 @@ macro_rules! family {
             }
             fn admit(&self, packet: &Packet<$key_words>, service: u32) -> Admission {
                 admit(packet, service, self)
+            }
+            fn find(&self, which: Record, packet: &Packet<$key_words>) -> Option<Entry<'_>> {
+                let hash = FlowHash::new(&packet.key, self.flow_seed());
+                match which {
+                    Record::First => lookup(&self.$tables.half_open, &packet.key, hash),
+                    Record::Confirmed => lookup(&self.$tables.main, &packet.key, hash),
+                }
             }
             fn decide(&self, packet: &Packet<$key_words>, service: u32, is_known: bool) -> Decision {
                 decide(packet, service, is_known, self)

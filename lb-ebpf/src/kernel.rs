@@ -5,30 +5,37 @@ pub mod maps;
 
 pub use explain::explain;
 
+use core::ffi::c_void;
+
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_ANY, xdp_action, xdp_md};
 use aya_ebpf::helpers::generated::{
-    bpf_jiffies64, bpf_xdp_adjust_head, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
+    bpf_get_prandom_u32, bpf_jiffies64, bpf_loop, bpf_xdp_adjust_head, bpf_xdp_get_buff_len,
+    bpf_xdp_load_bytes,
 };
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
 use lb_common::acl::{AclKey, NO_RULE, SOURCE_WORDS_V4, SOURCE_WORDS_V6};
-use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6};
+use lb_common::connection::{Bucket, Buckets, Entry, KEY_WORDS_V4, KEY_WORDS_V6, Location, Meta, locate};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
 use lb_common::fragment::{FragmentKey, FragmentRoute, HeldFragment, MAX_HELD_FRAME};
-use lb_common::hash::FlowSeed;
-use lb_common::selector::NO_DESTINATION;
-use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Index, Service};
+use lb_common::hash::{FlowHash, FlowSeed};
+use lb_common::load::{Load, account};
+use lb_common::locality::{LocalityKey, Members};
+use lb_common::selector::{Found, NO_DESTINATION, Search};
+use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Index, Service, SlotTable};
 use lb_common::settings::Settings;
 use lb_common::{Word, clock, form};
 use network_types::eth::EthHdr;
 
 use crate::acl::{Admission, admit};
 use crate::forward::take_detour;
+use crate::locality::{Member, add_member, member};
 use crate::network::{Extensions, VLAN_TAG, walk_extensions};
 use crate::parse::{Parsed, parse};
-use crate::track::{Decision, decide, try_record};
+use crate::select::{search, step};
+use crate::track::{Decision, Record, decide, try_record};
 use crate::{Family, Frame, Outcome, Packet, PacketV4, PacketV6, Tables, Verdict, process};
 
 // Constants of one load of the program. The verifier knows their values and removes what they rule out.
@@ -118,6 +125,44 @@ fn detour<T: Actions>(context: *mut xdp_md, number: u32, length: u32, tables: &T
         Outcome::Detour { .. } => xdp_action::XDP_ABORTED,
         _ => act(context, verdict, tables),
     }
+}
+
+/// [`step`], as `bpf_loop` calls it: 0 to go on.
+#[inline(never)]
+extern "C" fn walk_step(i: u32, search: *mut *mut Search) -> i64 {
+    // SAFETY: what `walk` hands over.
+    let search = unsafe { (*search).as_mut() };
+    i64::from(!search.is_some_and(|search| step(i, search, &Maps)))
+}
+
+/// [`search`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_search(table: u64, start: u32) -> u64 {
+    search(SlotTable::from_word(table), (start != u32::MAX).then_some(start), &Maps).word()
+}
+
+/// [`member`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_member(service: u32, address: u64) -> u64 {
+    member(service, address, &Maps).word()
+}
+
+/// [`add_member`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_add_member(service: u32, address: u64, destination: u32, is_one_of_several: u32) -> u32 {
+    add_member(service, address, destination, is_one_of_several != 0, &Maps);
+    0
+}
+
+/// [`account`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_account(before: u64, after: u64) -> u32 {
+    account(|number| Maps.load(number), Meta::from_word(before), Meta::from_word(after));
+    0
 }
 
 /// [`walk_extensions`]: its loop would multiply the paths of whoever called it.
@@ -273,6 +318,64 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn load(&self, destination: u32) -> Option<&Load> {
+        maps::LOADS.get(destination)
+    }
+
+    #[inline(always)]
+    fn members(&self, key: &LocalityKey) -> Option<Members> {
+        // SAFETY: the value is copied. Another CPU may be writing it: whichever servers are read were an address's.
+        unsafe { maps::LOCALITIES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn remember_members(&self, key: &LocalityKey, members: &Members) {
+        // Failing that, the next connection chooses again.
+        let _ = maps::LOCALITIES.insert(key, members, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: the helper takes nothing.
+        unsafe { bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
+    fn walk(&self, search: &mut Search) {
+        // Of numbers on the stack the verifier would follow every value that they may take from step to step (6.18: "the
+        // sequence of 8193 jumps is too complex"); of those in a map it knows nothing.
+        let Some(place) = maps::SEARCH.get_ptr_mut(0) else { return };
+        let mut handed_over = place;
+        let step: extern "C" fn(u32, *mut *mut Search) -> i64 = walk_step;
+        // SAFETY: the place is this CPU's own, and the callback gets the pointer to it that it takes.
+        unsafe {
+            *place = *search;
+            bpf_loop((*place).length, step as *mut c_void, (&raw mut handed_over).cast(), 0);
+            *search = *place;
+        }
+    }
+
+    #[inline(always)]
+    fn search(&self, table: SlotTable, start: Option<u32>) -> Found {
+        Found::from_word(lb_search(table.word(), start.unwrap_or(u32::MAX)))
+    }
+
+    #[inline(always)]
+    fn member(&self, service: u32, address: u64) -> Member {
+        Member::from_word(lb_member(service, address))
+    }
+
+    #[inline(always)]
+    fn add_member(&self, service: u32, address: u64, destination: u32, is_one_of_several: bool) {
+        lb_add_member(service, address, destination, u32::from(is_one_of_several));
+    }
+
+    #[inline(always)]
+    fn account(&self, before: Meta, after: Meta) {
+        lb_account(before.word(), after.word());
+    }
+
+    #[inline(always)]
     fn now(&self) -> u32 {
         clock::seconds(jiffies(), TICK_RECIPROCAL.load())
     }
@@ -361,7 +464,7 @@ fn hold(context: *mut xdp_md, key: FragmentKey) -> u32 {
 macro_rules! family {
     (
         $key_words:ident, $address_words:ident, $packet:ident, $connections:ident,
-        $parse:ident, $decide:ident, $record:ident, $fragment:ident, $remember:ident, $hold:ident,
+        $parse:ident, $find:ident, $decide:ident, $record:ident, $fragment:ident, $remember:ident, $hold:ident,
         $admit:ident, $acl:ident[$source_words:ident], $source:expr,
         $main:ident[$main_len:ident], $half_open:ident[$half_open_len:ident], $services:ident, $index:ident,
         $form:ident($($word:ident),+), $spans:ident, $ports:ident, $log:literal, $address:expr
@@ -436,6 +539,19 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn find(&self, which: Record, packet: &$packet) -> Option<Entry<'_>> {
+                let packet = *packet;
+                let mut found = Location::default();
+                if $find(&raw const packet, which as u32, &raw mut found) == 0 {
+                    return None;
+                }
+                match which {
+                    Record::First => found.entry(&$connections::HalfOpen),
+                    Record::Confirmed => found.entry(&$connections::Main),
+                }
+            }
+
+            #[inline(always)]
             fn decide(&self, packet: &$packet, service: u32, is_known: bool) -> Decision {
                 let packet = *packet;
                 Decision::from_word($decide(&raw const packet, service, u32::from(is_known)))
@@ -503,6 +619,24 @@ macro_rules! family {
             packet.map_or(Admission::ADMITTED, |packet| admit(packet, service, &Maps)).word()
         }
 
+        /// [`locate`]: 1 if it found an entry.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $find(packet: *const $packet, which: u32, found: *mut Location) -> u32 {
+            // SAFETY: null, or what the types say: the verifier checks the callers.
+            let (packet, found) = unsafe { (packet.as_ref(), found.as_mut()) };
+            let Some((packet, found)) = packet.zip(found) else { return 0 };
+            let hash = FlowHash::new(&packet.key, Maps.flow_seed());
+            let location = if which == Record::First as u32 {
+                locate(&$connections::HalfOpen, &packet.key, hash)
+            } else {
+                locate(&$connections::Main, &packet.key, hash)
+            };
+            let Some(location) = location else { return 0 };
+            *found = location;
+            1
+        }
+
         /// [`decide`]: all that an established flow does not need.
         #[unsafe(no_mangle)]
         #[inline(never)]
@@ -559,6 +693,7 @@ family!(
     PacketV4,
     ConnectionsV4,
     lb_parse_v4,
+    lb_find_v4,
     lb_decide_v4,
     lb_record_v4,
     lb_fragment_v4,
@@ -583,6 +718,7 @@ family!(
     PacketV6,
     ConnectionsV6,
     lb_parse_v6,
+    lb_find_v6,
     lb_decide_v6,
     lb_record_v6,
     lb_fragment_v6,

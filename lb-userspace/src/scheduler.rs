@@ -8,8 +8,17 @@
 //! one file and one line of it.
 
 mod dh;
+mod fo;
+mod lblc;
+mod lblcr;
+mod lc;
+mod nq;
+mod ovf;
 mod rr;
+mod sed;
 mod sh;
+mod twos;
+mod wlc;
 mod wrr;
 
 use std::fmt;
@@ -17,11 +26,20 @@ use std::fmt;
 use lb_common::selector::Selector;
 
 /// Every scheduler.
-pub static ALL: [Scheduler; 4] = [
+pub static ALL: [Scheduler; 13] = [
     Scheduler(&rr::RoundRobin),
     Scheduler(&wrr::WeightedRoundRobin),
+    Scheduler(&lc::LeastConnection),
+    Scheduler(&wlc::WeightedLeastConnection),
+    Scheduler(&lblc::Locality),
+    Scheduler(&lblcr::ReplicatedLocality),
     Scheduler(&sh::SourceHashing),
     Scheduler(&dh::DestinationHashing),
+    Scheduler(&sed::ShortestExpectedDelay),
+    Scheduler(&nq::NeverQueue),
+    Scheduler(&fo::WeightedFailover),
+    Scheduler(&ovf::WeightedOverflow),
+    Scheduler(&twos::TwoChoices),
 ];
 
 /// One of [`ALL`].
@@ -45,6 +63,11 @@ impl Server {
 
 /// A slot: an index into the slice of servers, or none, for flows that get no real server.
 pub type Slot = Option<usize>;
+
+/// The servers that take connections, in the order in which IPVS walks them.
+fn taking_connections(servers: &[Server]) -> Vec<Slot> {
+    (0..servers.len()).rev().filter(|i| servers[*i].takes_connections()).map(Some).collect()
+}
 
 trait Algorithm {
     fn name(&self) -> &'static str;

@@ -10,6 +10,9 @@ use lb_common::destination::Destination;
 use lb_common::form::{FORM_SPANS, FORM_WORDS, Span};
 use lb_common::fragment::{FragmentKey, FragmentRoute, HELD_RING_BYTES, MAX_FRAGMENTED};
 use lb_common::limits::{MAX_ACL_PREFIXES, MAX_DESTINATIONS, MAX_INTERFACES, MAX_SERVICES, SLOT_WORDS};
+use lb_common::load::Load;
+use lb_common::locality::{LocalityKey, MAX_LOCALITIES, Members};
+use lb_common::selector::Search;
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
 use lb_common::trace::Trace;
@@ -49,6 +52,9 @@ pub static SLOTS: Array<Word> = Array::with_max_entries(SLOT_WORDS, MMAPABLE);
 /// Real servers, one record for each virtual server they serve.
 #[map]
 pub static DESTINATIONS: Array<Destination> = Array::with_max_entries(MAX_DESTINATIONS, MMAPABLE);
+/// How many connections each destination has.
+#[map]
+pub static LOADS: Array<Load> = Array::with_max_entries(MAX_DESTINATIONS, MMAPABLE);
 /// IPv4 connections of which at least two packets were seen. Sized by the daemon from `max_connections`.
 #[map]
 pub static CONNECTIONS_V4: Array<Bucket<KEY_WORDS_V4>> = Array::with_max_entries(2, MMAPABLE);
@@ -71,12 +77,18 @@ pub static ACL_V6: LpmTrie<AclKey<SOURCE_WORDS_V6>, u32> = LpmTrie::with_max_ent
 #[map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentRoute> =
     LruHashMap::with_max_entries(MAX_FRAGMENTED, 0);
+/// Which real servers destination addresses had of late.
+#[map]
+pub static LOCALITIES: LruHashMap<LocalityKey, Members> = LruHashMap::with_max_entries(MAX_LOCALITIES, 0);
 /// Fragments for the daemon to hold.
 #[map]
 pub static HELD: RingBuf = RingBuf::with_byte_size(HELD_RING_BYTES, 0);
 /// The interfaces, by their place in the settings.
 #[map]
 pub static DEVICES: DevMap = DevMap::with_max_entries(MAX_INTERFACES as u32, 0);
+/// Where a walk over a slot table notes what it found so far.
+#[map]
+pub static SEARCH: PerCpuArray<Search> = PerCpuArray::with_max_entries(1, 0);
 /// One counter for each [`Reason`](lb_common::counter::Reason).
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASONS, 0);

@@ -162,8 +162,9 @@ fn spoken(table: &str) -> String {
 fn scheduler(explained: &Explanation) -> String {
     let Some(choice) = &explained.choice else { return "not asked".to_owned() };
     match choice.slot {
-        None => "no real server is usable".to_owned(),
         Some(slot) => format!("slot {slot} of {}, by {}", choice.slots, reason_of(choice)),
+        None if choice.slots == 0 => "no real server is usable".to_owned(),
+        None => format!("of {} real servers, by {}", choice.slots, reason_of(choice)),
     }
 }
 
@@ -171,6 +172,9 @@ fn reason_of(choice: &Choice) -> String {
     match (choice.by.as_str(), choice.turn) {
         ("source", _) => "the hash of the client's address".to_owned(),
         ("destination", _) => "the hash of the VIP".to_owned(),
+        ("load", _) => "their connections and weights".to_owned(),
+        ("chance", _) => "chance, then connections and weights".to_owned(),
+        ("locality", _) => "what the VIP had before, then connections and weights".to_owned(),
         (_, Some(turn)) => format!("turn {turn}"),
         (by, None) => by.to_owned(),
     }

@@ -84,12 +84,8 @@ pub(super) static VIRTUAL_SERVER: Section = Section {
 
 pub(super) static REAL_SERVER: Section = Section {
     header: "[[virtual_server.real_server]]",
-    keys: &["address", "weight", "mac", "vlan"],
-    later: &[
-        refused("upper_threshold", "a real server's connections are not limited").harmless_as("0"),
-        refused("lower_threshold", "a real server's connections are not limited").harmless_as("0"),
-        refused("health_check", NOTHING_IS_CHECKED),
-    ],
+    keys: &["address", "weight", "mac", "vlan", "upper_threshold", "lower_threshold"],
+    later: &[refused("health_check", NOTHING_IS_CHECKED)],
 };
 
 const NOTHING_IS_CHECKED: &str = "nothing checks real servers: one that fails keeps its share of connections until its \
@@ -107,18 +103,7 @@ pub(super) struct LaterScheduler {
 }
 
 /// IPVS's schedulers. Those that have come since are in `scheduler::ALL`, which is asked first.
-pub(super) static LATER_SCHEDULERS: [LaterScheduler; 10] = [
-    LaterScheduler { name: "lc", instead: "rr" },
-    LaterScheduler { name: "wlc", instead: "wrr" },
-    LaterScheduler { name: "lblc", instead: "dh" },
-    LaterScheduler { name: "lblcr", instead: "dh" },
-    LaterScheduler { name: "sed", instead: "wrr" },
-    LaterScheduler { name: "nq", instead: "wrr" },
-    LaterScheduler { name: "mh", instead: "sh" },
-    LaterScheduler { name: "fo", instead: "wrr" },
-    LaterScheduler { name: "ovf", instead: "wrr" },
-    LaterScheduler { name: "twos", instead: "wrr" },
-];
+pub(super) static LATER_SCHEDULERS: [LaterScheduler; 1] = [LaterScheduler { name: "mh", instead: "sh" }];
 
 /// The sentence about anything of the contract that this version lacks.
 pub(super) fn not_available(what: &str, verb: &str) -> String {

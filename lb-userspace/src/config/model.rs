@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lb_common::load::Thresholds;
 use macaddr::MacAddr6;
 
 use super::prefix::Prefix;
@@ -221,6 +222,8 @@ pub struct RealServer {
     pub mac: Option<MacAddr6>,
     /// Its VLAN, from 1 to 4094, if the route to it does not tell.
     pub vlan: Option<u16>,
+    /// How many connections it gets at most.
+    pub thresholds: Thresholds,
 }
 
 /// Names as the file has them, by which a value is shown too.

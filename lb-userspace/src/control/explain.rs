@@ -182,11 +182,11 @@ pub struct Next {
 /// What the scheduler chose.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
-    /// What the choice depends on: `turn`, `source` or `destination`.
+    /// What the choice depends on: `turn`, `source`, `destination`, `load`, `chance` (and load) or `locality` (and load).
     pub by: String,
     /// Slots of the virtual server; 0 if no real server is usable.
     pub slots: u32,
-    /// The slot, from 0; null if there is none.
+    /// The slot, from 0; null if there is none, or if all are compared.
     pub slot: Option<u32>,
     /// Connections scheduled before, if the choice depends on that.
     pub turn: Option<u64>,
@@ -370,6 +370,14 @@ fn selector_name(selector: Selector) -> &'static str {
         Selector::Counter => "turn",
         Selector::Source => "source",
         Selector::Destination => "destination",
+        Selector::TwoChoices => "chance",
+        Selector::Locality | Selector::ReplicatedLocality => "locality",
+        Selector::LeastConnection
+        | Selector::WeightedLeastConnection
+        | Selector::ShortestExpectedDelay
+        | Selector::NeverQueue
+        | Selector::WeightedFailover
+        | Selector::WeightedOverflow => "load",
     }
 }
 

@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use thiserror::Error;
 use tokio::net::UnixListener;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::explain::{self, answer};
 use super::rates::{PERIOD, Rates};
@@ -84,8 +84,6 @@ pub(super) struct Shared {
     observer: Observer,
     explainer: Arc<Explainer>,
     rates: Rates,
-    /// Reading a connection table from end to end takes a while: one at a time.
-    reading_connections: Mutex<()>,
 }
 
 impl Server {
@@ -126,15 +124,8 @@ impl Server {
         stop: impl Future<Output = ()> + Send + 'static,
     ) {
         let Self { listener, place } = self;
-        let state = Arc::new(Shared {
-            facts,
-            published,
-            observer,
-            inputs,
-            explainer,
-            rates: Rates::default(),
-            reading_connections: Mutex::new(()),
-        });
+        let state =
+            Arc::new(Shared { facts, published, observer, inputs, explainer, rates: Rates::default() });
         let router = Router::new()
             .route("/v1/virtual_servers", get(virtual_servers))
             .route("/v1/director", get(director))
@@ -185,12 +176,6 @@ impl IntoResponse for Failure {
 async fn virtual_servers(
     Extract(shared): Extract<Arc<Shared>>,
 ) -> Result<Json<api::VirtualServers>, Failure> {
-    let counts = {
-        let _one_at_a_time = shared.reading_connections.lock().await;
-        let observer = shared.observer.clone();
-        let reading = tokio::task::spawn_blocking(move || observer.connections());
-        reading.await.map_err(|error| DataplaneError::Clock(io::Error::other(error)))??
-    };
     let published = Arc::clone(&shared.published.borrow());
     let mut virtual_servers = Vec::new();
     for service in &published.services {
@@ -201,7 +186,7 @@ async fn virtual_servers(
                 Some(number) => shared.observer.stats(number)?,
                 None => Default::default(),
             };
-            let connections = number.and_then(|number| counts.get(&number)).copied().unwrap_or_default();
+            let connections = number.map(|number| shared.observer.connections(number)).unwrap_or_default();
             real_servers.push(api::RealServer {
                 address: server.address.to_string(),
                 weight: server.weight,
@@ -211,8 +196,8 @@ async fn virtual_servers(
                     ServerState::Unresolved => api::State::Unresolved,
                 },
                 mac: server.mac.map(mac_text),
-                active_connections: connections.active,
-                inactive_connections: connections.inactive,
+                active_connections: connections.active.into(),
+                inactive_connections: connections.inactive.into(),
                 stats: api::Stats {
                     connections: stats.connections,
                     packets: stats.packets,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lb_common::connection::Timeouts;
-use lb_common::selector::Selector;
+use lb_common::load::Thresholds;
+use lb_common::selector::{Selector, Slot};
 use macaddr::MacAddr6;
 
 use super::acl::AclViews;
@@ -26,8 +27,8 @@ pub struct ServiceAddress {
 pub struct ServiceView {
     /// How a slot is picked.
     pub selector: Selector,
-    /// The slots: numbers of destinations, or none.
-    pub slots: Vec<Option<u32>>,
+    /// The slots.
+    pub slots: Vec<Slot>,
 }
 
 /// A destination: a real server of one virtual server.
@@ -39,6 +40,10 @@ pub struct DestinationView {
     pub address: IpAddr,
     /// The configured weight.
     pub weight: u32,
+    /// How many connections it gets at most.
+    pub thresholds: Thresholds,
+    /// Whether it gets no new connections because it does not answer.
+    pub is_down: bool,
     /// Where frames go; `None` if nowhere, because the MAC is unknown or the server has been removed.
     pub way: Option<Way>,
 }

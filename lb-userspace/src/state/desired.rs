@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lb_common::connection::Timeouts;
+use lb_common::load::Thresholds;
 use lb_common::selector::Selector;
 use macaddr::MacAddr6;
 
@@ -49,6 +50,8 @@ pub struct DesiredServer {
     pub address: IpAddr,
     /// Its weight.
     pub weight: u32,
+    /// How many connections it gets at most.
+    pub thresholds: Thresholds,
     /// Where its frames go: to its MAC, or the one it had when it last answered. `None` if it never did.
     pub way: Option<Way>,
     /// Whether it may get new connections.
@@ -103,7 +106,13 @@ fn service(
 ) -> DesiredService {
     let server = |real_server: &RealServer| {
         let (way, is_reachable) = way(real_server);
-        DesiredServer { address: real_server.address, weight: real_server.weight, way, is_reachable }
+        DesiredServer {
+            address: real_server.address,
+            weight: real_server.weight,
+            thresholds: real_server.thresholds,
+            way,
+            is_reachable,
+        }
     };
     let servers: Vec<DesiredServer> = virtual_server.real_servers.iter().map(server).collect();
     let scheduled: Vec<Server> =

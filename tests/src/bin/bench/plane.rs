@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 
-use lb_common::connection::{Inserted, Meta, State, Timeouts, insert, key_v4};
+use lb_common::connection::{Inserted, Meta, State, Terms, Timeouts, insert, key_v4};
 use lb_common::hash::FlowHash;
+use lb_common::load::Thresholds;
 use lb_lab::Lab;
 use lb_userspace::config::Protocol;
 use lb_userspace::dataplane::{AclView, Capacity, InterfaceView, Options, ServiceAddress, Way};
@@ -68,12 +69,13 @@ impl Plane {
         let destination = view.destinations.keys().next().copied().unwrap_or_default();
         let now = self.dataplane().clock().now()?;
         let timeouts = Timeouts::ipvs();
+        let terms = Terms { now, timeouts: &timeouts, ranks: &timeouts };
         let table = self.dataplane().memory().connections_v4();
         for source in 0..count {
             let key = flow(source);
             let hash = FlowHash::new(&key, self.dataplane().flow_seed());
             let meta = Meta::new(destination, State::Established, now);
-            match insert(table, &key, hash, meta, now, &timeouts, &timeouts) {
+            match insert(table, &key, hash, meta, terms, |_, _| {}) {
                 Inserted::Stored | Inserted::EvictedLive | Inserted::Existing(_) => {}
                 Inserted::Lost => return Err("a connection could not be recorded".into()),
             }
@@ -107,6 +109,7 @@ fn desired(services: u16, udp_timeout: u32) -> Desired {
         let server = |n: u8| DesiredServer {
             address: Ipv4Addr::new(172, 16, 0, n).into(),
             weight: u32::from(n % 4 + 1),
+            thresholds: Thresholds::default(),
             way: Some(Way::to(MAC)),
             is_reachable: true,
         };
