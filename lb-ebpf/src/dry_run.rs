@@ -46,7 +46,7 @@ impl<T: Tables> Tables for DryRun<'_, T> {
 
     #[inline(always)]
     fn interface(&self) -> usize {
-        self.tables.interface()
+        self.trace.interface()
     }
 
     #[inline(always)]

@@ -42,6 +42,9 @@ pub struct Question {
     /// The VLAN of the frame's tag, if it has one.
     #[serde(default)]
     pub vlan: Option<u16>,
+    /// The interface that it comes in on; the first of the configuration if none is named.
+    #[serde(default)]
+    pub interface: Option<String>,
 }
 
 /// There is no such frame.
@@ -62,6 +65,32 @@ pub enum QuestionError {
     /// No VLAN has this number.
     #[error("there is no VLAN {0}; its number is from 0 to {MAX_VLAN}")]
     Vlan(u16),
+    /// The program is not there.
+    #[error("lb is not attached to {0:?}; the interface is one of {1}")]
+    Interface(String, String),
+}
+
+/// The interfaces that programs are attached to, in the order of the configuration: place and name.
+#[derive(Clone, Debug, Default)]
+pub struct Interfaces(pub Vec<(u8, String)>);
+
+impl Interfaces {
+    /// The names, as people are told them.
+    #[must_use]
+    pub fn names(&self) -> String {
+        self.0.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The one with this name, or the first.
+    fn find(&self, name: Option<&str>) -> Result<&(u8, String), QuestionError> {
+        let is_it = |interface: &&(u8, String)| name.is_none_or(|name| interface.1 == name);
+        let unknown = || QuestionError::Interface(name.unwrap_or_default().to_owned(), self.names());
+        self.0.iter().find(is_it).ok_or_else(unknown)
+    }
+
+    fn at(&self, place: u32) -> Option<String> {
+        self.0.iter().find(|(held, _)| u32::from(*held) == place).map(|(_, name)| name.clone())
+    }
 }
 
 impl Question {
@@ -69,7 +98,16 @@ impl Question {
     ///
     /// # Errors
     /// [`QuestionError`], the first that is found.
-    pub fn parse(&self) -> Result<dataplane::Question, QuestionError> {
+    pub fn parse(&self, interfaces: &Interfaces) -> Result<dataplane::Question, QuestionError> {
+        let (interface, _) = *interfaces.find(self.interface.as_deref())?;
+        self.frame(interface)
+    }
+
+    /// The same for the interface at this place, whether there is one or not.
+    ///
+    /// # Errors
+    /// [`QuestionError`], the first that is found.
+    pub fn frame(&self, interface: u8) -> Result<dataplane::Question, QuestionError> {
         if self.source.is_ipv4() != self.destination.is_ipv4() {
             return Err(QuestionError::Families(self.source, self.destination));
         }
@@ -88,7 +126,7 @@ impl Question {
             return Err(QuestionError::Vlan(vlan));
         }
         let Self { source, destination, vlan, .. } = *self;
-        Ok(dataplane::Question { source, destination, protocol, tcp_flags, vlan })
+        Ok(dataplane::Question { interface, source, destination, protocol, tcp_flags, vlan })
     }
 }
 
@@ -120,13 +158,11 @@ pub struct Explanation {
 /// The frame that was asked about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frame {
-    /// What was asked.
+    /// What was asked, with the interface that was meant.
     #[serde(flatten)]
     pub question: Question,
     /// Its length.
     pub bytes: usize,
-    /// Where it came in.
-    pub interface: String,
     /// Its destination MAC.
     pub mac: String,
 }
@@ -212,6 +248,8 @@ pub struct Verdict {
     pub reason: Option<String>,
     /// The same as a sentence.
     pub because: Option<String>,
+    /// The interface that the frame would leave by; null if it would not.
+    pub interface: Option<String>,
 }
 
 /// What may become of a frame.
@@ -244,23 +282,23 @@ pub struct Counter {
 /// How many addresses are named where none is right.
 const NEAR: usize = 5;
 
-/// Puts names to what was found. `interface` is where the frame came in.
+/// Puts names to what was found.
 #[must_use]
 pub(super) fn answer(
     asked: &Question,
     found: &dataplane::Explanation,
     published: &Published,
-    interface: &str,
+    interfaces: &Interfaces,
 ) -> Explanation {
+    let came_in = interfaces.find(asked.interface.as_deref()).ok().map(|(_, name)| name.clone());
     let service = found
         .service
         .and_then(|number| published.services.iter().find(|service| service.number == Some(number)));
     let is_none = found.packet.is_some() && found.service.is_none();
     Explanation {
         frame: Frame {
-            question: asked.clone(),
+            question: Question { interface: came_in.clone(), ..asked.clone() },
             bytes: found.length,
-            interface: interface.to_owned(),
             mac: mac_text(found.mac),
         },
         packet: found.packet.map(|packet| Packet {
@@ -308,6 +346,11 @@ pub(super) fn answer(
             },
             reason: found.reason.map(|reason| reason.name().to_owned()),
             because: found.reason.map(|reason| reason.description().to_owned()),
+            interface: match found.action {
+                Action::Transmit => came_in,
+                Action::Redirect(place) => interfaces.at(place),
+                Action::Pass | Action::Drop | Action::Abort => None,
+            },
         },
         counters: counters(found),
     }
