@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use macaddr::MacAddr6;
 
-use super::prefix::Prefix;
 use super::source::Located;
+use crate::forms::Prefix;
 use crate::forms::VirtualAddress;
 use crate::scheduler::Scheduler;
 
