@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn what_the_maps_hold_is_read_back() {
         let mut tries = Tries::in_process();
-        let prefixes = ["0.0.0.0/0", "198.51.100.0/24", "2001:db8::/32", "2001:db8::7/128"];
+        let prefixes = ["0.0.0.0/0", "198.51.100.0/24", "2001:db8::/32", "2001:db8::7"];
         for prefix in prefixes {
             let prefix = prefix.parse().expect("it is one");
             tries.put(AclScope::All, prefix, Rule::Deny).expect("there is room");
