@@ -1,3 +1,5 @@
+use std::net::SocketAddr;
+
 use serde_json::json;
 
 use super::*;
