@@ -122,7 +122,7 @@ fn a_virtual_servers_rules_are_its_own_and_are_shown() -> TestResult {
     assert!(is_let_in(&guest, lab.vip6()) && is_let_in(&lab.client(), lab.vip()));
     assert!(!is_let_in(&lab.client(), lab.vip6()), "nobody else is allowed");
     assert!(counter(&director, "drop_denied_by_service")? > 0);
-    let allowed = json!([address.to_string()]);
+    let allowed = json!([address]);
     let acls = director.json(["acl", "list"])?;
     assert_eq!(acls["virtual_servers"][1], json!({ "name": "web6", "deny": [], "allow": allowed }));
     assert_eq!((&acls["deny"], &acls["allow"]), (&json!([]), &json!([])));
