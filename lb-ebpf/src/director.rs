@@ -251,6 +251,7 @@ impl Director {
 
     /// The same as a dry run.
     pub(super) fn rehearse(&self, frame: &[u8], trace: &Trace) -> (Went, Vec<u8>) {
+        trace.begin(PLACE);
         send_through(&DryRun::new(self, trace), frame)
     }
 

@@ -49,7 +49,7 @@ impl<T: Tables> Tables for DryRun<'_, T> {
 
     #[inline(always)]
     fn interface(&self) -> usize {
-        self.tables.interface()
+        self.trace.interface()
     }
 
     #[inline(always)]

@@ -35,6 +35,9 @@ pub(super) struct Explain {
     /// The VLAN that the frame is tagged with
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(..=i64::from(MAX_VLAN)))]
     vlan: Option<u16>,
+    /// The interface that the frame comes in on; the first of the configuration if not given
+    #[arg(long, value_name = "NAME")]
+    interface: Option<String>,
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -75,8 +78,9 @@ impl Explain {
             protocol: protocol.to_owned(),
             flags: self.flags.clone().unwrap_or(flags),
             vlan: self.vlan,
+            interface: self.interface.clone(),
         };
-        match question.parse() {
+        match question.frame(0) {
             Ok(_) => Ok(question),
             Err(error) => Err(Failure { code: USAGE, message: error.to_string() }),
         }
@@ -108,7 +112,11 @@ fn frame(explained: &Explanation) -> String {
     let accepted = if explained.packet.is_some() { "accepted" } else { "not accepted" };
     format!(
         "{} -> {}, {} bytes{tag}, to {} of {}: {accepted}",
-        asked.source, asked.destination, frame.bytes, frame.mac, frame.interface
+        asked.source,
+        asked.destination,
+        frame.bytes,
+        frame.mac,
+        asked.interface.as_deref().unwrap_or_default()
     )
 }
 
@@ -191,9 +199,10 @@ fn goes_to(explained: &Explanation) -> String {
 }
 
 fn verdict(explained: &Explanation) -> String {
+    let leaves_by = explained.verdict.interface.as_deref().unwrap_or("an interface that is gone");
     let action = match explained.verdict.action {
-        Act::Transmit => format!("XDP_TX: forward out of {}", explained.frame.interface),
-        Act::Redirect => "XDP_REDIRECT: forward out of another interface".to_owned(),
+        Act::Transmit => format!("XDP_TX: forward out of {leaves_by}"),
+        Act::Redirect => format!("XDP_REDIRECT: forward out of {leaves_by}"),
         Act::Pass => "XDP_PASS: to the local network stack".to_owned(),
         Act::Drop => "XDP_DROP: drop".to_owned(),
         Act::Abort => "XDP_ABORTED: this is a bug in lb".to_owned(),

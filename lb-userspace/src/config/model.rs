@@ -10,8 +10,8 @@ use std::time::Duration;
 use lb_common::load::Thresholds;
 use macaddr::MacAddr6;
 
-use super::prefix::Prefix;
 use super::source::Located;
+use crate::forms::Prefix;
 use crate::forms::VirtualAddress;
 use crate::scheduler::Scheduler;
 

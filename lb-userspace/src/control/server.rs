@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 
-use super::explain::{self, answer};
+use super::explain::{self, Interfaces, answer};
 use super::rates::{PERIOD, Rates};
 use super::{acl, api};
 use crate::dataplane::{DataplaneError, Explainer, Observer};
@@ -51,8 +51,8 @@ pub enum ControlError {
 /// What does not change while the daemon runs.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// The interfaces' names.
-    pub interface: String,
+    /// The interfaces that programs are attached to.
+    pub interfaces: Interfaces,
     /// How programs are attached.
     pub xdp_mode: String,
     /// How many connections there is room for.
@@ -224,7 +224,7 @@ async fn director(Extract(shared): Extract<Arc<Shared>>) -> Result<Json<api::Dir
     let facts = &shared.facts;
     Ok(Json(api::Director {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        interface: facts.interface.clone(),
+        interface: facts.interfaces.names(),
         xdp_mode: facts.xdp_mode.clone(),
         max_connections: facts.max_connections,
         counters: counters.into_iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
@@ -237,10 +237,10 @@ async fn explain(
 ) -> Result<Json<explain::Explanation>, Failure> {
     let refused = |reason: String| Failure(StatusCode::BAD_REQUEST, reason);
     let Json(asked) = asked.map_err(|rejection| refused(rejection.body_text()))?;
-    let question = asked.parse().map_err(|error| refused(error.to_string()))?;
+    let question = asked.parse(&shared.facts.interfaces).map_err(|error| refused(error.to_string()))?;
     let found = shared.explainer.explain(&question)?;
     let published = Arc::clone(&shared.published.borrow());
-    Ok(Json(answer(&asked, &found, &published, &shared.facts.interface)))
+    Ok(Json(answer(&asked, &found, &published, &shared.facts.interfaces)))
 }
 
 #[cfg(test)]

@@ -134,7 +134,7 @@ impl Dataplane {
         second.store(seed.second);
         let clock = KernelClock::measure(|| jiffies(&ebpf))?;
         let devices = devices(&mut ebpf)?;
-        let explainer = Explainer::open(&mut ebpf, Arc::clone(&memory), clock, 0)?;
+        let explainer = Explainer::open(&mut ebpf, Arc::clone(&memory), clock)?;
         let counters = per_cpu(&mut ebpf, "COUNTERS")?;
         let real_stats = per_cpu(&mut ebpf, "REAL_STATS")?;
         let observer = Observer::new(Arc::clone(&memory), counters, real_stats);

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::plan::retired;
 use super::*;
-use crate::config::{self, Acl, Protocol};
+use crate::config::{Acl, Protocol};
 use crate::dataplane::{
     AclScope, AclView, Capacity, InterfaceView, Memory, Operation, ServiceAddress, Tables, View, Way,
 };
@@ -67,7 +67,7 @@ fn desired_of(services: Vec<DesiredService>) -> Desired {
 
 /// Rules that are others for other services.
 fn deny(addresses: &[ServiceAddress]) -> Acl {
-    let deny = addresses.iter().map(|address| config::Prefix::host(address.address.vips.first())).collect();
+    let deny = addresses.iter().map(|address| Prefix::from(address.address.vips.first())).collect();
     Acl { deny, ..Acl::default() }
 }
 

@@ -7,12 +7,14 @@
 //! | `reference` | the same forwarding with a hash map, an LRU map and `ktime_get_ns`, as other balancers do it |
 //! | `vary_swap`, `vary_lb`, `vary_reference` | the same with a source address that changes with every run |
 //! | `generate`, `sink` | live frames: one end sends them, the other counts and drops |
+//! | `tag_7`, `tag_100`, `untag` | hosts in a VLAN: on the host's port of the switch, and on the host |
 
 #![no_std]
 #![no_main]
 #![expect(clippy::needless_pass_by_value, reason = "the signature of an XDP program")]
 
 mod reference;
+mod vlan;
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::xdp_action;
@@ -97,6 +99,23 @@ fn sink(_context: XdpContext) -> u32 {
         unsafe { *sunk += 1 };
     }
     xdp_action::XDP_DROP
+}
+
+/// VLAN 7, with priority 5 and eligible to be dropped.
+#[xdp]
+fn tag_7(context: XdpContext) -> u32 {
+    vlan::tag(&context, 0xb007)
+}
+
+/// The same in VLAN 100.
+#[xdp]
+fn tag_100(context: XdpContext) -> u32 {
+    vlan::tag(&context, 0xb064)
+}
+
+#[xdp]
+fn untag(context: XdpContext) -> u32 {
+    vlan::untag(&context)
 }
 
 /// Steps the source address to the next of `SOURCE_MASK + 1`: for a frame that is fed back as it became.
