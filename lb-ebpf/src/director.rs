@@ -30,7 +30,7 @@ use lb_common::trace::Trace;
 use crate::acl::{Admission, admit};
 use crate::forward::take_detour;
 use crate::track::{Decision, Record, decide, try_record};
-use crate::{DryRun, Families, Family, Outcome, Packet, Rehearsal, Tables, process};
+use crate::{Buffers, DryRun, Families, Family, Outcome, Packet, Rehearsal, Tables, process};
 
 pub(super) const DIRECTOR: [u8; 6] = [2, 0, 0, 0, 0, 1];
 pub(super) const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -232,8 +232,10 @@ impl Director {
     }
 
     /// Sends a frame through; where it went.
-    pub(super) fn send(&self, frame: &[u8]) -> Went {
-        let (went, bytes) = self.send_and_look(frame);
+    pub(super) fn send(&self, frame: impl Into<Buffers>) -> Went {
+        let frame = frame.into();
+        let (went, bytes) = self.send_and_look(frame.clone());
+        let frame = frame.into_bytes();
         match went {
             Went::To(_) => {
                 assert_eq!(bytes[6..12], DIRECTOR, "the source MAC is the director's");
@@ -245,14 +247,14 @@ impl Director {
     }
 
     /// Sends a frame through; where it went, and what it has become.
-    pub(super) fn send_and_look(&self, frame: &[u8]) -> (Went, Vec<u8>) {
-        send_through(self, frame)
+    pub(super) fn send_and_look(&self, frame: impl Into<Buffers>) -> (Went, Vec<u8>) {
+        send_through(self, frame.into())
     }
 
     /// The same as a dry run.
-    pub(super) fn rehearse(&self, frame: &[u8], trace: &Trace) -> (Went, Vec<u8>) {
+    pub(super) fn rehearse(&self, frame: impl Into<Buffers>, trace: &Trace) -> (Went, Vec<u8>) {
         trace.begin(PLACE);
-        send_through(&DryRun::new(self, trace), frame)
+        send_through(&DryRun::new(self, trace), frame.into())
     }
 
     /// All that a frame may change.
@@ -287,12 +289,12 @@ impl Director {
     }
 }
 
-fn send_through<T: Families>(tables: &T, frame: &[u8]) -> (Went, Vec<u8>) {
-    let mut bytes = frame.to_vec();
-    let mut verdict = process(&mut bytes, tables);
+fn send_through<T: Families>(tables: &T, mut frame: Buffers) -> (Went, Vec<u8>) {
+    let mut verdict = process(&mut frame, tables);
     if let Outcome::Detour { number, length } = verdict.outcome() {
-        verdict = take_detour(&mut bytes, number, length, tables);
+        verdict = take_detour(&mut frame, number, length, tables);
     }
+    let bytes = frame.into_bytes();
     let went = match verdict.outcome() {
         Outcome::Transmit => Went::To(usize::from(bytes[5])),
         Outcome::Redirect(place) => Went::Through(place, usize::from(bytes[5])),

@@ -11,7 +11,7 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_ANY, xdp_action, xdp_md};
 use aya_ebpf::helpers::generated::{
     bpf_get_prandom_u32, bpf_jiffies64, bpf_loop, bpf_xdp_adjust_head, bpf_xdp_get_buff_len,
-    bpf_xdp_load_bytes,
+    bpf_xdp_load_bytes, bpf_xdp_store_bytes,
 };
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
@@ -31,6 +31,7 @@ use network_types::eth::EthHdr;
 
 use crate::acl::{Admission, admit};
 use crate::forward::take_detour;
+use crate::frame::LONGEST_HEADER;
 use crate::locality::{Member, add_member, member};
 use crate::network::{Extensions, VLAN_TAG, walk_extensions};
 use crate::parse::{Parsed, parse};
@@ -170,7 +171,17 @@ extern "C" fn lb_account(before: u64, after: u64) -> u32 {
 #[inline(never)]
 extern "C" fn lb_extensions(context: *mut xdp_md, offset: u32, next: u32) -> u64 {
     // The verifier knows nothing of the arguments.
-    walk_extensions(&XdpFrame::new(context), (offset & 0x3fff) as usize, next as u8).word()
+    walk_extensions(&mut XdpFrame::new(context), (offset & 0x3fff) as usize, next as u8).word()
+}
+
+/// [`Frame::set_macs`] where the MACs do not lie in the first buffer; 1 if the frame is long enough.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_store_macs(context: *mut xdp_md, head: u64, tail: u32) -> u32 {
+    let mut macs = [head as u32, (head >> 32) as u32, tail];
+    // SAFETY: the helper reads the context and the MACs, and writes the frame.
+    let failed = unsafe { bpf_xdp_store_bytes(context, 0, macs.as_mut_ptr().cast(), 12) };
+    u32::from(failed == 0)
 }
 
 /// The kernel's jiffies, for the daemon that wants to know how they relate to its own clock.
@@ -198,19 +209,32 @@ impl XdpFrame {
 
 impl Frame for XdpFrame {
     #[inline(always)]
+    fn fetch<const N: usize>(&mut self, offset: usize) -> Option<&[u8; N]> {
+        const { assert!(N <= LONGEST_HEADER, "a copy has a place") };
+        if self.start + offset + N <= self.end {
+            return self.bytes(offset);
+        }
+        // On the stack the verifier would not let words be read that lie anywhere (6.18: "misaligned stack access").
+        let copy = maps::HEADER.get_ptr_mut(0)?;
+        // SAFETY: the helper reads the context and writes all `N` bytes or fails. The place is this CPU's, and who holds
+        // what was fetched before holds this frame.
+        unsafe {
+            let failed = bpf_xdp_load_bytes(self.context, offset as u32, copy.cast(), N as u32);
+            if failed == 0 { Some(&*copy.cast()) } else { None }
+        }
+    }
+
+    #[inline(always)]
     fn has(&self, length: usize) -> bool {
-        // The verifier of 6.1 knows no bounds of a number whose bytes were swapped, and refuses its sum with a pointer.
+        // The helper is called for no frame that lies in one buffer and is as long as it says. Lengths are compared: the
+        // verifier of 6.1 knows no bounds of a number whose bytes were swapped, and refuses its sum with a pointer.
+        // SAFETY: it reads the context.
         self.end.wrapping_sub(self.start) >= length
+            || unsafe { bpf_xdp_get_buff_len(self.context) } >= length as u64
     }
 
     #[inline(always)]
-    fn has_whole(&self, length: usize) -> bool {
-        // SAFETY: the helper reads the context.
-        self.has(length) || unsafe { bpf_xdp_get_buff_len(self.context) } >= length as u64
-    }
-
-    #[inline(always)]
-    fn parse<const K: usize>(&self, offset: usize, packet: &mut Packet<K>) -> Parsed {
+    fn parse<const K: usize>(&mut self, offset: usize, packet: &mut Packet<K>) -> Parsed {
         let packet = &raw mut *packet;
         // The casts are from the type to itself: there is one for each `K`.
         let word = if K == KEY_WORDS_V4 {
@@ -234,14 +258,16 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
-    fn extensions(&self, offset: usize, next: u8) -> Extensions {
+    fn extensions(&mut self, offset: usize, next: u8) -> Extensions {
         Extensions::from_word(lb_extensions(self.context, offset as u32, u32::from(next)))
     }
 
     #[inline(always)]
     fn set_u16(&mut self, offset: usize, value: [u8; 2]) -> bool {
         if self.start + offset + 2 > self.end {
-            return false;
+            let value = (&raw const value).cast_mut().cast();
+            // SAFETY: the helper reads the context and the value, and writes the frame.
+            return unsafe { bpf_xdp_store_bytes(self.context, offset as u32, value, 2) == 0 };
         }
         // SAFETY: the verifier has just seen that the bytes lie in the frame.
         unsafe { ((self.start + offset) as *mut u16).write_unaligned(u16::from_le_bytes(value)) };
@@ -271,7 +297,7 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn set_macs(&mut self, head: u64, tail: u32) -> bool {
         if self.start + 12 > self.end {
-            return false;
+            return lb_store_macs(self.context, head, tail) != 0;
         }
         // SAFETY: as above.
         unsafe {
@@ -570,7 +596,7 @@ macro_rules! family {
         extern "C" fn $parse(context: *mut xdp_md, offset: u32, packet: *mut $packet) -> u64 {
             // SAFETY: null, or a packet: the verifier checks the callers.
             let Some(packet) = (unsafe { packet.as_mut() }) else { return 0 };
-            parse(&XdpFrame::new(context), (offset & 0xff) as usize, packet).word()
+            parse(&mut XdpFrame::new(context), (offset & 0xff) as usize, packet).word()
         }
 
         /// [`form::find`]. A key's words are few enough to need no place on the caller's stack.

@@ -1,4 +1,4 @@
-//! The maps. The daemon pins them, and they outlive it; all but TRACE, which is its own.
+//! The maps. The daemon pins them, and they outlive it; all but HEADER and TRACE, which are its own.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
@@ -16,6 +16,8 @@ use lb_common::selector::Search;
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
 use lb_common::trace::Trace;
+
+use crate::frame::LONGEST_HEADER;
 
 /// `BPF_F_MMAPABLE`: the daemon reads and writes the array through a mapping.
 const MMAPABLE: u32 = 1 << 10;
@@ -95,6 +97,9 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASONS, 0
 /// Frames, bytes and connections of each destination.
 #[map]
 pub static REAL_STATS: PerCpuArray<RealServerStats> = PerCpuArray::with_max_entries(MAX_DESTINATIONS, 0);
+/// A header that does not lie in the first buffer of its frame.
+#[map]
+pub static HEADER: PerCpuArray<[u8; LONGEST_HEADER]> = PerCpuArray::with_max_entries(1, 0);
 /// What a dry run noted.
 #[map]
 pub static TRACE: Array<Trace> = Array::with_max_entries(1, MMAPABLE);

@@ -41,17 +41,17 @@ static SUNK: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 const SOURCE_ADDRESS: usize = 14 + 12;
 const MACS: usize = 12;
 
-#[xdp]
+#[xdp(frags)]
 fn pass(_context: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-#[xdp]
+#[xdp(frags)]
 fn empty(_context: XdpContext) -> u32 {
     xdp_action::XDP_TX
 }
 
-#[xdp]
+#[xdp(frags)]
 fn swap(context: XdpContext) -> u32 {
     swap_macs(&context)
 }
@@ -63,12 +63,12 @@ fn vary_swap(context: XdpContext) -> u32 {
 }
 
 /// The product's program, as it is.
-#[xdp]
+#[xdp(frags)]
 fn lb(context: XdpContext) -> u32 {
     kernel::balance(&context)
 }
 
-#[xdp]
+#[xdp(frags)]
 fn vary_lb(context: XdpContext) -> u32 {
     vary(&context);
     kernel::balance(&context)

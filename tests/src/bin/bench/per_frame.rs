@@ -7,7 +7,7 @@ use lb_userspace::scheduler;
 use serde::Serialize;
 
 use crate::plane::{FIRST_UDP, Plane, VIP, WEB};
-use crate::testbed::{Testbed, Transport, frame, nanoseconds};
+use crate::testbed::{Testbed, Transport, frame, jumbo, nanoseconds};
 use crate::{Arguments, Result};
 
 /// What was measured.
@@ -40,7 +40,9 @@ pub(crate) mod names {
     pub(crate) const SWAP: &str = "MAC swap";
     /// A packet of an established connection.
     pub(crate) const ESTABLISHED: &str = "established";
-    /// The same with 4096 virtual servers.
+    /// The same with 9000 bytes, most of them behind the first buffer.
+    pub(crate) const ESTABLISHED_JUMBO: &str = "established, jumbo frame";
+    /// An established connection's with 4096 virtual servers.
     pub(crate) const ESTABLISHED_4096: &str = "established, 4096 services";
     /// A frame to an address that is no VIP.
     pub(crate) const MISS: &str = "not a VIP";
@@ -59,6 +61,7 @@ const MANY: [u32; 2] = [1 << 16, 1 << 20];
 /// Runs all cases, round by round.
 pub(crate) fn measure(lab: &Lab, arguments: &Arguments) -> Result<Vec<Measured>> {
     let established = frame(VIP, WEB, Transport::TcpAck)?;
+    let jumbo = jumbo(&established);
     let miss = frame(Ipv4Addr::new(192, 0, 2, 77), WEB, Transport::TcpAck)?;
     let udp = |n: u16| frame(VIP, FIRST_UDP + n, Transport::Udp);
     let new: Vec<Vec<u8>> = (0u16..).take(scheduler::ALL.len()).map(udp).collect::<Result<_>>()?;
@@ -94,6 +97,7 @@ pub(crate) fn measure(lab: &Lab, arguments: &Arguments) -> Result<Vec<Measured>>
         case(names::EMPTY, 1, &one, "empty", established.as_slice()),
         case(names::SWAP, 1, &one, "swap", &established),
         case(names::ESTABLISHED, 1, &one, "lb", &established),
+        case(names::ESTABLISHED_JUMBO, 1, &one, "lb", &jumbo),
         case(names::ESTABLISHED_4096, 1, &among_4096, "lb", &established),
         case(names::MISS, 1, &one, "lb", &miss),
         case(names::MISS_BESIDE_FORMS, 1, &among_4096, "lb", &miss),

@@ -154,6 +154,17 @@ pub(crate) fn frame(destination: Ipv4Addr, port: u16, transport: Transport) -> R
     Ok(frame)
 }
 
+/// A frame's packet, filled up to 9000 bytes.
+pub(crate) fn jumbo(frame: &[u8]) -> Vec<u8> {
+    const MTU: u16 = 9000;
+    const ETHERNET: usize = 14;
+    let mut jumbo = frame.to_vec();
+    jumbo.resize(ETHERNET + usize::from(MTU), 0);
+    // The total length; nobody looks at the checksum.
+    jumbo[ETHERNET + 2..ETHERNET + 4].copy_from_slice(&MTU.to_be_bytes());
+    jumbo
+}
+
 /// What a frame carries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Transport {
