@@ -25,7 +25,7 @@ const TESTBED: Object = Object {
         ("pass", 2),
         ("empty", 2),
         ("swap", 4),
-        ("vary_swap", 4),
+        ("vary_empty", 4),
         ("lb", 100),
         ("vary_lb", 100),
         ("reference", 50),

@@ -5,7 +5,7 @@
 //! | `pass` | a veth's peer must run XDP, or XDP_TX has nowhere to go |
 //! | `empty`, `swap` | what a frame costs when nothing is decided |
 //! | `reference` | the same forwarding with a hash map, an LRU map and `ktime_get_ns`, as other balancers do it |
-//! | `vary_swap`, `vary_lb`, `vary_reference` | the same with a source address that changes with every run |
+//! | `vary_empty`, `vary_lb`, `vary_reference` | the same with a source address that changes with every run |
 //! | `generate`, `sink` | live frames: one end sends them, the other counts and drops |
 
 #![no_std]
@@ -25,6 +25,9 @@ use lb_ebpf::kernel;
 /// One less than the number of sources, a power of two.
 #[unsafe(no_mangle)]
 static SOURCE_MASK: Global<u32> = Global::new(0);
+/// Where the last four bytes of the source address lie in a frame: by default those of IPv4.
+#[unsafe(no_mangle)]
+static SOURCE_AT: Global<u32> = Global::new(14 + 12);
 /// The interface `generate` sends to.
 #[unsafe(no_mangle)]
 static TARGET: Global<u32> = Global::new(0);
@@ -36,7 +39,6 @@ static GENERATED: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static SUNK: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-const SOURCE_ADDRESS: usize = 14 + 12;
 const MACS: usize = 12;
 
 #[xdp]
@@ -55,9 +57,9 @@ fn swap(context: XdpContext) -> u32 {
 }
 
 #[xdp]
-fn vary_swap(context: XdpContext) -> u32 {
+fn vary_empty(context: XdpContext) -> u32 {
     vary(&context);
-    swap_macs(&context)
+    xdp_action::XDP_TX
 }
 
 /// The product's program, as it is.
@@ -120,12 +122,12 @@ fn vary_from_counter(context: &XdpContext) {
 
 #[inline(always)]
 fn set_source(context: &XdpContext, next: impl Fn(u32) -> u32) {
-    let start = context.data();
-    if start + SOURCE_ADDRESS + 4 <= context.data_end() {
+    let source = context.data() + SOURCE_AT.load() as usize;
+    if source + 4 <= context.data_end() {
         let mask = SOURCE_MASK.load();
         // SAFETY: the verifier has just seen that the bytes lie in the frame.
         unsafe {
-            let source = (start + SOURCE_ADDRESS) as *mut u32;
+            let source = source as *mut u32;
             let address = u32::from_be(source.read_unaligned());
             let varied = address & !mask | next(address) & mask;
             source.write_unaligned(varied.to_be());
