@@ -26,6 +26,7 @@ const TESTBED: Object = Object {
         ("empty", 2),
         ("swap", 4),
         ("vary_empty", 4),
+        ("vary_line", 8),
         ("lb", 100),
         ("vary_lb", 100),
         ("reference", 50),

@@ -6,6 +6,7 @@
 //! | `empty`, `swap` | what a frame costs when nothing is decided |
 //! | `reference` | the same forwarding with a hash map, an LRU map and `ktime_get_ns`, as other balancers do it |
 //! | `vary_empty`, `vary_lb`, `vary_reference` | the same with a source address that changes with every run |
+//! | `vary_line` | what one cache line of the connection table costs, wherever the source's hash says |
 //! | `generate`, `sink` | live frames: one end sends them, the other counts and drops |
 
 #![no_std]
@@ -20,7 +21,8 @@ use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::XdpContext;
-use lb_ebpf::kernel;
+use lb_common::connection::buckets_for;
+use lb_ebpf::kernel::{self, maps};
 
 /// One less than the number of sources, a power of two.
 #[unsafe(no_mangle)]
@@ -40,6 +42,8 @@ static GENERATED: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 static SUNK: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 const MACS: usize = 12;
+/// Buckets of CONNECTIONS_V4 where `vary_line` is run.
+const BUCKETS: u64 = buckets_for(1 << 20) as u64;
 
 #[xdp]
 fn pass(_context: XdpContext) -> u32 {
@@ -60,6 +64,24 @@ fn swap(context: XdpContext) -> u32 {
 fn vary_empty(context: XdpContext) -> u32 {
     vary(&context);
     xdp_action::XDP_TX
+}
+
+#[xdp]
+fn vary_line(context: XdpContext) -> u32 {
+    let mut verdict = xdp_action::XDP_TX;
+    set_source(&context, |address| {
+        let hash = u64::from(address).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let Some(bucket) = maps::CONNECTIONS_V4.get_ptr((hash * BUCKETS >> 32) as u32) else {
+            verdict = xdp_action::XDP_PASS;
+            return address;
+        };
+        // SAFETY: the verifier has just seen that it is an element of the map, which begins with a word.
+        let word = unsafe { bucket.cast::<u64>().read_volatile() };
+        // 1 for no entry. The next run waits for the line, as it does where the MACs come from what was looked up.
+        let never = word >> 63 & word >> 62;
+        address.wrapping_add(1 + never as u32)
+    });
+    verdict
 }
 
 /// The product's program, as it is.
@@ -121,7 +143,7 @@ fn vary_from_counter(context: &XdpContext) {
 }
 
 #[inline(always)]
-fn set_source(context: &XdpContext, next: impl Fn(u32) -> u32) {
+fn set_source(context: &XdpContext, next: impl FnOnce(u32) -> u32) {
     let source = context.data() + SOURCE_AT.load() as usize;
     if source + 4 <= context.data_end() {
         let mask = SOURCE_MASK.load();

@@ -83,6 +83,8 @@ pub(crate) struct Case {
     /// How many frames go through the program before the first round, beside a few: so many that every table is as
     /// full as it becomes.
     pub(crate) warm_up: u32,
+    /// How many frames a measurement has at least, whatever the time.
+    pub(crate) fewest_frames: u32,
     /// What goes through the program once before each round.
     pub(crate) before: Option<Vec<u8>>,
     /// What must become of the frame, or something else was measured.
@@ -120,9 +122,11 @@ pub(crate) mod ids {
 /// How many services there may be, beside few.
 pub(crate) const SERVICES: [u16; 3] = [1, 1024, 4096];
 /// How many flows there may be, beside one.
-pub(crate) const FLOWS: [u32; 2] = [1 << 16, 1 << 20];
-/// How many flows of IPv6.
-const FLOWS_V6: u32 = 1 << 16;
+pub(crate) const FLOWS: [u32; 2] = [FEWER_FLOWS, 1 << 20];
+const FEWER_FLOWS: u32 = 1 << 16;
+/// How often each of many flows has its turn in one measurement, at least: a million of them as often as in a second
+/// of full load.
+const TURNS: u32 = 4;
 /// More than come in one run: nearly every frame is of a flow that nobody has seen.
 const UNSEEN: u32 = 1 << 24;
 
@@ -139,6 +143,7 @@ impl Case {
             source_at: SOURCE_V4,
             frame,
             warm_up: 0,
+            fewest_frames: 0,
             before: None,
             verdict: TX,
             base: Some(ids::EMPTY),
@@ -269,17 +274,27 @@ fn others() -> Vec<Case> {
 fn flows() -> Result<Vec<Case>> {
     let mut rows = Vec::new();
     let row = |what: &str, label: String, flows, frame| {
-        Case::of_many(Group::Flows, &ids::flows(what, flows), &label, Setting::Flows(flows), flows, frame)
+        let id = ids::flows(what, flows);
+        let case = Case::of_many(Group::Flows, &id, &label, Setting::Flows(flows), flows, frame);
+        // A flow's first frame in a second is dearer than the others, for it writes. Were each flow's frame the first
+        // since the last round, only those would be measured.
+        Case { fewest_frames: TURNS * flows, ..case }
     };
     for flows in FLOWS {
+        let label = format!("one line of the table, {} sources", grouped(flows));
+        rows.push(row("line", label, flows, frames::tcp(WEB, ACK)).running("vary_line"));
         let ours = row("ipv4", format!("IPv4, {} flows", grouped(flows)), flows, frames::tcp(WEB, ACK));
         rows.push(ours.compared_with(ids::flows("reference", flows)));
         let reference =
             row("reference", format!("reference, {} flows", grouped(flows)), flows, frames::tcp(WEB, ACK));
         rows.push(reference.running("vary_reference"));
     }
-    let ipv6 = row("ipv6", format!("IPv6, {} flows", grouped(FLOWS_V6)), FLOWS_V6, frames::tcp_v6()?);
-    rows.push(Case { setting: Setting::FlowsV6(FLOWS_V6), source_at: SOURCE_V6, ..ipv6 });
+    let label = format!("IPv4, {} flows, table no larger", grouped(FEWER_FLOWS));
+    let fitted = row("ipv4-fitted", label, FEWER_FLOWS, frames::tcp(WEB, ACK));
+    let fitted = fitted.compared_with(ids::flows("reference", FEWER_FLOWS));
+    rows.push(Case { setting: Setting::Fitted(FEWER_FLOWS), ..fitted });
+    let ipv6 = row("ipv6", format!("IPv6, {} flows", grouped(FEWER_FLOWS)), FEWER_FLOWS, frames::tcp_v6()?);
+    rows.push(Case { setting: Setting::FlowsV6(FEWER_FLOWS), source_at: SOURCE_V6, ..ipv6 });
     Ok(rows)
 }
 

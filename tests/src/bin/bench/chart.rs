@@ -68,7 +68,11 @@ pub(crate) fn svg(report: &Report) -> Result<String> {
 
 fn panels(report: &Report) -> Vec<Panel> {
     let bar = |row: &Row| {
-        let colour = if row.id.contains("reference") { REFERENCE } else { OURS };
+        let colour = match row.id.as_str() {
+            id if id.contains("reference") => REFERENCE,
+            id if id.starts_with("flows/line") => FLOOR,
+            _ => OURS,
+        };
         Some(Bar { name: row.label.clone(), value: row.above? as f64, colour })
     };
     let one_flow = [Group::Established, Group::Unusual, Group::Others].into_iter();

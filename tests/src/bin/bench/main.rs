@@ -63,7 +63,7 @@ struct Arguments {
     #[arg(long)]
     list: bool,
     /// How often each row is measured; the least counts
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// How many frames one measurement runs through a program at most; 0.2 seconds are enough
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1000..=100_000_000))]

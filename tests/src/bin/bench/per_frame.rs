@@ -113,7 +113,8 @@ impl Bench {
         if case.warm_up > 0 {
             nanoseconds = turn.run(case.warm_up)?;
         }
-        turn.frames = frames_in(LONGEST_NANOSECONDS, nanoseconds).clamp(FEWEST_FRAMES, frames);
+        let affordable = frames_in(LONGEST_NANOSECONDS, nanoseconds);
+        turn.frames = affordable.clamp(FEWEST_FRAMES, frames).max(case.fewest_frames);
         Ok(turn)
     }
 }

@@ -53,7 +53,9 @@ pub(crate) enum Setting {
     Forms,
     /// Large tables with so many established connections of IPv4.
     Flows(u32),
-    /// The same of IPv6.
+    /// The same in tables with room for no more.
+    Fitted(u32),
+    /// Large tables with so many established connections of IPv6.
     FlowsV6(u32),
     /// A service for each scheduler and number of real servers. Its flows are forgotten at once: there is room for
     /// more.
@@ -77,7 +79,7 @@ impl Setting {
     pub(crate) fn flows(self) -> u32 {
         match self {
             Self::Usual | Self::Services(_) | Self::Forms => 1,
-            Self::Flows(flows) | Self::FlowsV6(flows) => flows,
+            Self::Flows(flows) | Self::Fitted(flows) | Self::FlowsV6(flows) => flows,
             Self::Schedulers => 0,
         }
     }
@@ -89,6 +91,7 @@ impl Setting {
     fn max_connections(self) -> u32 {
         match self {
             Self::Usual | Self::Flows(_) | Self::FlowsV6(_) => CONNECTIONS,
+            Self::Fitted(flows) => flows,
             Self::Services(_) | Self::Forms | Self::Schedulers => FEW_CONNECTIONS,
         }
     }
@@ -102,7 +105,7 @@ impl Setting {
             (Service::tcp(SocketAddr::from((VIP, WEB))), Service::tcp(SocketAddr::from((VIP_V6, WEB))));
         match self {
             Self::FlowsV6(_) => add(web_v6),
-            Self::Usual | Self::Flows(_) => {
+            Self::Usual | Self::Flows(_) | Self::Fitted(_) => {
                 add(web);
                 add(Service { scheduler: "sh", ..Service::tcp((VIP, HASHED).into()) });
                 add(Service { vlan: Some(OTHER_VLAN), ..Service::tcp((VIP, TRUNK).into()) });
@@ -189,6 +192,7 @@ mod tests {
             Setting::Services(4096),
             Setting::Forms,
             Setting::Flows(65_536),
+            Setting::Fitted(65_536),
             Setting::FlowsV6(65_536),
         ];
         for setting in settings {
