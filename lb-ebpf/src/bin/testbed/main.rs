@@ -71,7 +71,7 @@ fn vary_line(context: XdpContext) -> u32 {
     let mut verdict = xdp_action::XDP_TX;
     set_source(&context, |address| {
         let hash = u64::from(address).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let Some(bucket) = maps::CONNECTIONS_V4.get_ptr((hash * BUCKETS >> 32) as u32) else {
+        let Some(bucket) = maps::CONNECTIONS_V4.get_ptr(((hash * BUCKETS) >> 32) as u32) else {
             verdict = xdp_action::XDP_PASS;
             return address;
         };

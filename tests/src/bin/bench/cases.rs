@@ -183,10 +183,13 @@ pub(crate) fn all(other: bool) -> Result<Vec<Case>> {
     Ok(all)
 }
 
-/// The rows whose ids contain one of the words, and those that they are compared with.
+/// The rows whose ids contain one of the words, those of another object if there is one, and those that they are
+/// compared with.
 pub(crate) fn choose(all: &[Case], words: &[String]) -> Vec<Case> {
-    let is_named =
-        |case: &&Case| words.is_empty() || words.iter().any(|word| case.id.contains(word.as_str()));
+    let is_named = |case: &&Case| {
+        let is_other = case.program == Program::Other;
+        words.is_empty() || is_other || words.iter().any(|word| case.id.contains(word.as_str()))
+    };
     let named: Vec<&Case> = all.iter().filter(is_named).collect();
     let is_needed =
         |id: &str| named.iter().any(|case| case.id == id || case.reference.as_deref() == Some(id));
@@ -346,7 +349,7 @@ mod tests {
 
     fn ids_of(words: &[&str]) -> Vec<String> {
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
-        choose(&all(true).unwrap(), &words).into_iter().map(|case| case.id).collect()
+        choose(&all(false).unwrap(), &words).into_iter().map(|case| case.id).collect()
     }
 
     #[test]
@@ -385,8 +388,26 @@ mod tests {
             ids_of(&["flows/ipv4-65536"]),
             ["floor/empty-many-sources", "flows/ipv4-65536", "flows/reference-65536"]
         );
-        assert_eq!(ids_of(&["against/ipv6"]), ["floor/empty", "established/ipv6", "against/ipv6"]);
         assert_eq!(ids_of(&["nothing like that"]), Vec::<String>::new());
-        assert_eq!(ids_of(&[]).len(), all(true).unwrap().len());
+        assert_eq!(ids_of(&[]).len(), all(false).unwrap().len());
+    }
+
+    #[test]
+    fn another_object_is_measured_whatever_else_is() {
+        let chosen = choose(&all(true).unwrap(), &["floor/swap".into()]);
+        let chosen: Vec<&str> = chosen.iter().map(|case| case.id.as_str()).collect();
+        assert_eq!(
+            chosen,
+            [
+                "floor/empty",
+                "floor/swap",
+                "established/ipv4",
+                "established/ipv6",
+                "others/not-a-vip",
+                "against/ipv4",
+                "against/ipv6",
+                "against/not-a-vip"
+            ]
+        );
     }
 }
