@@ -52,8 +52,8 @@ Examples:
   cargo xtask bench -- established --against ../old/target/bpf/bpfel-unknown-none/release/lb-ebpf
                                                   this build and another in turn
 
-Needs root: it loads XDP programs and runs them on made-up frames. It attaches nothing outside namespaces
-of its own, and removes what it made, also on Ctrl-C."
+Needs root: it loads XDP programs and runs them on made-up frames. It attaches nothing outside
+namespaces of its own, and removes what it made, also on Ctrl-C."
 )]
 struct Arguments {
     /// Only rows whose name (`--list`) contains one of these, and what they are compared with
