@@ -38,6 +38,8 @@ pub use model::{
 };
 pub use prefix::{Prefix, PrefixError};
 pub use source::{Located, Span};
+pub(crate) use suggest::nearest;
+pub(crate) use value::duration;
 
 use report::{Report, Reported};
 use toml::de::DeTable;

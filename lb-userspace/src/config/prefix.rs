@@ -63,6 +63,13 @@ impl Prefix {
         self.length
     }
 
+    /// Whether this is one of its addresses.
+    #[must_use]
+    pub fn contains(self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.address.is_ipv4()
+            && masked(address, self.length).unwrap_or(address) == self.address
+    }
+
     /// This prefix and all that it lies in, shortest first.
     pub fn enclosing(self) -> impl Iterator<Item = Self> {
         (0..=self.length).map(move |length| Self::around(self.address, length))

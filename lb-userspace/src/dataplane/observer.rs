@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aya::maps::{MapData, PerCpuArray};
-use lb_common::connection::{Buckets as _, State, Timeouts, entries, is_expired, lookup};
+use lb_common::connection::{State, Timeouts};
 use lb_common::counter::{RealServerStats, Reason};
-use lb_common::hash::{FlowHash, FlowSeed};
+use lb_common::hash::FlowSeed;
 
 use super::clock::KernelClock;
+use super::connections::{ConnectionReader, live};
 use super::error::{DataplaneError, map_failed};
 use super::memory::{self, Memory};
+use super::stats::counted;
 
 /// Reads what the programs count and remember.
 #[derive(Clone)]
@@ -52,17 +54,20 @@ impl Observer {
         Reason::ALL.iter().map(read).collect()
     }
 
-    /// What was forwarded to a destination, summed over CPUs.
+    /// What was forwarded to a destination since it was last zeroed.
     ///
     /// # Errors
     /// [`DataplaneError::Map`].
     pub fn stats(&self, destination: u32) -> Result<RealServerStats, DataplaneError> {
-        let values = self.real_stats.get(&destination, 0).map_err(map_failed("read", "REAL_STATS"))?;
-        Ok(values.iter().fold(RealServerStats::default(), |sum, cpu| RealServerStats {
-            packets: sum.packets + cpu.packets,
-            bytes: sum.bytes + cpu.bytes,
-            connections: sum.connections + cpu.connections,
-        }))
+        let counted = counted(&self.real_stats, destination)?;
+        let baseline = self.memory.baselines.get(destination as usize);
+        Ok(baseline.map_or(counted, |baseline| baseline.since(counted)))
+    }
+
+    /// A reader of the connection tables.
+    #[must_use]
+    pub fn connection_reader(&self) -> ConnectionReader {
+        ConnectionReader::new(Arc::clone(&self.memory), self.clock)
     }
 
     /// Counts live connections of each destination, by reading the tables from end to end: some 50 ms for a
@@ -90,14 +95,11 @@ fn count<const K: usize>(
     now: u32,
     counts: &mut HashMap<u32, Connections>,
 ) {
-    for (table, is_main) in [(&family.main, true), (&family.half_open, false)] {
-        for (key, entry) in (0..table.len()).filter_map(|i| table.bucket(i)).flat_map(entries) {
-            let promoted = || !is_main && lookup(&family.main, &key, FlowHash::new(&key, seed)).is_some();
-            if is_expired(entry.meta, timeouts, now) || promoted() {
-                continue;
-            }
-            let count = counts.entry(entry.meta.destination()).or_default();
-            if State::from_number(entry.meta.state()).is_some_and(State::is_active) {
+    for half_open in [false, true] {
+        let buckets = (0..).map_while(|i| live(family, half_open, i, seed, timeouts, now));
+        for (_, meta) in buckets.flatten() {
+            let count = counts.entry(meta.destination()).or_default();
+            if State::from_number(meta.state()).is_some_and(State::is_active) {
                 count.active += 1;
             } else {
                 count.inactive += 1;

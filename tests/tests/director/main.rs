@@ -6,6 +6,7 @@
 mod acl;
 mod coexistence;
 mod command_line;
+mod connections;
 mod explain;
 mod forms;
 mod forwarding;
@@ -16,6 +17,7 @@ mod ipv6_forwarding;
 mod limits;
 mod local;
 mod neighbours;
+mod operating;
 mod peers;
 mod real_server;
 mod restart;
