@@ -33,7 +33,7 @@ pub(super) fn find_service<'a>(
         [] => Err(unknown(
             format!("there is no virtual server {wanted:?}"),
             wanted,
-            services.iter().map(|(name, _)| *name).collect(),
+            &services.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
         )),
         _ => {
             let names = having.iter().map(|place| format!("{:?}", services[*place].0)).collect::<Vec<_>>();
@@ -45,11 +45,11 @@ pub(super) fn find_service<'a>(
 
 /// The real server that is meant is not one of the virtual server's.
 pub(super) fn unknown_server(service: &str, wanted: &str, known: &[String]) -> NameError {
-    let known = known.iter().map(String::as_str).collect();
-    unknown(format!("{service:?} has no real server {wanted}"), wanted, known)
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    unknown(format!("{service:?} has no real server {wanted}"), wanted, &known)
 }
 
-fn unknown(problem: String, wanted: &str, known: Vec<&str>) -> NameError {
+fn unknown(problem: String, wanted: &str, known: &[&str]) -> NameError {
     const LISTED: usize = 8;
     let remedy = match nearest(wanted, known.iter().copied()) {
         Some(name) => format!("did you mean {name:?}?"),

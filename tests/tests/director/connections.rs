@@ -141,7 +141,7 @@ fn a_million_connections_are_listed_while_the_daemon_goes_on_in_little_memory() 
 
     // Whoever does not read on holds nobody up, not even an end.
     let _reader = run("| sleep 60").spawn()?;
-    lb_lab::wait_until("it is reading", PATIENCE, || open_connections(&director) > 0);
+    lb_lab::wait_until("it is reading", PATIENCE, || open_connections(&director, process) > 0);
     let start = Instant::now();
     director.stop()?;
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
@@ -175,10 +175,10 @@ fn resident_kib(process: u32) -> u64 {
     line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
 }
 
-/// Clients on the control socket: each has a line for the daemon's end, which has the socket's path.
-fn open_connections(director: &Director) -> usize {
-    let sockets = fs::read_to_string("/proc/net/unix").expect("there is one");
+/// Clients on the control socket: the daemon's ends, each of which has the socket's path.
+fn open_connections(director: &Director, process: u32) -> usize {
+    let sockets = fs::read_to_string(format!("/proc/{process}/net/unix")).expect("it runs");
     let path = director.control_socket().display().to_string();
-    // The first is the one that listens; an established one has state 03.
+    // State 01 is the one that listens, 03 is connected (`enum socket_state`).
     sockets.lines().filter(|line| line.ends_with(&path) && line.contains(" 03 ")).count()
 }

@@ -192,13 +192,14 @@ fn rates_are_ipvs_s_average_and_add_up() -> TestResult {
         assert!((rate(&service, name) - sum).abs() < 1e-6, "{name}: {service}");
         assert!(sum > 0.0, "{name}: {service}");
     }
-    // After one period, at most a quarter of what there is; after two, at most 7/16.
-    let most = report.answered as f64 / report.elapsed.as_secs_f64().min(2.0);
-    assert!(rate(&service, "connections") <= most, "{} of {report:?}", rate(&service, "connections"));
+    // An average of periods of two seconds, a quarter each: some of what there really was.
+    let really = report.answered as f64 / report.elapsed.as_secs_f64();
+    assert!(rate(&service, "connections") < really, "{} of {really}", rate(&service, "connections"));
     let table = director.cli(["list", "-n", "--rate"])?;
-    assert!(
-        table.lines().nth(1).is_some_and(|line| line.ends_with("CPS InPPS InBPS") || line.contains("CPS")),
-        "{table}"
+    let heading = table.lines().nth(1).expect("there is one");
+    assert_eq!(
+        heading.split_whitespace().collect::<Vec<_>>(),
+        ["->", "RemoteAddress", "CPS", "InPPS", "InBPS"]
     );
     Ok(())
 }
