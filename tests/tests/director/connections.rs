@@ -95,7 +95,9 @@ fn a_million_connections_are_listed_while_the_daemon_goes_on_in_little_memory() 
     let kept = fill(&lab, &director, MANY)?;
     assert!(kept > u64::from(MANY) - 1000, "{kept}");
     director.start()?;
+    let asked = Instant::now();
     list(&director)?;
+    println!("`lb list` counted them in {:?}", asked.elapsed());
     let process = director.process()?.id();
     let before = resident_kib(process);
 
