@@ -20,8 +20,9 @@ Examples:
   sudo lb connections --client 198.51.100.0/24 --server 192.168.2.212
   sudo lb connections --json | jq -r '.connections[].state' | sort | uniq -c
 
-In the order in which they lie in the table, printed as they are found. Those that begin or end meanwhile may or
-may not be among them. Expire is the time until a connection is forgotten if no frame of it comes.")]
+In the order in which they lie in the table, printed as they are found; those that begin or end
+meanwhile may be among them or not. Expire is the time until a connection is forgotten if no frame of it
+comes.")]
 pub(super) struct Connections {
     /// Of this virtual server: its name, or one of its addresses as `lb list -n` prints it
     #[arg(long, value_name = "NAME")]

@@ -27,9 +27,11 @@ Examples:
   sudo lb drain web 192.168.2.212 --timeout 5m && ssh 192.168.2.212 systemctl restart nginx
   sudo lb weight web 192.168.2.212 3               afterwards: back into service
 
-A connection has ended when it has been forgotten, some time after its last frame: `lb timeouts --all` says
-when. Ctrl-C ends the waiting, not the draining. Exit codes: 0 it has no connections any more, 1 it still had
-some when the time was up or the waiting was ended.")]
+A connection has ended when it has been forgotten, some time after its last frame: `lb timeouts --all`
+says when. Ctrl-C ends the waiting, not the draining. Lasts until the daemon restarts: then the weight that
+the configuration file says comes back.
+
+Exit codes: 0 it has no connections any more, 1 it still had some when the waiting ended.")]
 pub(super) struct Drain {
     #[command(flatten)]
     server: ServerArguments,

@@ -14,8 +14,8 @@ Examples:
   sudo lb zero                   of all virtual servers (ipvsadm -Z)
   sudo lb zero web               of one
 
-Connections, packets and bytes of `lb list --stats`, and the rates. It outlives the daemon. The connections
-themselves, and what `lb counters` shows, stay as they are.")]
+Connections, packets and bytes of `lb list --stats`, and the rates; it outlives the daemon. The
+connections themselves, and what `lb counters` shows, stay as they are.")]
 pub(super) struct Zero {
     /// The virtual server: its name, or one of its addresses as `lb list -n` prints it; without it, all
     service: Option<String>,
