@@ -58,8 +58,8 @@ mod table;
 pub use entry::{Entry, MAX_DESTINATION, Meta};
 pub use state::{State, Timeouts};
 pub use table::{
-    Buckets, Inserted, Location, Sweep, Sweeping, Terms, clear_recent, entries, insert, is_expired, locate,
-    lookup, sweep,
+    AtHome, Buckets, Inserted, Location, Sweep, Sweeping, Terms, clear_recent, entries, insert, is_expired,
+    locate, look_at_home, lookup, sweep,
 };
 
 use crate::Word;

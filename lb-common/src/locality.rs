@@ -8,7 +8,7 @@ use crate::selector::NO_DESTINATION;
 pub const MAX_LOCALITIES: u32 = 32_768;
 
 /// Servers in the set of one address. IPVS has no limit; a set grows only while all its servers are overloaded.
-pub const MAX_MEMBERS: usize = 12;
+pub const MAX_MEMBERS: usize = 8;
 
 /// A set that was not changed for so long loses its most loaded server, and an address that was not asked for its set
 /// (`ip_vs_lblcr.c`: `DEFAULT_EXPIRATION`; `ip_vs_lblc.c`: `ENTRY_TIMEOUT` is for tables that are full).

@@ -140,7 +140,12 @@ extern "C" fn walk_step(i: u32, search: *mut *mut Search) -> i64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn lb_search(table: u64, start: u32) -> u64 {
-    search(SlotTable::from_word(table), (start != u32::MAX).then_some(start), &Maps).word()
+    // Of numbers on the stack the verifier would follow every value that they may take from step to step (6.18: "the
+    // sequence of 8193 jumps is too complex"); of those in a map it knows nothing.
+    let Some(place) = maps::SEARCH.get_ptr_mut(0) else { return Found::NOTHING.word() };
+    // SAFETY: this CPU's own element, and nobody else has it before this returns.
+    let place = unsafe { &mut *place };
+    search(SlotTable::from_word(table), (start != u32::MAX).then_some(start), place, &Maps).word()
 }
 
 /// [`member`].
@@ -368,17 +373,11 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn walk(&self, search: &mut Search) {
-        // Of numbers on the stack the verifier would follow every value that they may take from step to step (6.18: "the
-        // sequence of 8193 jumps is too complex"); of those in a map it knows nothing.
-        let Some(place) = maps::SEARCH.get_ptr_mut(0) else { return };
-        let mut handed_over = place;
+        let length = search.length;
+        let mut place = &raw mut *search;
         let step: extern "C" fn(u32, *mut *mut Search) -> i64 = walk_step;
-        // SAFETY: the place is this CPU's own, and the callback gets the pointer to it that it takes.
-        unsafe {
-            *place = *search;
-            bpf_loop((*place).length, step as *mut c_void, (&raw mut handed_over).cast(), 0);
-            *search = *place;
-        }
+        // SAFETY: the callback gets the pointer that it takes.
+        unsafe { bpf_loop(length, step as *mut c_void, (&raw mut place).cast(), 0) };
     }
 
     #[inline(always)]

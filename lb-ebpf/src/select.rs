@@ -68,21 +68,22 @@ fn in_slot<T: Tables>(table: SlotTable, position: u32, tables: &T) -> Option<u32
     Some(slot.destination())
 }
 
-/// Walks over a table: for the next server that is not overloaded, from a slot on, or else for the best.
+/// Walks over a table: for the next server that is not overloaded, from a slot on, or else for the best. What is found
+/// on the way is noted in `search`.
 #[inline(always)]
-pub fn search<T: Tables>(table: SlotTable, start: Option<u32>, tables: &T) -> Found {
+pub fn search<T: Tables>(table: SlotTable, start: Option<u32>, search: &mut Search, tables: &T) -> Found {
     let first = table.base + SLOT_HEADER;
     if let Some(start) = start {
-        let mut search = Search::next(first, table.length, start);
-        tables.walk(&mut search);
+        *search = Search::next(first, table.length, start);
+        tables.walk(search);
         return search.found();
     }
     let Some(selector) = Selector::from_number(table.selector) else { return Found::NOTHING };
-    let mut search = Search::best(selector, first, table.length);
-    tables.walk(&mut search);
+    *search = Search::best(selector, first, table.length);
+    tables.walk(search);
     if selector == Selector::TwoChoices {
-        search = search.of_two([tables.random(), tables.random()]);
-        tables.walk(&mut search);
+        search.draw([tables.random(), tables.random()]);
+        tables.walk(search);
     }
     search.found()
 }

@@ -61,7 +61,8 @@ pub trait Tables: Sized {
     /// [`select::search`](search).
     #[inline(always)]
     fn search(&self, table: SlotTable, start: Option<u32>) -> Found {
-        search(table, start, self)
+        let mut noted = Search::NONE;
+        search(table, start, &mut noted, self)
     }
 
     /// [`locality::member`](member).

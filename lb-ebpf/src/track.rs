@@ -7,7 +7,7 @@
 use lb_common::acl::Gate;
 use lb_common::connection::state::flags;
 use lb_common::connection::{
-    Entry, Inserted, Meta, State, Terms, Timeouts, insert, is_expired, lookup, state,
+    AtHome, Entry, Inserted, Meta, State, Terms, Timeouts, insert, is_expired, look_at_home, state,
 };
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
@@ -27,7 +27,7 @@ use crate::{Packet, Verdict};
 pub(crate) enum Tracked<'a> {
     /// Its connection's destination and that one's number: nothing is to be changed or decided.
     Established(u32, &'a Destination),
-    /// There is an entry, which is to be changed, or must not be followed.
+    /// There is an entry, which is to be changed, or must not be followed; or there may be one in another bucket.
     Known,
     /// There is none.
     Unknown,
@@ -43,7 +43,12 @@ pub(crate) fn track<'a, const K: usize, const W: usize, T: Family<K, W>>(
     tables: &'a T,
 ) -> Tracked<'a> {
     let (key, hash) = (&packet.key, FlowHash::new(&packet.key, tables.flow_seed()));
-    let Some(entry) = lookup(tables.connections(), key, hash) else { return Tracked::Unknown };
+    let entry = match look_at_home(tables.connections(), key, hash) {
+        AtHome::Found(entry) => entry,
+        AtHome::Nowhere => return Tracked::Unknown,
+        // One flow in hundreds, in a table that is full: `decide` looks further.
+        AtHome::Elsewhere => return Tracked::Known,
+    };
     let meta = entry.meta;
     tables.note(Note::Established, meta.word());
     let number = meta.destination();

@@ -2,11 +2,17 @@
 
 mod acl;
 mod check;
+mod connections;
+mod drain;
+mod duration;
 mod explain;
 mod list;
 mod output;
 mod real_server;
 mod run;
+mod timeouts;
+mod weight;
+mod zero;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +32,7 @@ Examples:
   lb check --config /etc/lb/lb.toml          is the file all right?
   sudo lb run --config /etc/lb/lb.toml       forward
   sudo lb list -n                            what goes where
+  sudo lb drain web 192.168.2.212            take a real server out of service
   sudo lb explain 198.51.100.7:4000 192.168.2.240:80 tcp
                                              and why
   sudo lb real-server up --vip 192.168.2.240 on a real server: accept the VIP's traffic
@@ -49,6 +56,16 @@ enum Command {
     /// List virtual servers and their real servers
     #[command(visible_alias = "ls")]
     List(list::List),
+    /// List connections, with their state and the time until they are forgotten
+    Connections(connections::Connections),
+    /// Show or change how long connections are remembered
+    Timeouts(timeouts::Timeouts),
+    /// Change a real server's share of new connections
+    Weight(weight::Weight),
+    /// Give a real server no new connections, and wait until its old ones have ended
+    Drain(drain::Drain),
+    /// Have the counters of virtual servers begin anew
+    Zero(zero::Zero),
     /// Show what became of frames that were not forwarded, by reason
     Counters(list::Counters),
     /// Deny and allow clients while the daemon runs
@@ -96,6 +113,11 @@ impl Cli {
             Command::Run(run) => run.execute(),
             Command::Check(check) => check.execute(),
             Command::List(list) => list.execute(),
+            Command::Connections(connections) => connections.execute(),
+            Command::Timeouts(timeouts) => timeouts.execute(),
+            Command::Weight(weight) => weight.execute(),
+            Command::Drain(drain) => drain.execute(),
+            Command::Zero(zero) => zero.execute(),
             Command::Counters(counters) => counters.execute(),
             Command::Acl(acl) => acl.execute(),
             Command::Explain(explain) => explain.execute(),
@@ -118,6 +140,10 @@ struct Failure {
 impl Failure {
     fn silent() -> Self {
         Self { code: FAILED, message: String::new() }
+    }
+
+    fn because(message: String) -> Self {
+        Self { code: FAILED, message }
     }
 
     fn report(self) -> ExitCode {

@@ -36,6 +36,8 @@ pub use model::{
     Acl, Config, Director, OnExit, Peer, Protocol, RealServer, Timeouts, VirtualServer, VlanOffload, XdpMode,
 };
 pub use source::{Located, Span};
+pub(crate) use suggest::nearest;
+pub(crate) use value::duration;
 
 use report::{Report, Reported};
 use toml::de::DeTable;

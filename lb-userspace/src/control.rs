@@ -2,8 +2,11 @@
 
 mod acl;
 pub mod api;
+mod change;
 pub mod client;
+mod connections;
 pub mod explain;
+mod failure;
 mod rates;
 mod server;
 

@@ -5,7 +5,7 @@
 //!     │
 //!     ├─ attach ──> a program on each interface, its link pinned
 //!     ├─ Tables: the one writer of services, slots, destinations and rules for clients
-//!     ├─ Observer: reads counters and connections, writes nothing
+//!     ├─ Observer: reads counters and connections, writes nothing; ConnectionReader: lists connections
 //!     ├─ Explainer: runs the program on made-up frames, which change nothing
 //!     └─ Sweeper: frees expired connections, and those of clients that are refused
 //! ```
@@ -18,6 +18,7 @@ mod acl;
 mod addresses;
 mod attach;
 mod clock;
+mod connections;
 mod error;
 mod explain;
 mod explanation;
@@ -30,6 +31,7 @@ mod object;
 mod observer;
 mod offload;
 mod open;
+mod stats;
 mod sweeper;
 mod tables;
 mod view;
@@ -37,6 +39,7 @@ mod view;
 pub use acl::{AclScope, AclView, AclViews, Rule};
 pub use attach::Attached;
 pub use clock::KernelClock;
+pub use connections::{Connection, ConnectionReader, Cursor, PageSize};
 pub use error::DataplaneError;
 pub use explain::{Explainer, Question};
 pub use explanation::{Action, Choice, Explanation, Known, Parsed, Sent, Table};

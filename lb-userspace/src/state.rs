@@ -8,15 +8,19 @@
 //! ```
 
 mod acl;
+mod change;
 mod desired;
+mod names;
 mod network;
 mod plan;
 mod reconcile;
 
 pub use acl::{AclAction, AclChange, AclError};
+pub use change::{Change, ChangeError, Changed, TimeoutsChange, WeightChange};
 pub use desired::{
     Desired, DesiredServer, DesiredService, addresses_to_locate, addresses_to_resolve, desired, vips,
 };
+pub use names::NameError;
 pub use network::{Location, Network, Places, addressed, locate};
 pub use plan::{PlanError, plan};
 pub use reconcile::{

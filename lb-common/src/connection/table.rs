@@ -34,6 +34,32 @@ pub fn lookup<'a, const K: usize, B: Buckets<K>>(
     find(buckets.bucket(second)?, key).or_else(|| find(buckets.bucket(third)?, key))
 }
 
+/// What one look at a flow's own bucket tells.
+#[derive(Clone, Copy, Debug)]
+pub enum AtHome<'a> {
+    /// Its entry.
+    Found(Entry<'a>),
+    /// It has none.
+    Nowhere,
+    /// Its entry is in another bucket, if it has one.
+    Elsewhere,
+}
+
+/// The first step of [`lookup`], for callers who rather take the others out of line.
+#[inline(always)]
+pub fn look_at_home<'a, const K: usize, B: Buckets<K>>(
+    buckets: &'a B,
+    key: &[u64; K],
+    hash: FlowHash,
+) -> AtHome<'a> {
+    let Some(home) = buckets.bucket(hash.home(buckets.len())) else { return AtHome::Nowhere };
+    match find(home, key) {
+        Some(entry) => AtHome::Found(entry),
+        None if is_overflowed(home) => AtHome::Elsewhere,
+        None => AtHome::Nowhere,
+    }
+}
+
 /// Where [`lookup`] found an entry, in words: what a function of a BPF program can hand to its caller.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]

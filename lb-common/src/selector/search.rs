@@ -91,6 +91,9 @@ impl Found {
 }
 
 impl Search {
+    /// For nothing.
+    pub const NONE: Self = Self::of(ANY, 0, 0);
+
     /// What was found.
     #[inline(always)]
     #[must_use]
@@ -141,11 +144,10 @@ impl Search {
     /// For the better of two servers: those which two random numbers fall on (`ip_vs_twos_schedule`). To be called
     /// after a walk of [`best`](Self::best).
     #[inline(always)]
-    #[must_use]
-    pub const fn of_two(self, random: [u32; 2]) -> Self {
+    pub fn draw(&mut self, random: [u32; 2]) {
         let below = self.sum + 1;
-        let left = [(random[0] as u64 * below) >> 32, (random[1] as u64 * below) >> 32];
-        Self { left, ..Self::of(Selector::TwoChoices as u32, self.first, self.length) }
+        self.left = random.map(|random| (u64::from(random) * below) >> 32);
+        self.aim = Selector::TwoChoices as u32;
     }
 
     /// The index in the slot map of the slot to look at in step `i`, which is below [`length`](Self::length).

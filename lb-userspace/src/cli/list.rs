@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::output::{print, print_json};
 use super::{ControlSocket, Failure, answered, runtime};
-use crate::control::api::{Acl, Director, RealServer, State, VirtualServers};
+use crate::control::api::{Acl, Director, Rate, RealServer, State, Stats, VirtualServers};
 use crate::control::client;
 
 /// List virtual servers.
@@ -19,11 +19,20 @@ use crate::control::client;
 Examples:
   sudo lb list                 with names of hosts and services
   sudo lb list -n              with numbers
+  sudo lb list -n --stats      what was forwarded, since the maps were made or `lb zero`
+  sudo lb list -n --rate       what is forwarded in a second
   sudo lb list --json | jq '.virtual_servers[].real_servers[] | select(.state != \"up\")'")]
 pub(super) struct List {
     /// Numbers instead of names of hosts and services
     #[arg(long, short)]
     numeric: bool,
+    /// Connections, packets and bytes instead of weights and states; in direct routing only the clients' direction
+    /// passes the director
+    #[arg(long, conflicts_with = "rate")]
+    stats: bool,
+    /// The same for a second: an average that follows a change within some ten seconds
+    #[arg(long)]
+    rate: bool,
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -48,7 +57,12 @@ pub(super) struct Counters {
 impl List {
     pub(super) fn execute(self) -> Result<(), Failure> {
         let listed: VirtualServers = ask(&self.socket.control_socket, "/v1/virtual_servers")?;
-        if self.json { print_json(&listed) } else { print(&table(&listed, self.numeric)) }
+        let columns = match (self.stats, self.rate) {
+            (true, _) => Columns::Stats,
+            (_, true) => Columns::Rate,
+            _ => Columns::State,
+        };
+        if self.json { print_json(&listed) } else { print(&table(&listed, self.numeric, columns)) }
     }
 }
 
@@ -63,55 +77,96 @@ fn ask<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Failure> {
     answered(runtime()?.block_on(client::get(socket, path)))
 }
 
-/// In the manner of `ipvsadm -L`, with what a director in XDP knows besides.
-fn table(listed: &VirtualServers, numeric: bool) -> String {
-    const HEADINGS: [&str; 6] = ["Weight", "ActiveConn", "InActConn", "State", "MAC", ""];
-    let mut rows: Vec<(String, Option<[String; 6]>)> = Vec::new();
+/// What is shown of each real server.
+#[derive(Clone, Copy)]
+enum Columns {
+    /// As `ipvsadm -L`, with what a director in XDP knows besides.
+    State,
+    /// As `ipvsadm -L --stats`, without what comes back from real servers: that takes another way.
+    Stats,
+    /// As `ipvsadm -L --rate`, likewise.
+    Rate,
+}
+
+impl Columns {
+    fn headings(self) -> Vec<&'static str> {
+        match self {
+            Self::State => vec!["Weight", "ActiveConn", "InActConn", "State", "MAC"],
+            Self::Stats => vec!["Conns", "InPkts", "InBytes"],
+            Self::Rate => vec!["CPS", "InPPS", "InBPS"],
+        }
+    }
+
+    fn of_server(self, server: &RealServer) -> Vec<String> {
+        match self {
+            Self::State => vec![
+                server.weight.to_string(),
+                server.active_connections.to_string(),
+                server.inactive_connections.to_string(),
+                server.state.name().to_owned(),
+                mac(server),
+            ],
+            Self::Stats | Self::Rate => self.of_sums(&server.stats, &server.rate),
+        }
+    }
+
+    /// Of a virtual server; none if it has only real servers'.
+    fn of_sums(self, stats: &Stats, rate: &Rate) -> Vec<String> {
+        match self {
+            Self::State => Vec::new(),
+            Self::Stats => {
+                [stats.connections, stats.packets, stats.bytes].map(|count| count.to_string()).into()
+            }
+            Self::Rate => {
+                [rate.connections, rate.packets, rate.bytes].map(|rate| format!("{rate:.0}")).into()
+            }
+        }
+    }
+
+    /// Numbers that are compared stand with their last digits below each other.
+    fn aligned(self, cell: &str, width: usize) -> String {
+        match self {
+            Self::State => format!(" {cell:<width$}"),
+            Self::Stats | Self::Rate => format!(" {cell:>width$}"),
+        }
+    }
+}
+
+/// In the manner of `ipvsadm -L`.
+fn table(listed: &VirtualServers, numeric: bool, columns: Columns) -> String {
+    let mut rows: Vec<(String, Vec<String>)> = Vec::new();
+    let headings = columns.headings().into_iter().map(str::to_owned).collect();
+    rows.push(("  -> RemoteAddress".to_owned(), headings));
     for service in &listed.virtual_servers {
         let mut scheduler = service.scheduler.as_str();
+        let mut sums = columns.of_sums(&service.stats, &service.rate);
         if let Some(fwmark) = service.fwmark {
-            rows.push((format!("FWM  {fwmark} {scheduler}"), None));
+            rows.push((format!("FWM  {fwmark} {scheduler}"), std::mem::take(&mut sums)));
             scheduler = "";
         }
         let mut prefix = format!("{:<4} ", service.protocol.to_uppercase());
         let mut acl = refusals(&service.acl);
         for address in &service.addresses {
             let address = socket_name(address, &service.protocol, numeric);
-            rows.push((format!("{prefix}{address} {scheduler}{acl}").trim_end().to_owned(), None));
+            let label = format!("{prefix}{address} {scheduler}{acl}").trim_end().to_owned();
+            rows.push((label, std::mem::take(&mut sums)));
             (prefix, scheduler, acl) = (" ".repeat(5), "", String::new());
         }
         for server in &service.real_servers {
-            let columns = [
-                server.weight.to_string(),
-                server.active_connections.to_string(),
-                server.inactive_connections.to_string(),
-                server.state.name().to_owned(),
-                mac(server),
-                String::new(),
-            ];
-            rows.push((format!("  -> {}", host_name(&server.address, numeric)), Some(columns)));
+            let label = format!("  -> {}", host_name(&server.address, numeric));
+            rows.push((label, columns.of_server(server)));
         }
     }
-    let headings = HEADINGS.map(str::to_owned);
-    let header = ("  -> RemoteAddress".to_owned(), Some(headings));
-    let widest = |column: usize| {
-        let cells = rows.iter().chain([&header]).filter_map(|(_, cells)| Some(cells.as_ref()?[column].len()));
-        cells.max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..HEADINGS.len()).map(widest).collect();
-    let first =
-        rows.iter().chain([&header]).filter(|(_, cells)| cells.is_some()).map(|(first, _)| first.len());
-    let first = first.max().unwrap_or(0);
+    let widest = |column: usize| rows.iter().filter_map(|(_, cells)| Some(cells.get(column)?.len())).max();
+    let widths: Vec<usize> = (0..).map_while(widest).collect();
+    let first = rows.iter().filter(|(_, cells)| !cells.is_empty()).map(|(label, _)| label.len()).max();
+    let first = first.unwrap_or(0);
     let mut text = "Prot LocalAddress:Port Scheduler\n".to_owned();
-    for (label, cells) in [&header].into_iter().chain(&rows) {
-        match cells {
-            None => text.push_str(label),
-            Some(cells) => {
-                let _ = write!(text, "{label:<first$}");
-                for (cell, width) in cells.iter().zip(&widths) {
-                    let _ = write!(text, " {cell:<width$}");
-                }
-            }
+    for (label, cells) in &rows {
+        let width = if cells.is_empty() { 0 } else { first };
+        let _ = write!(text, "{label:<width$}");
+        for (cell, width) in cells.iter().zip(&widths) {
+            text.push_str(&columns.aligned(cell, *width));
         }
         text.truncate(text.trim_end().len());
         text.push('\n');
@@ -203,8 +258,8 @@ mod tests {
             mac: None,
             active_connections: 0,
             inactive_connections: 12,
-            stats: api::Stats::default(),
-            rate: api::Rate::default(),
+            stats: Stats::default(),
+            rate: Rate::default(),
         };
         let service = |address: &str, real_servers: &[&str]| api::VirtualServer {
             name: address.to_owned(),
@@ -213,6 +268,8 @@ mod tests {
             protocol: "tcp".to_owned(),
             scheduler: "rr".to_owned(),
             real_servers: real_servers.iter().map(|address| server(address)).collect(),
+            stats: Stats::default(),
+            rate: Rate::default(),
             acl: Acl {
                 deny: Vec::new(),
                 allow: vec!["10.0.0.0/8".to_owned(); usize::from(address.contains('['))],
@@ -231,7 +288,7 @@ TCP  [2001:db8::1]:80 rr allow 1
   -> 2001:db8::10                           1      0          12        up    local
   -> 2001:db8:1234:5678:9abc:def0:1234:5678 1      0          12        up    local
 ";
-        assert_eq!(table(&VirtualServers { virtual_servers }, true), expected);
+        assert_eq!(table(&VirtualServers { virtual_servers }, true, Columns::State), expected);
     }
 
     #[test]
@@ -243,9 +300,57 @@ TCP  [2001:db8::1]:80 rr allow 1
             protocol: "tcp".to_owned(),
             scheduler: "rr".to_owned(),
             real_servers: Vec::new(),
+            stats: Stats::default(),
+            rate: Rate::default(),
             acl: Acl::default(),
         }];
-        let lines = table(&VirtualServers { virtual_servers }, false);
+        let lines = table(&VirtualServers { virtual_servers }, false, Columns::State);
         assert!(lines.ends_with("FWM  7 rr\nTCP  192.0.2.0/28:80\n     192.0.2.1:8000-8100\n"), "{lines}");
+    }
+
+    /// What ipvsadm has for the other direction is left out: a director in direct routing never sees it.
+    #[test]
+    fn counters_and_rates_stand_in_columns() {
+        let server = |address: &str, n: u64| RealServer {
+            address: address.to_owned(),
+            weight: 1,
+            state: State::Up,
+            mac: None,
+            active_connections: 0,
+            inactive_connections: 0,
+            stats: Stats { connections: n, packets: 10 * n, bytes: 5000 * n },
+            rate: Rate { connections: 0.4, packets: 10.6, bytes: 1e6 },
+        };
+        let real_servers = vec![server("192.0.2.10", 7), server("192.0.2.11", 12_345)];
+        let virtual_servers = vec![api::VirtualServer {
+            name: "web".to_owned(),
+            addresses: vec!["192.0.2.1:80".to_owned(), "192.0.2.1:443".to_owned()],
+            fwmark: None,
+            protocol: "tcp".to_owned(),
+            scheduler: "wrr".to_owned(),
+            stats: real_servers.iter().map(|server| server.stats).sum(),
+            rate: real_servers.iter().map(|server| server.rate).sum(),
+            real_servers,
+            acl: Acl::default(),
+        }];
+        let listed = VirtualServers { virtual_servers };
+        let expected = "\
+Prot LocalAddress:Port Scheduler
+  -> RemoteAddress    Conns InPkts  InBytes
+TCP  192.0.2.1:80 wrr 12352 123520 61760000
+     192.0.2.1:443
+  -> 192.0.2.10           7     70    35000
+  -> 192.0.2.11       12345 123450 61725000
+";
+        assert_eq!(table(&listed, true, Columns::Stats), expected);
+        let expected = "\
+Prot LocalAddress:Port Scheduler
+  -> RemoteAddress    CPS InPPS   InBPS
+TCP  192.0.2.1:80 wrr   1    21 2000000
+     192.0.2.1:443
+  -> 192.0.2.10         0    11 1000000
+  -> 192.0.2.11         0    11 1000000
+";
+        assert_eq!(table(&listed, true, Columns::Rate), expected);
     }
 }

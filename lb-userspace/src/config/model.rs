@@ -134,6 +134,13 @@ impl Default for Timeouts {
     }
 }
 
+impl From<&Timeouts> for lb_common::connection::Timeouts {
+    fn from(timeouts: &Timeouts) -> Self {
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        Self::with(seconds(timeouts.tcp), seconds(timeouts.tcp_fin), seconds(timeouts.udp))
+    }
+}
+
 /// A service: what clients connect to, and who answers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VirtualServer {

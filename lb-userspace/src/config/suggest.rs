@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 /// The candidate that a word abbreviates, or differs from by a typo: one letter of a short candidate, a third of
 /// the letters of a longer one.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // No name is that long, and the comparison takes the product of both lengths.
     if word.len() > 64 {
         return None;

@@ -298,10 +298,10 @@ fn a_byte_order_mark_is_no_mistake() {
 #[test]
 fn a_typo_is_found_and_a_different_word_is_not() {
     let keys = ["scheduler", "addresses", "name"];
-    assert_eq!(suggest::nearest("shceduler", keys), Some("scheduler"));
-    assert_eq!(suggest::nearest("sched", keys), Some("scheduler"));
-    assert_eq!(suggest::nearest("Address", keys), Some("addresses"));
-    assert_eq!(suggest::nearest("port", keys), None);
-    assert_eq!(suggest::nearest("", keys), None);
-    assert_eq!(suggest::nearest(&"scheduler".repeat(100), keys), None);
+    assert_eq!(nearest("shceduler", keys), Some("scheduler"));
+    assert_eq!(nearest("sched", keys), Some("scheduler"));
+    assert_eq!(nearest("Address", keys), Some("addresses"));
+    assert_eq!(nearest("port", keys), None);
+    assert_eq!(nearest("", keys), None);
+    assert_eq!(nearest(&"scheduler".repeat(100), keys), None);
 }

@@ -41,7 +41,8 @@ pub(super) fn timeout(value: Value<'_>) -> Result<Duration, Reported> {
     Ok(duration)
 }
 
-fn duration(text: &str) -> Option<Duration> {
+/// A duration as the file has it.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     // humantime 2.4 panics on a sum of 2^64 seconds ("5124095576030431h15s1000ms"). It takes 26 characters to
     // write one; no duration that makes sense here is that long.
     let sensible = text.len() <= 24;

@@ -5,36 +5,14 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State as Extract;
 use axum::extract::rejection::JsonRejection;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use tokio::sync::oneshot;
 
 use super::api;
+use super::change::{make, read};
+use super::failure::Failure;
 use super::server::Shared;
 use crate::config::Acl;
 use crate::forms::Prefix;
-use crate::state::{AclAction, AclChange, AclError, Input, Published};
-
-/// A change that was not made.
-pub(super) struct Refusal(StatusCode, String);
-
-impl From<AclError> for Refusal {
-    fn from(error: AclError) -> Self {
-        let status = match error {
-            AclError::NoSuchService(_) | AclError::NoSuchPrefix(_) => StatusCode::NOT_FOUND,
-            AclError::OtherFamily { .. } => StatusCode::BAD_REQUEST,
-            AclError::Full(_) => StatusCode::CONFLICT,
-            AclError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self(status, error.to_string())
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        (self.0, Json(serde_json::json!({ "error": self.1 }))).into_response()
-    }
-}
+use crate::state::{AclAction, AclChange, Change, Published};
 
 pub(super) async fn list(Extract(shared): Extract<Arc<Shared>>) -> Json<api::Acls> {
     let published = Arc::clone(&shared.published.borrow());
@@ -49,30 +27,26 @@ pub(super) async fn list(Extract(shared): Extract<Arc<Shared>>) -> Json<api::Acl
 pub(super) async fn change(
     Extract(shared): Extract<Arc<Shared>>,
     body: Result<Json<api::AclChange>, JsonRejection>,
-) -> Result<Json<api::AclChanged>, Refusal> {
-    let Json(asked) = body.map_err(|error| Refusal(error.status(), error.body_text()))?;
-    let prefix: Prefix = asked.prefix.parse().map_err(|error| {
-        Refusal(StatusCode::BAD_REQUEST, format!("{:?} is not a prefix: {error}", asked.prefix))
-    })?;
+) -> Result<Json<api::AclChanged>, Failure> {
+    let asked = read(body)?;
+    let prefix: Prefix = asked
+        .prefix
+        .parse()
+        .map_err(|error| Failure::bad_request(format!("{:?} is not a prefix: {error}", asked.prefix)))?;
     let action = match asked.action {
         api::AclAction::Deny => AclAction::Deny,
         api::AclAction::Allow => AclAction::Allow,
         api::AclAction::Remove => AclAction::Remove,
     };
-    let (done, answer) = oneshot::channel();
     let change = AclChange { action, prefix, service: asked.service.clone() };
-    let stopping = || Refusal(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping".to_owned());
-    shared.inputs.send(Input::ChangeAcl { change, done }).await.map_err(|_| stopping())?;
-    let changed = answer.await.map_err(|_| stopping())??;
-    let published = Arc::clone(&shared.published.borrow());
-    let acl = rules(&published, asked.service.as_deref());
-    Ok(Json(api::AclChanged { prefix: prefix.to_string(), changed, acl }))
+    let changed = make(&shared, Change::Acl(change)).await?;
+    let acl = rules(&changed.after, asked.service.as_deref());
+    Ok(Json(api::AclChanged { prefix: prefix.to_string(), changed: changed.is_different, acl }))
 }
 
 fn rules(published: &Published, service: Option<&str>) -> api::Acl {
     let Some(name) = service else { return shown(&published.acl) };
-    let service = published.services.iter().find(|service| service.name == name);
-    service.map(|service| shown(&service.acl)).unwrap_or_default()
+    published.find_service(name).map(|service| shown(&service.acl)).unwrap_or_default()
 }
 
 pub(super) fn shown(acl: &Acl) -> api::Acl {

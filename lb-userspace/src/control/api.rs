@@ -1,8 +1,18 @@
 //! What goes over the control socket, and what `--json` prints.
 
+mod change;
+mod connections;
+
 use std::collections::BTreeMap;
+use std::iter::Sum;
 
 use serde::{Deserialize, Serialize};
+
+pub use change::{
+    Acl, AclAction, AclChange, AclChanged, Acls, ServiceAcl, StateTimeout, Timeouts, TimeoutsChange,
+    TimeoutsChanged, WeightChange, WeightChanged, Zero, Zeroed,
+};
+pub use connections::{Connection, ConnectionFilter, ConnectionKind};
 
 /// `GET /v1/virtual_servers`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,73 +37,14 @@ pub struct VirtualServer {
     pub scheduler: String,
     /// In the order of addition.
     pub real_servers: Vec<RealServer>,
+    /// Of its real servers together, since they were last zeroed.
+    #[serde(default)]
+    pub stats: Stats,
+    /// Of its real servers together, per second.
+    #[serde(default)]
+    pub rate: Rate,
     /// Whose clients are let in, beside the rules for all.
     #[serde(default)]
-    pub acl: Acl,
-}
-
-/// Whose new connections are let in: prefixes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Acl {
-    /// Clients that are refused, whatever is allowed besides.
-    pub deny: Vec<String>,
-    /// Clients that are let in; if there are any, only these.
-    pub allow: Vec<String>,
-}
-
-/// `GET /v1/acl`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Acls {
-    /// For all virtual servers.
-    #[serde(flatten)]
-    pub all: Acl,
-    /// For each of them besides, in the order of the configuration.
-    pub virtual_servers: Vec<ServiceAcl>,
-}
-
-/// The rules of one virtual server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServiceAcl {
-    /// Its name.
-    pub name: String,
-    /// Whose clients are let in.
-    #[serde(flatten)]
-    pub acl: Acl,
-}
-
-/// `POST /v1/acl`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AclChange {
-    /// What to do with the prefix.
-    pub action: AclAction,
-    /// Clients' addresses.
-    pub prefix: String,
-    /// The name of a virtual server; without it, the rules for all change.
-    #[serde(default)]
-    pub service: Option<String>,
-}
-
-/// What to do with a prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AclAction {
-    /// Refuse its clients.
-    Deny,
-    /// Let its clients in, and only those that are allowed.
-    Allow,
-    /// Say nothing of it any more.
-    Remove,
-}
-
-/// The answer to [`AclChange`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AclChanged {
-    /// The prefix as it is understood.
-    pub prefix: String,
-    /// Whether anything is different now.
-    pub changed: bool,
-    /// The rules that there are now, in the place where the change was made.
     pub acl: Acl,
 }
 
@@ -113,7 +64,7 @@ pub struct RealServer {
     pub active_connections: u64,
     /// Other live connections.
     pub inactive_connections: u64,
-    /// Since the maps were made.
+    /// Since the maps were made, or last zeroed.
     pub stats: Stats,
     /// Per second.
     pub rate: Rate,
@@ -160,6 +111,16 @@ pub struct Stats {
     pub bytes: u64,
 }
 
+impl Sum for Stats {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |sum, part| Self {
+            connections: sum.connections + part.connections,
+            packets: sum.packets + part.packets,
+            bytes: sum.bytes + part.bytes,
+        })
+    }
+}
+
 /// What is forwarded in a second: IPVS's estimate, which follows a change within some ten seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rate {
@@ -169,6 +130,16 @@ pub struct Rate {
     pub packets: f64,
     /// Bytes of their IP packets.
     pub bytes: f64,
+}
+
+impl Sum for Rate {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |sum, part| Self {
+            connections: sum.connections + part.connections,
+            packets: sum.packets + part.packets,
+            bytes: sum.bytes + part.bytes,
+        })
+    }
 }
 
 /// `GET /v1/director`.

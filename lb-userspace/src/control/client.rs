@@ -1,12 +1,13 @@
 //! The command line's end of the control socket.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -79,12 +80,62 @@ fn broken(socket: &Path) -> impl Fn(&dyn std::fmt::Display) -> ClientError {
     move |reason| ClientError::Broken { path: socket.to_owned(), reason: reason.to_string() }
 }
 
+/// Asks the daemon behind `socket` for lines, and hands on each as it comes, until `take` has enough; what it then says
+/// is the outcome. As long as `take` is busy, the daemon waits.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn lines<B>(
+    socket: &Path,
+    path: &str,
+    mut take: impl FnMut(&[u8]) -> ControlFlow<B>,
+) -> Result<ControlFlow<B>, ClientError> {
+    let broken = broken(socket);
+    let asked = patiently(socket, send(socket, Method::GET, path, Bytes::new())).await?;
+    let mut body = asked.into_body();
+    let mut rest = Vec::new();
+    loop {
+        let frame = patiently(socket, async { Ok(body.frame().await) }).await?;
+        let Some(frame) = frame.transpose().map_err(|error| broken(&error))? else { break };
+        let Ok(data) = frame.into_data() else { continue };
+        let mut data = &data[..];
+        while let Some(end) = data.iter().position(|byte| *byte == b'\n') {
+            let (line, after) = data.split_at(end);
+            data = &after[1..];
+            let took = if rest.is_empty() {
+                take(line)
+            } else {
+                rest.extend_from_slice(line);
+                take(&std::mem::take(&mut rest))
+            };
+            if took.is_break() {
+                return Ok(took);
+            }
+        }
+        rest.extend_from_slice(data);
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
 async fn ask<T: DeserializeOwned>(
     socket: &Path,
     method: Method,
     path: &str,
     body: Bytes,
 ) -> Result<T, ClientError> {
+    let broken = broken(socket);
+    let answer = send(socket, method, path, body).await?;
+    let body = answer.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
+    serde_json::from_slice(&body).map_err(|error| broken(&error))
+}
+
+/// The beginning of an answer that is what was asked for.
+async fn send(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<Response<Incoming>, ClientError> {
     let broken = broken(socket);
     let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -95,7 +146,8 @@ async fn ask<T: DeserializeOwned>(
     })?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
-    let connection = tokio::spawn(connection);
+    // It ends with the answer.
+    tokio::spawn(connection);
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -105,12 +157,11 @@ async fn ask<T: DeserializeOwned>(
         .map_err(|error| broken(&error))?;
     let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
     let status = response.status();
-    let body = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
-    connection.abort();
-    if status != StatusCode::OK {
-        let said: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-        let reason = said.as_ref().and_then(|said| said["error"].as_str()).unwrap_or(status.as_str());
-        return Err(ClientError::Refused(reason.to_owned()));
+    if status == StatusCode::OK {
+        return Ok(response);
     }
-    serde_json::from_slice(&body).map_err(|error| broken(&error))
+    let body = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
+    let said: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+    let reason = said.as_ref().and_then(|said| said["error"].as_str()).unwrap_or(status.as_str());
+    Err(ClientError::Refused(reason.to_owned()))
 }

@@ -37,6 +37,14 @@ impl Rates {
         *estimates = next;
     }
 
+    /// Begins anew for destinations whose counters do.
+    pub fn forget(&self, destinations: impl IntoIterator<Item = u32>) {
+        let mut estimates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for destination in destinations {
+            estimates.remove(&destination);
+        }
+    }
+
     /// The estimate for a destination.
     #[must_use]
     pub fn of(&self, destination: u32) -> Rate {
@@ -78,6 +86,21 @@ mod tests {
         assert!((rates.of(1).packets - 100.0).abs() < 0.1, "{}", rates.of(1).packets);
         assert_eq!(rates.of(2).packets, 0.0);
         assert_eq!(rates.of(3), Rate::default());
+    }
+
+    /// As `ip_vs_zero_estimator` does.
+    #[test]
+    fn what_is_zeroed_begins_anew() {
+        let rates = Rates::default();
+        rates.sample([(1, packets(0)), (2, packets(0))]);
+        rates.sample([(1, packets(200)), (2, packets(200))]);
+        assert_eq!((rates.of(1).packets, rates.of(2).packets), (25.0, 25.0));
+        rates.forget([1]);
+        assert_eq!((rates.of(1).packets, rates.of(2).packets), (0.0, 25.0));
+        rates.sample([(1, packets(40)), (2, packets(400))]);
+        assert_eq!(rates.of(1).packets, 0.0, "what came meanwhile is no burst");
+        rates.sample([(1, packets(240)), (2, packets(600))]);
+        assert_eq!(rates.of(1).packets, 25.0);
     }
 
     #[test]

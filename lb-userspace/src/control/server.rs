@@ -7,19 +7,18 @@ use std::sync::Arc;
 use std::{fs, os::unix::net::UnixStream as StdUnixStream};
 
 use axum::extract::State as Extract;
-use axum::extract::rejection::JsonRejection;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use thiserror::Error;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 
+use super::change::Body;
 use super::explain::{self, Interfaces, answer};
+use super::failure::Failure;
 use super::rates::{PERIOD, Rates};
-use super::{acl, api};
-use crate::dataplane::{DataplaneError, Explainer, Observer};
+use super::{acl, api, change, connections};
+use crate::dataplane::{Explainer, Observer};
 use crate::net::mac_text;
 use crate::state::{Input, Published, ServerState};
 
@@ -81,9 +80,9 @@ pub(super) struct Shared {
     pub(super) published: watch::Receiver<Arc<Published>>,
     /// To whoever changes things.
     pub(super) inputs: mpsc::Sender<Input>,
-    observer: Observer,
+    pub(super) observer: Observer,
     explainer: Arc<Explainer>,
-    rates: Rates,
+    pub(super) rates: Rates,
 }
 
 impl Server {
@@ -131,6 +130,10 @@ impl Server {
             .route("/v1/director", get(director))
             .route("/v1/explain", post(explain))
             .route("/v1/acl", get(acl::list).post(acl::change))
+            .route("/v1/connections", get(connections::list))
+            .route("/v1/timeouts", get(change::timeouts).post(change::set_timeouts))
+            .route("/v1/weight", post(change::set_weight))
+            .route("/v1/zero", post(change::zero))
             .with_state(Arc::clone(&state));
         let sampling = tokio::spawn(sample(state));
         let serving = axum::serve(listener, router).with_graceful_shutdown(stop);
@@ -154,22 +157,6 @@ async fn sample(shared: Arc<Shared>) {
             .filter_map(|server| server.destination);
         let counted = destinations.filter_map(|number| Some((number, shared.observer.stats(number).ok()?)));
         shared.rates.sample(counted);
-    }
-}
-
-/// A request that could not be answered.
-struct Failure(StatusCode, String);
-
-impl From<DataplaneError> for Failure {
-    fn from(error: DataplaneError) -> Self {
-        Self(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let body = serde_json::json!({ "error": self.1 });
-        (self.0, Json(body)).into_response()
     }
 }
 
@@ -212,6 +199,8 @@ async fn virtual_servers(
             fwmark: service.fwmark,
             protocol: service.protocol.to_string(),
             scheduler: service.scheduler.name().to_owned(),
+            stats: real_servers.iter().map(|server| server.stats).sum(),
+            rate: real_servers.iter().map(|server| server.rate).sum(),
             real_servers,
             acl: acl::shown(&service.acl),
         });
@@ -233,11 +222,11 @@ async fn director(Extract(shared): Extract<Arc<Shared>>) -> Result<Json<api::Dir
 
 async fn explain(
     Extract(shared): Extract<Arc<Shared>>,
-    asked: Result<Json<explain::Question>, JsonRejection>,
+    body: Body<explain::Question>,
 ) -> Result<Json<explain::Explanation>, Failure> {
-    let refused = |reason: String| Failure(StatusCode::BAD_REQUEST, reason);
-    let Json(asked) = asked.map_err(|rejection| refused(rejection.body_text()))?;
-    let question = asked.parse(&shared.facts.interfaces).map_err(|error| refused(error.to_string()))?;
+    let asked = change::read(body)?;
+    let question =
+        asked.parse(&shared.facts.interfaces).map_err(|error| Failure::bad_request(error.to_string()))?;
     let found = shared.explainer.explain(&question)?;
     let published = Arc::clone(&shared.published.borrow());
     Ok(Json(answer(&asked, &found, &published, &shared.facts.interfaces)))

@@ -16,6 +16,7 @@ use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENE
 use lb_common::settings::Settings;
 
 use super::acl::Tries;
+use super::stats::Baseline;
 
 /// Changes whenever the meaning or the size of a map's values does. Part of the pins' path, so that a daemon
 /// never misreads what another version wrote. And whenever the kernel would not let the programs have a map that others
@@ -117,10 +118,15 @@ impl Capacity {
     }
 }
 
-/// How many maps there are.
+/// What the programs do not know: what destinations had counted when they were zeroed.
+pub(super) fn baselines() -> MapLayout {
+    MapLayout::array::<Baseline>("STATS_BASELINE", MAX_DESTINATIONS)
+}
+
+/// How many maps the programs have.
 pub(super) const MAPS: usize = 24;
 
-/// Every map, for this many connections.
+/// Every one of them, for this many connections.
 pub(super) fn maps(capacity: Capacity) -> [MapLayout; MAPS] {
     let (v4, v6) = (capacity.v4(), capacity.v6());
     [

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::acl::{AclScope, AclView};
 use super::layout::{Capacity, TableBuckets};
+use super::stats::Baseline;
 use lb_common::Word;
 use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6};
 use lb_common::destination::Destination;
@@ -96,6 +97,8 @@ pub struct Memory {
     pub(super) v6: Connections<KEY_WORDS_V6>,
     /// What the maps of prefixes hold, as [`Tables`](super::Tables) last read or wrote them: they cannot be mapped.
     pub(super) acls: Mutex<BTreeMap<AclScope, Arc<AclView>>>,
+    /// What destinations had counted when they were zeroed.
+    pub(super) baselines: Region<Baseline>,
 }
 
 /// The connection tables of one family.
@@ -152,6 +155,7 @@ impl Memory {
             v4: Connections::in_process(capacity.v4())?,
             v6: Connections::in_process(capacity.v6())?,
             acls: Mutex::default(),
+            baselines: Region::anonymous(MAX_DESTINATIONS)?,
         })
     }
 

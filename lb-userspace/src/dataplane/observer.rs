@@ -6,13 +6,17 @@ use aya::maps::{MapData, PerCpuArray};
 use lb_common::counter::{RealServerStats, Reason};
 use lb_common::load::{Counts, Load};
 
+use super::clock::KernelClock;
+use super::connections::ConnectionReader;
 use super::error::{DataplaneError, map_failed};
 use super::memory::Memory;
+use super::stats::counted;
 
 /// Reads what the programs count and remember.
 #[derive(Clone)]
 pub struct Observer {
     memory: Arc<Memory>,
+    clock: KernelClock,
     counters: Arc<PerCpuArray<MapData, u64>>,
     real_stats: Arc<PerCpuArray<MapData, RealServerStats>>,
 }
@@ -20,10 +24,11 @@ pub struct Observer {
 impl Observer {
     pub(super) fn new(
         memory: Arc<Memory>,
+        clock: KernelClock,
         counters: PerCpuArray<MapData, u64>,
         real_stats: PerCpuArray<MapData, RealServerStats>,
     ) -> Self {
-        Self { memory, counters: Arc::new(counters), real_stats: Arc::new(real_stats) }
+        Self { memory, clock, counters: Arc::new(counters), real_stats: Arc::new(real_stats) }
     }
 
     /// The counters of verdicts and events, summed over CPUs.
@@ -38,17 +43,20 @@ impl Observer {
         Reason::ALL.iter().map(read).collect()
     }
 
-    /// What was forwarded to a destination, summed over CPUs.
+    /// What was forwarded to a destination since it was last zeroed.
     ///
     /// # Errors
     /// [`DataplaneError::Map`].
     pub fn stats(&self, destination: u32) -> Result<RealServerStats, DataplaneError> {
-        let values = self.real_stats.get(&destination, 0).map_err(map_failed("read", "REAL_STATS"))?;
-        Ok(values.iter().fold(RealServerStats::default(), |sum, cpu| RealServerStats {
-            packets: sum.packets + cpu.packets,
-            bytes: sum.bytes + cpu.bytes,
-            connections: sum.connections + cpu.connections,
-        }))
+        let counted = counted(&self.real_stats, destination)?;
+        let baseline = self.memory.baselines.get(destination as usize);
+        Ok(baseline.map_or(counted, |baseline| baseline.since(counted)))
+    }
+
+    /// A reader of the connection tables.
+    #[must_use]
+    pub fn connection_reader(&self) -> ConnectionReader {
+        ConnectionReader::new(Arc::clone(&self.memory), self.clock)
     }
 
     /// The connections of a destination.

@@ -25,6 +25,7 @@ use super::memory::{ConnectionTable, Connections, Memory, Region};
 use super::migrate::{self, Previous};
 use super::object::OBJECT;
 use super::observer::Observer;
+use super::stats::open_baselines;
 use super::sweeper::Sweeper;
 use super::tables::Tables;
 
@@ -128,7 +129,7 @@ impl Dataplane {
         for program in ["lb", "explain", "clock"] {
             load(&mut ebpf, program)?;
         }
-        let memory = Arc::new(map_memory(&mut ebpf, &layouts)?);
+        let memory = Arc::new(map_memory(&mut ebpf, &layouts, &directory)?);
         let [first, second] = &memory.settings().flow_seed;
         first.store(seed.first);
         second.store(seed.second);
@@ -137,7 +138,7 @@ impl Dataplane {
         let explainer = Explainer::open(&mut ebpf, Arc::clone(&memory), clock)?;
         let counters = per_cpu(&mut ebpf, "COUNTERS")?;
         let real_stats = per_cpu(&mut ebpf, "REAL_STATS")?;
-        let observer = Observer::new(Arc::clone(&memory), counters, real_stats);
+        let observer = Observer::new(Arc::clone(&memory), clock, counters, real_stats);
         let dataplane = Self {
             ebpf,
             others: BTreeMap::new(),
@@ -325,7 +326,7 @@ fn ensure_mounted(directory: &Path) -> io::Result<()> {
 }
 
 /// A map that is pinned under this name must be what the program expects: opening it by name checks nothing.
-fn check_pinned(directory: &Path, layout: &MapLayout) -> Result<(), DataplaneError> {
+pub(super) fn check_pinned(directory: &Path, layout: &MapLayout) -> Result<(), DataplaneError> {
     let pin = directory.join(layout.name);
     if !pin.exists() {
         return Ok(());
@@ -377,7 +378,7 @@ fn random() -> Result<u64, DataplaneError> {
     getrandom::u64().map_err(DataplaneError::Random)
 }
 
-fn map_memory(ebpf: &mut Ebpf, layouts: &[MapLayout]) -> Result<Memory, DataplaneError> {
+fn map_memory(ebpf: &mut Ebpf, layouts: &[MapLayout], directory: &Path) -> Result<Memory, DataplaneError> {
     fn region<T: super::memory::Record>(
         ebpf: &mut Ebpf,
         layouts: &[MapLayout],
@@ -411,6 +412,7 @@ fn map_memory(ebpf: &mut Ebpf, layouts: &[MapLayout]) -> Result<Memory, Dataplan
             half_open: ConnectionTable(region(ebpf, layouts, layout::HALF_OPEN_V6)?),
         },
         acls: Mutex::default(),
+        baselines: open_baselines(directory)?,
     })
 }
 

@@ -23,6 +23,7 @@ use super::acl::{AclScope, AclView, AclViews, Step, Tries, steps};
 use super::addresses;
 use super::error::DataplaneError;
 use super::memory::Memory;
+use super::stats::counted;
 use super::view::{DestinationView, InterfaceView, ServiceAddress, ServiceView, View, Way};
 
 /// A change of the maps. Each leaves the data plane in a state in which no frame goes wrong.
@@ -366,11 +367,28 @@ impl Tables {
                     PerCpuValues::try_from(vec![RealServerStats::default(); cpus]).map_err(failed)?;
                 stats.set(*number, zeroes, 0).map_err(|error| failed(io::Error::other(error)))?;
             }
+            if let Some(baseline) = self.memory.baselines.get(*number as usize) {
+                baseline.set(RealServerStats::default());
+            }
             if let Some(destination) = self.destination(*number) {
                 destination.flags.store(Flags::default().word());
             }
             if let Some(load) = self.memory.loads.get(*number as usize) {
                 load.reset();
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the counters of destinations begin anew.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Map`]; those before the one that failed have been zeroed.
+    pub fn zero(&mut self, destinations: impl IntoIterator<Item = u32>) -> Result<(), DataplaneError> {
+        let Some(stats) = &self.stats else { return Ok(()) };
+        for number in destinations {
+            if let Some(baseline) = self.memory.baselines.get(number as usize) {
+                baseline.set(counted(stats, number)?);
             }
         }
         Ok(())

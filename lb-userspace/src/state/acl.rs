@@ -3,6 +3,7 @@
 use lb_common::limits::MAX_ACL_PREFIXES;
 use thiserror::Error;
 
+use super::change::{ChangeError, service};
 use crate::config::{Acl, Config};
 use crate::forms::Prefix;
 
@@ -13,7 +14,7 @@ pub struct AclChange {
     pub action: AclAction,
     /// The clients.
     pub prefix: Prefix,
-    /// The name of the virtual server; none for the rules for all.
+    /// The virtual server, by its name, or by an address that only it has; none for the rules for all.
     pub service: Option<String>,
 }
 
@@ -31,9 +32,6 @@ pub enum AclAction {
 /// Why rules could not be changed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum AclError {
-    /// Nothing has this name.
-    #[error("there is no virtual server {0:?}; `lb acl list` names those that there are")]
-    NoSuchService(String),
     /// Nothing is said of this prefix.
     #[error("{0} is neither denied nor allowed; `lb acl list` shows what is")]
     NoSuchPrefix(Prefix),
@@ -50,28 +48,25 @@ pub enum AclError {
         "there are {MAX_ACL_PREFIXES} {0} prefixes already, which is as many as lb holds; remove some, or use one shorter prefix instead of neighbouring ones"
     )]
     Full(&'static str),
-    /// The maps could not be changed.
-    #[error("{0}")]
-    Failed(String),
 }
 
 impl AclChange {
     /// Changes what is configured; whether anything is different now.
     ///
     /// # Errors
-    /// Every variant of [`AclError`] but `Failed`; nothing changed then.
-    pub(super) fn apply(&self, config: &mut Config) -> Result<bool, AclError> {
+    /// [`AclError`], or there is no such virtual server; nothing changed then.
+    pub(super) fn apply(&self, config: &mut Config) -> Result<bool, ChangeError> {
         let before = self.acl(config)?.clone();
         let is_new = before.prefixes().all(|known| known != self.prefix);
         if self.action == AclAction::Remove && is_new {
-            return Err(AclError::NoSuchPrefix(self.prefix));
+            return Err(AclError::NoSuchPrefix(self.prefix).into());
         }
         let is_ipv4 = self.prefix.is_ipv4();
         let all = config.virtual_servers.iter().map(|server| &server.acl).chain([&config.acl]);
         let of_family = all.flat_map(Acl::prefixes).filter(|prefix| prefix.is_ipv4() == is_ipv4);
         let is_full = of_family.count() >= MAX_ACL_PREFIXES as usize;
         if is_new && is_full {
-            return Err(AclError::Full(if is_ipv4 { "IPv4" } else { "IPv6" }));
+            return Err(AclError::Full(if is_ipv4 { "IPv4" } else { "IPv6" }).into());
         }
         let acl = self.acl(config)?;
         acl.deny.remove(&self.prefix);
@@ -84,13 +79,12 @@ impl AclChange {
         Ok(*acl != before)
     }
 
-    fn acl<'a>(&self, config: &'a mut Config) -> Result<&'a mut Acl, AclError> {
+    fn acl<'a>(&self, config: &'a mut Config) -> Result<&'a mut Acl, ChangeError> {
         let Some(name) = &self.service else { return Ok(&mut config.acl) };
-        let server = config.virtual_servers.iter_mut().find(|server| server.name == *name);
-        let server = server.ok_or_else(|| AclError::NoSuchService(name.clone()))?;
+        let server = service(config, name)?;
         let is_ipv4 = !server.addresses.iter().any(|address| address.is_ipv6());
         if is_ipv4 != self.prefix.is_ipv4() {
-            return Err(AclError::OtherFamily { service: name.clone(), prefix: self.prefix });
+            return Err(AclError::OtherFamily { service: server.name.clone(), prefix: self.prefix }.into());
         }
         Ok(&mut server.acl)
     }
@@ -152,7 +146,7 @@ mod tests {
         let many = (1..MAX_ACL_PREFIXES).map(|i| Prefix::from(IpAddr::from((0x0A00_0000 + i).to_be_bytes())));
         config.virtual_servers[0].acl.deny.extend(many);
         let full = change(AclAction::Deny, "203.0.113.0/24", None).apply(&mut config);
-        assert_eq!(full, Err(AclError::Full("IPv4")));
+        assert_eq!(full, Err(AclError::Full("IPv4").into()));
         assert_eq!(change(AclAction::Deny, "2001:db8::/32", None).apply(&mut config), Ok(true));
         assert_eq!(
             change(AclAction::Allow, "198.51.100.0/24", None).apply(&mut config),

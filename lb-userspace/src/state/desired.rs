@@ -66,15 +66,13 @@ pub fn desired(config: &Config, network: &Network, resolutions: &Resolutions) ->
         Peer::Mac(mac) => Some(*mac),
         Peer::Address(address) => resolution(*address).mac,
     };
-    let seconds = |time: std::time::Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-    let timeouts = &config.timeouts;
     let peers: BTreeSet<MacAddr6> = config.director.peers.iter().filter_map(peer).collect();
     let interface =
         |(place, mac): (&u8, &MacAddr6)| (*place, InterfaceView { mac: Some(*mac), peers: peers.clone() });
     let way = |server: &RealServer| way(server, network, resolution);
     Desired {
         interfaces: network.macs.iter().map(interface).collect(),
-        timeouts: Timeouts::with(seconds(timeouts.tcp), seconds(timeouts.tcp_fin), seconds(timeouts.udp)),
+        timeouts: Timeouts::from(&config.timeouts),
         acl: AclView::from(&config.acl),
         services: config.virtual_servers.iter().map(|server| service(server, way)).collect(),
     }

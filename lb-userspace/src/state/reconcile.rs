@@ -9,11 +9,12 @@ use lb_common::fragment::FRAGMENT_SECONDS;
 use macaddr::MacAddr6;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::acl::{AclChange, AclError};
+use super::change::{Change, ChangeError, Changed};
 use super::desired::{Desired, desired};
+use super::names::{NameError, find_service};
 use super::network::Network;
 use super::plan::{PlanError, number, numbers, plan, retired};
-use crate::config::{Acl, Config, Protocol};
+use crate::config::{Acl, Config, Protocol, Timeouts};
 use crate::dataplane::{DataplaneError, Operation, SweepOrder, Swept, Tables, View, Way};
 use crate::forms::VirtualAddress;
 use crate::neighbour::Resolutions;
@@ -33,12 +34,19 @@ pub enum Input {
         /// What it found.
         swept: Swept,
     },
-    /// The rules for clients are to be changed.
-    ChangeAcl {
+    /// What is configured is to be changed.
+    Change {
         /// How.
-        change: AclChange,
-        /// Gets what became of it: whether anything is different now.
-        done: oneshot::Sender<Result<bool, AclError>>,
+        change: Change,
+        /// Gets what became of it.
+        done: oneshot::Sender<Result<Changed, ChangeError>>,
+    },
+    /// Counters are to begin anew.
+    Zero {
+        /// The virtual server whose they are, by its name or an address that only it has; none for all.
+        service: Option<String>,
+        /// Gets the virtual servers whose counters begin anew.
+        done: oneshot::Sender<Result<Vec<PublishedService>, ChangeError>>,
     },
     /// Time to look whether the maps are as they were left.
     Inspect,
@@ -51,6 +59,19 @@ pub struct Published {
     pub services: Vec<PublishedService>,
     /// Whose clients are let in, by all of them.
     pub acl: Acl,
+    /// How long connections are remembered.
+    pub timeouts: Timeouts,
+}
+
+impl Published {
+    /// The virtual server that somebody means.
+    ///
+    /// # Errors
+    /// [`NameError`].
+    pub fn find_service(&self, wanted: &str) -> Result<&PublishedService, NameError> {
+        let known = self.services.iter().map(|service| (service.name.as_str(), &service.addresses[..]));
+        Ok(&self.services[find_service(known, wanted)?])
+    }
 }
 
 /// A virtual server.
@@ -173,9 +194,12 @@ impl Reconciler {
             Input::Network(network) => self.network = network,
             Input::Resolutions(resolutions) => self.resolutions = resolutions,
             Input::Swept { began, swept } => self.release(began, &swept),
-            Input::ChangeAcl { change, done } => {
+            Input::Change { change, done } => {
                 // Whoever asked may have gone away.
-                let _ = done.send(self.change_acl(&change));
+                let _ = done.send(self.change(&change));
+            }
+            Input::Zero { service, done } => {
+                let _ = done.send(self.zero(service.as_deref()));
             }
             Input::Inspect => self.inspect(),
         }
@@ -223,14 +247,26 @@ impl Reconciler {
         Ok(())
     }
 
-    fn change_acl(&mut self, change: &AclChange) -> Result<bool, AclError> {
-        let before = self.config.clone();
+    fn change(&mut self, change: &Change) -> Result<Changed, ChangeError> {
+        let (config, before) = (self.config.clone(), Arc::clone(&self.published.borrow()));
         let is_different = change.apply(&mut self.config)?;
         if let Err(error) = self.reconcile(now()) {
-            self.config = before;
-            return Err(AclError::Failed(error.to_string()));
+            self.config = config;
+            return Err(ChangeError::Failed(error.to_string()));
         }
-        Ok(is_different)
+        Ok(Changed { is_different, before, after: Arc::clone(&self.published.borrow()) })
+    }
+
+    fn zero(&mut self, service: Option<&str>) -> Result<Vec<PublishedService>, ChangeError> {
+        let published = Arc::clone(&self.published.borrow());
+        let services = match service {
+            Some(wanted) => vec![published.find_service(wanted)?.clone()],
+            None => published.services.clone(),
+        };
+        let servers = services.iter().flat_map(|service| &service.servers);
+        let zeroed = self.tables.zero(servers.filter_map(|server| server.destination));
+        zeroed.map_err(|error| ChangeError::Failed(error.to_string()))?;
+        Ok(services)
     }
 
     /// Gives back numbers of retired destinations that no connection refers to, nor the fragments of any datagram.
@@ -288,7 +324,11 @@ impl Reconciler {
                     .collect(),
             }
         });
-        let now = Published { services: services.collect(), acl: self.config.acl.clone() };
+        let now = Published {
+            services: services.collect(),
+            acl: self.config.acl.clone(),
+            timeouts: self.config.timeouts,
+        };
         self.published.send_if_modified(|published| {
             if **published == now {
                 return false;

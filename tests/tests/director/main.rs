@@ -6,6 +6,7 @@
 mod acl;
 mod coexistence;
 mod command_line;
+mod connections;
 mod explain;
 mod forms;
 mod forwarding;
@@ -17,6 +18,7 @@ mod jumbo;
 mod limits;
 mod local;
 mod neighbours;
+mod operating;
 mod peers;
 mod real_server;
 mod restart;

@@ -103,9 +103,10 @@ proptest! {
             })
         };
         let weighed = |(_, server): (usize, Server)| f64::from(server.1 * 256 + server.2) / f64::from(server.0);
-        let search = walk(Search::best(Selector::TwoChoices, 0, length(&servers)), &servers);
+        let mut search = walk(Search::best(Selector::TwoChoices, 0, length(&servers)), &servers);
         prop_assert_eq!(search.sum, sum);
-        let chosen = found(walk(search.of_two(random), &servers));
+        search.draw(random);
+        let chosen = found(walk(search, &servers));
         match [pick(random[0]), pick(random[1])] {
             [Some(one), Some(other)] => {
                 let better = if weighed(other) < weighed(one) { other } else { one };

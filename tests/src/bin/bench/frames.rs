@@ -40,7 +40,7 @@ pub(crate) fn not_a_vip() -> Vec<u8> {
 /// A segment as long as the MTU of networks with jumbo frames.
 pub(crate) fn jumbo() -> Vec<u8> {
     const HEADERS: usize = 20 + 20;
-    to(VIP, WEB).tcp(ACK, &[0; 9000 - HEADERS]).bytes()
+    to(VIP, WEB).tcp(ACK, &[0; 9000 - HEADERS])
 }
 
 /// A segment with a VLAN tag.

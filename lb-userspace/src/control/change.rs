@@ -1,0 +1,109 @@
+//! `/v1/timeouts`, `/v1/weight`, `/v1/zero`: changes while the daemon runs.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State as Extract;
+use axum::extract::rejection::JsonRejection;
+use lb_common::connection::{State, Timeouts as StateTimeouts};
+use tokio::sync::oneshot;
+
+use super::api;
+use super::failure::Failure;
+use super::server::Shared;
+use crate::config::Timeouts;
+use crate::state::{Change, Changed, Input, Published, PublishedServer, TimeoutsChange, WeightChange};
+
+/// What came with a request.
+pub(super) type Body<T> = Result<Json<T>, JsonRejection>;
+
+/// What was asked for.
+pub(super) fn read<T>(body: Body<T>) -> Result<T, Failure> {
+    let Json(asked) = body?;
+    Ok(asked)
+}
+
+/// Has a change made, and waits until it is.
+pub(super) async fn make(shared: &Shared, change: Change) -> Result<Changed, Failure> {
+    let (done, answer) = oneshot::channel();
+    let sent = shared.inputs.send(Input::Change { change, done }).await;
+    sent.map_err(|_| Failure::stopping())?;
+    Ok(answer.await.map_err(|_| Failure::stopping())??)
+}
+
+pub(super) async fn timeouts(Extract(shared): Extract<Arc<Shared>>) -> Json<api::Timeouts> {
+    Json(shown(shared.published.borrow().timeouts))
+}
+
+pub(super) async fn set_timeouts(
+    Extract(shared): Extract<Arc<Shared>>,
+    body: Body<api::TimeoutsChange>,
+) -> Result<Json<api::TimeoutsChanged>, Failure> {
+    let api::TimeoutsChange { tcp, tcp_fin, udp } = read(body)?;
+    let [tcp, tcp_fin, udp] = [tcp, tcp_fin, udp].map(|seconds| seconds.map(Duration::from_secs));
+    let changed = make(&shared, Change::Timeouts(TimeoutsChange { tcp, tcp_fin, udp })).await?;
+    Ok(Json(api::TimeoutsChanged { changed: changed.is_different, timeouts: shown(changed.after.timeouts) }))
+}
+
+fn shown(timeouts: Timeouts) -> api::Timeouts {
+    let Timeouts { tcp, tcp_fin, udp } = timeouts;
+    let of_states = StateTimeouts::from(&timeouts);
+    let state = |state: State| api::StateTimeout {
+        state: state.name().to_owned(),
+        timeout: of_states.of(state as u32).into(),
+        setting: match state {
+            State::Established => Some("tcp".to_owned()),
+            State::FinWait => Some("tcp_fin".to_owned()),
+            State::Udp => Some("udp".to_owned()),
+            _ => None,
+        },
+    };
+    api::Timeouts {
+        tcp: tcp.as_secs(),
+        tcp_fin: tcp_fin.as_secs(),
+        udp: udp.as_secs(),
+        states: State::ALL.into_iter().map(state).collect(),
+    }
+}
+
+pub(super) async fn set_weight(
+    Extract(shared): Extract<Arc<Shared>>,
+    body: Body<api::WeightChange>,
+) -> Result<Json<api::WeightChanged>, Failure> {
+    let api::WeightChange { service, server, weight } = read(body)?;
+    let address: IpAddr = server.parse().map_err(|_| {
+        Failure::bad_request(format!("{server:?} is not a real server's address, such as 192.168.2.212"))
+    })?;
+    let change = WeightChange { service: service.clone(), server: address, weight };
+    let changed = make(&shared, Change::Weight(change)).await?;
+    let find = |published: &Published| -> Option<(String, PublishedServer)> {
+        let service = published.find_service(&service).ok()?;
+        let server = service.servers.iter().find(|server| server.address == address)?;
+        Some((service.name.clone(), *server))
+    };
+    let (before, after) = (find(&changed.before), find(&changed.after));
+    Ok(Json(api::WeightChanged {
+        service: after.map_or(service.clone(), |(name, _)| name),
+        server: address.to_string(),
+        changed: changed.is_different,
+        before: before.map_or(weight, |(_, server)| server.weight),
+        weight,
+    }))
+}
+
+pub(super) async fn zero(
+    Extract(shared): Extract<Arc<Shared>>,
+    body: Body<api::Zero>,
+) -> Result<Json<api::Zeroed>, Failure> {
+    let api::Zero { service } = read(body)?;
+    let (done, answer) = oneshot::channel();
+    let sent = shared.inputs.send(Input::Zero { service, done }).await;
+    sent.map_err(|_| Failure::stopping())?;
+    let zeroed = answer.await.map_err(|_| Failure::stopping())??;
+    shared
+        .rates
+        .forget(zeroed.iter().flat_map(|service| &service.servers).filter_map(|server| server.destination));
+    Ok(Json(api::Zeroed { virtual_servers: zeroed.into_iter().map(|service| service.name).collect() }))
+}
