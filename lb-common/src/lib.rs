@@ -28,6 +28,7 @@ pub mod limits;
 pub mod selector;
 pub mod service;
 pub mod settings;
+pub mod siphash;
 pub mod trace;
 
 pub use atomic::{Setting, Word};

@@ -27,6 +27,7 @@ use lb_common::trace::Trace;
 
 use crate::acl::{Admission, admit};
 use crate::forward::take_detour;
+use crate::select::{Fallback, maglev};
 use crate::track::{Decision, decide, try_record};
 use crate::{DryRun, Families, Family, Outcome, Packet, Rehearsal, Tables, process};
 
@@ -356,6 +357,12 @@ impl Tables for Director {
     }
     fn now(&self) -> u32 {
         self.now.get()
+    }
+    fn maglev(&self, table: SlotTable, client: u32) -> u64 {
+        let all = |fallback: &mut Fallback| {
+            let _ = (0..fallback.tries()).any(|nth| fallback.is_over(nth, self));
+        };
+        maglev(table, client, self, all)
     }
     fn count(&self, reason: Reason) {
         *self.counters.borrow_mut().entry(reason).or_default() += 1;

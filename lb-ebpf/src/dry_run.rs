@@ -8,7 +8,7 @@ use lb_common::connection::{Entry, Meta, State};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
 use lb_common::hash::FlowSeed;
-use lb_common::service::{AddressBucket, Index, Service};
+use lb_common::service::{AddressBucket, Index, Service, SlotTable};
 use lb_common::settings::Settings;
 use lb_common::trace::{Note, Trace};
 
@@ -72,6 +72,11 @@ impl<T: Tables> Tables for DryRun<'_, T> {
     #[inline(always)]
     fn now(&self) -> u32 {
         self.tables.now()
+    }
+
+    #[inline(always)]
+    fn maglev(&self, table: SlotTable, client: u32) -> u64 {
+        self.tables.maglev(table, client)
     }
 
     #[inline(always)]

@@ -5,10 +5,12 @@ pub mod maps;
 
 pub use explain::explain;
 
+use core::ffi::c_void;
+
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_ANY, xdp_action, xdp_md};
 use aya_ebpf::helpers::generated::{
-    bpf_jiffies64, bpf_xdp_adjust_head, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
+    bpf_jiffies64, bpf_loop, bpf_xdp_adjust_head, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
 };
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
@@ -19,7 +21,7 @@ use lb_common::destination::Destination;
 use lb_common::fragment::{FragmentKey, FragmentRoute, HeldFragment, MAX_HELD_FRAME};
 use lb_common::hash::FlowSeed;
 use lb_common::selector::NO_DESTINATION;
-use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Index, Service};
+use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Index, Service, SlotTable};
 use lb_common::settings::Settings;
 use lb_common::{Word, clock, form};
 
@@ -27,6 +29,7 @@ use crate::acl::{Admission, admit};
 use crate::forward::take_detour;
 use crate::network::{Extensions, VLAN_TAG, walk_extensions};
 use crate::parse::{Parsed, parse};
+use crate::select::{Fallback, maglev};
 use crate::track::{Decision, decide, try_record};
 use crate::{Family, Frame, Outcome, Packet, PacketV4, PacketV6, Tables, Verdict, process};
 
@@ -125,6 +128,24 @@ fn detour<T: Actions>(context: *mut xdp_md, number: u32, length: u32, tables: &T
 extern "C" fn lb_extensions(context: *mut xdp_md, offset: u32, next: u32) -> u64 {
     // The verifier knows nothing of the arguments.
     walk_extensions(&XdpFrame::new(context), (offset & 0x3fff) as usize, next as u8).word()
+}
+
+/// [`maglev`]: its hash is long, and its search a loop.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_maglev(table: u64, client: u32) -> u64 {
+    maglev(SlotTable::from_word(table), client, &Maps, |fallback| {
+        // SAFETY: the helper calls the function with the pointer, as often as there are slots at most.
+        unsafe { bpf_loop(fallback.tries(), try_slot as *mut c_void, (&raw mut *fallback).cast(), 0) };
+    })
+}
+
+/// What `bpf_loop` (kernel 5.17) calls. Without a symbol of its own: the verifier wants a callback to be static.
+#[inline(never)]
+extern "C" fn try_slot(nth: u64, fallback: *mut Fallback) -> i64 {
+    // SAFETY: the caller's, for as long as it waits.
+    let fallback = unsafe { &mut *fallback };
+    i64::from(fallback.is_over(nth as u32, &Maps))
 }
 
 /// The kernel's jiffies, for the daemon that wants to know how they relate to its own clock.
@@ -273,6 +294,11 @@ impl Tables for Maps {
     #[inline(always)]
     fn now(&self) -> u32 {
         clock::seconds(jiffies(), TICK_RECIPROCAL.load())
+    }
+
+    #[inline(always)]
+    fn maglev(&self, table: SlotTable, client: u32) -> u64 {
+        lb_maglev(table.word(), client)
     }
 
     #[inline(always)]

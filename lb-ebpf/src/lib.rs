@@ -23,7 +23,7 @@ mod packet;
 pub mod parse;
 mod plain;
 mod process;
-mod select;
+pub mod select;
 mod tables;
 pub mod track;
 mod unusual;

@@ -5,7 +5,7 @@ use lb_common::connection::{Buckets, Entry, KEY_WORDS_V4, KEY_WORDS_V6, Meta};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
 use lb_common::hash::FlowSeed;
-use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Index, Service};
+use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Index, Service, SlotTable};
 use lb_common::settings::Settings;
 use lb_common::trace::Note;
 
@@ -29,6 +29,8 @@ pub trait Tables {
     fn destination(&self, number: u32) -> Option<&Destination>;
     /// The current second ([`lb_common::clock`]).
     fn now(&self) -> u32;
+    /// [`select::maglev`](crate::select::maglev), out of line in the kernel.
+    fn maglev(&self, table: SlotTable, client: u32) -> u64;
     /// Counts a verdict that is not to forward, or an event.
     fn count(&self, reason: Reason);
     /// Counts a forwarded frame whose IP packet has `bytes` bytes.
