@@ -21,6 +21,7 @@ mod model;
 mod prefix;
 mod reader;
 mod report;
+mod scheduler;
 mod source;
 mod suggest;
 mod syntax;

@@ -68,7 +68,8 @@ fn table(listed: &VirtualServers, numeric: bool) -> String {
     const HEADINGS: [&str; 6] = ["Weight", "ActiveConn", "InActConn", "State", "MAC", ""];
     let mut rows: Vec<(String, Option<[String; 6]>)> = Vec::new();
     for service in &listed.virtual_servers {
-        let mut scheduler = service.scheduler.as_str();
+        let with_flags = with_flags(&service.scheduler, &service.scheduler_flags);
+        let mut scheduler = with_flags.as_str();
         if let Some(fwmark) = service.fwmark {
             rows.push((format!("FWM  {fwmark} {scheduler}"), None));
             scheduler = "";
@@ -117,6 +118,11 @@ fn table(listed: &VirtualServers, numeric: bool) -> String {
         text.push('\n');
     }
     text
+}
+
+/// As `ipvsadm -L` shows them: `sh (sh-fallback,sh-port)`.
+pub(super) fn with_flags(scheduler: &str, flags: &[String]) -> String {
+    if flags.is_empty() { scheduler.to_owned() } else { format!("{scheduler} ({})", flags.join(",")) }
 }
 
 /// The MAC that a real server's frames get.
@@ -212,6 +218,7 @@ mod tests {
             fwmark: None,
             protocol: "tcp".to_owned(),
             scheduler: "rr".to_owned(),
+            scheduler_flags: Vec::new(),
             real_servers: real_servers.iter().map(|address| server(address)).collect(),
             acl: Acl {
                 deny: Vec::new(),
@@ -235,6 +242,25 @@ TCP  [2001:db8::1]:80 rr allow 1
     }
 
     #[test]
+    fn flags_stand_behind_their_scheduler() {
+        let virtual_servers = vec![api::VirtualServer {
+            name: "dns".to_owned(),
+            addresses: vec!["192.0.2.1:53".to_owned(), "192.0.2.2:53".to_owned()],
+            fwmark: None,
+            protocol: "udp".to_owned(),
+            scheduler: "mh".to_owned(),
+            scheduler_flags: vec!["mh-fallback".to_owned(), "mh-port".to_owned()],
+            real_servers: Vec::new(),
+            acl: Acl { deny: vec!["10.0.0.0/8".to_owned()], allow: Vec::new() },
+        }];
+        let lines = table(&VirtualServers { virtual_servers }, true);
+        assert!(
+            lines.ends_with("UDP  192.0.2.1:53 mh (mh-fallback,mh-port) deny 1\n     192.0.2.2:53\n"),
+            "{lines}"
+        );
+    }
+
+    #[test]
     fn a_group_with_a_number_is_listed_by_it() {
         let virtual_servers = vec![api::VirtualServer {
             name: "web".to_owned(),
@@ -242,6 +268,7 @@ TCP  [2001:db8::1]:80 rr allow 1
             fwmark: Some(7),
             protocol: "tcp".to_owned(),
             scheduler: "rr".to_owned(),
+            scheduler_flags: Vec::new(),
             real_servers: Vec::new(),
             acl: Acl::default(),
         }];

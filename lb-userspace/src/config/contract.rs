@@ -66,9 +66,18 @@ pub(super) static ACL: Section = Section { header: "[acl]", keys: &["deny", "all
 
 pub(super) static VIRTUAL_SERVER: Section = Section {
     header: "[[virtual_server]]",
-    keys: &["name", "addresses", "protocol", "scheduler", "fwmark", "real_server", "acl"],
+    keys: &[
+        "name",
+        "addresses",
+        "protocol",
+        "scheduler",
+        "scheduler_flags",
+        "mh_table_size",
+        "fwmark",
+        "real_server",
+        "acl",
+    ],
     later: &[
-        refused("scheduler_flags", "sh hashes the client's address without its port").harmless_as("[]"),
         refused("persistence", "`scheduler = \"sh\"` keeps a client on one real server"),
         refused("one_packet", "datagrams of one flow go to one real server").harmless_as("false"),
         refused("on_down", NOTHING_IS_CHECKED),
@@ -107,14 +116,13 @@ pub(super) struct LaterScheduler {
 }
 
 /// IPVS's schedulers. Those that have come since are in `scheduler::ALL`, which is asked first.
-pub(super) static LATER_SCHEDULERS: [LaterScheduler; 10] = [
+pub(super) static LATER_SCHEDULERS: [LaterScheduler; 9] = [
     LaterScheduler { name: "lc", instead: "rr" },
     LaterScheduler { name: "wlc", instead: "wrr" },
     LaterScheduler { name: "lblc", instead: "dh" },
     LaterScheduler { name: "lblcr", instead: "dh" },
     LaterScheduler { name: "sed", instead: "wrr" },
     LaterScheduler { name: "nq", instead: "wrr" },
-    LaterScheduler { name: "mh", instead: "sh" },
     LaterScheduler { name: "fo", instead: "wrr" },
     LaterScheduler { name: "ovf", instead: "wrr" },
     LaterScheduler { name: "twos", instead: "wrr" },

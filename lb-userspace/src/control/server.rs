@@ -227,6 +227,7 @@ async fn virtual_servers(
             fwmark: service.fwmark,
             protocol: service.protocol.to_string(),
             scheduler: service.scheduler.name().to_owned(),
+            scheduler_flags: service.scheduler_flags.iter().map(ToString::to_string).collect(),
             real_servers,
             acl: acl::shown(&service.acl),
         });

@@ -16,7 +16,7 @@ use super::acl::Tries;
 
 /// Changes whenever the meaning or the size of a map's values does. Part of the pins' path, so that a daemon
 /// never misreads what another version wrote.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 pub(super) const CONNECTIONS_V4: &str = "CONNECTIONS_V4";
 pub(super) const HALF_OPEN_V4: &str = "HALF_OPEN_V4";

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use lb_common::connection::{Buckets as _, KEY_WORDS_V4, Meta, State, Timeouts, insert, key_v4, lookup};
 use lb_common::hash::{FlowHash, FlowSeed};
 use lb_common::limits::{MAX_SLOTS, SLOT_WORDS};
-use lb_common::selector::Selector;
+use lb_common::selector::{Options, Selector};
 use macaddr::MacAddr6;
 
 use super::memory::ConnectionTable;
@@ -53,6 +53,7 @@ fn usable(tables: &mut Tables, number: u32) {
         service: 0,
         address: Ipv4Addr::new(10, 0, 0, 1).into(),
         weight: 1,
+        last_weight: 1,
         way: Some(Way::to(MacAddr6::new(2, 0, 0, 0, 0, 9))),
     };
     let interface = InterfaceView { mac: Some(MacAddr6::new(2, 0, 0, 0, 0, 1)), ..InterfaceView::default() };
@@ -155,8 +156,11 @@ fn slot_tables_of_the_largest_size_can_be_replaced_again_and_again() {
         WAITS.fetch_add(1, Ordering::Relaxed);
     });
     usable(&mut tables, 0);
-    let table =
-        |length: u32| ServiceView { selector: Selector::Counter, slots: vec![Some(0); length as usize] };
+    let table = |length: u32| ServiceView {
+        selector: Selector::Maglev,
+        options: Options::PORT.and(Options::FALLBACK),
+        slots: vec![Some(0); length as usize],
+    };
     let largest = MAX_SLOTS;
     let fit = SLOT_WORDS / (largest + 8);
     for service in 0..fit - 1 {
@@ -232,7 +236,7 @@ fn a_real_server_of_either_family_is_read_back() {
     let mut tables = Tables::in_process(memory(1024));
     for (number, address) in (0..).zip(["10.0.0.1", "2001:db8::10", "fe80::1", "::a00:1"]) {
         let address = address.parse().expect("it is an address");
-        let destination = DestinationView { service: 0, address, weight: 1, way: None };
+        let destination = DestinationView { service: 0, address, weight: 1, last_weight: 0, way: None };
         tables.apply(&Operation::PutDestination { number, destination }).expect("it is always possible");
         assert_eq!(tables.view().destinations[&number], destination);
     }

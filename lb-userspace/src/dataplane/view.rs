@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lb_common::connection::Timeouts;
-use lb_common::selector::Selector;
+use lb_common::selector::{Options, Selector};
 use macaddr::MacAddr6;
 
 use super::acl::AclViews;
@@ -26,6 +26,8 @@ pub struct ServiceAddress {
 pub struct ServiceView {
     /// How a slot is picked.
     pub selector: Selector,
+    /// What is done besides.
+    pub options: Options,
     /// The slots: numbers of destinations, or none.
     pub slots: Vec<Option<u32>>,
 }
@@ -39,6 +41,8 @@ pub struct DestinationView {
     pub address: IpAddr,
     /// The configured weight.
     pub weight: u32,
+    /// The last weight that was not 0; 0 if there was none.
+    pub last_weight: u32,
     /// Where frames go; `None` if nowhere, because the MAC is unknown or the server has been removed.
     pub way: Option<Way>,
 }

@@ -2,7 +2,7 @@
 
 use lb_common::selector::Selector;
 
-use super::{Algorithm, Server, Slot};
+use super::{Algorithm, Parameters, Server, Slot};
 
 pub(super) struct RoundRobin;
 
@@ -19,7 +19,7 @@ impl Algorithm for RoundRobin {
         Selector::Counter
     }
 
-    fn slots(&self, servers: &[Server]) -> Vec<Slot> {
+    fn slots(&self, servers: &[Server], _parameters: &Parameters) -> Vec<Slot> {
         (0..servers.len()).rev().filter(|i| servers[*i].takes_connections()).map(Some).collect()
     }
 }

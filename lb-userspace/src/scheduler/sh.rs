@@ -1,8 +1,8 @@
 //! Source hashing (`net/netfilter/ipvs/ip_vs_sh.c`): the client's address names a bucket, the bucket a server.
 
-use lb_common::selector::{HASH_SLOTS, Selector};
+use lb_common::selector::{HASH_SLOTS, Options, Selector};
 
-use super::{Algorithm, Server, Slot};
+use super::{Algorithm, Flag, Parameters, Server, Slot};
 
 pub(super) struct SourceHashing;
 
@@ -19,9 +19,19 @@ impl Algorithm for SourceHashing {
         Selector::Source
     }
 
-    fn slots(&self, servers: &[Server]) -> Vec<Slot> {
+    fn flags(&self) -> &'static [Flag] {
+        &[Flag::ShFallback, Flag::ShPort]
+    }
+
+    /// Where a bucket falls back to, its number says: no client needs the data plane for it.
+    fn options(&self, parameters: &Parameters) -> Options {
+        if parameters.has(Flag::ShPort) { Options::PORT } else { Options::NONE }
+    }
+
+    fn slots(&self, servers: &[Server], parameters: &Parameters) -> Vec<Slot> {
         let buckets = buckets(servers);
-        (0..buckets.len()).map(|bucket| choice(bucket, &buckets, servers)).collect()
+        let falls_back = parameters.has(Flag::ShFallback);
+        (0..buckets.len()).map(|bucket| choice(bucket, &buckets, servers, falls_back)).collect()
     }
 }
 
@@ -32,14 +42,14 @@ fn buckets(servers: &[Server]) -> Vec<usize> {
     (0..servers.len()).rev().flat_map(in_a_row).cycle().take(HASH_SLOTS as usize).collect()
 }
 
-/// What clients of a bucket get: its server; nobody if that has weight 0; and if it cannot be reached, the
-/// one that IPVS with `sh-fallback` would choose in its place (`ip_vs_sh_get_fallback`).
-fn choice(bucket: usize, buckets: &[usize], servers: &[Server]) -> Slot {
+/// What clients of a bucket get: its server; if that has weight 0 nobody, or with `sh-fallback` another
+/// (`ip_vs_sh_get_fallback`); and that other one too if its server cannot be reached, which IPVS has no notion of.
+fn choice(bucket: usize, buckets: &[usize], servers: &[Server], falls_back: bool) -> Slot {
     let server = servers[buckets[bucket]];
     if server.takes_connections() {
         return Some(buckets[bucket]);
     }
-    if server.weight == 0 {
+    if server.weight == 0 && !falls_back {
         return None;
     }
     // The offset of the hash begins at the hash itself, so the search begins at twice the bucket's number.

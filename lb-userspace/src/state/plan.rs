@@ -60,7 +60,7 @@ pub fn plan(found: &View, known: &View, desired: &Desired) -> Result<Vec<Operati
         desired.services.iter().zip(&numbered.destinations).zip(&numbered.services)
     {
         let slots = service.slots.iter().map(|slot| slot.and_then(|i| servers.get(i).copied())).collect();
-        let table = ServiceView { selector: service.selector, slots };
+        let table = ServiceView { selector: service.selector, options: service.options, slots };
         if found.services.get(number) != Some(&table) {
             operations.push(Operation::PublishSlots { service: *number, table });
         }
@@ -116,7 +116,8 @@ pub(super) fn numbers(view: &View, service: &DesiredService) -> Vec<Option<u32>>
 }
 
 fn destination(server: &DesiredServer, service: u32) -> DestinationView {
-    DestinationView { service, address: server.address, weight: server.weight, way: server.way }
+    let DesiredServer { address, weight, last_weight, way, .. } = *server;
+    DestinationView { service, address, weight, last_weight, way }
 }
 
 fn addresses(services: &[DesiredService], numbers: &[u32]) -> BTreeMap<ServiceAddress, u32> {

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::*;
@@ -47,6 +49,7 @@ fn addresses_of_the_same_vip_are_nearer_than_others() {
         fwmark: None,
         protocol: Protocol::Tcp,
         scheduler: Scheduler::by_name("rr").expect("it is one"),
+        scheduler_flags: BTreeSet::new(),
         servers: Vec::new(),
     };
     let services = vec![

@@ -10,7 +10,7 @@ use lb_lab::Lab;
 use lb_userspace::config::Protocol;
 use lb_userspace::dataplane::{AclView, Capacity, InterfaceView, Options, ServiceAddress, Way};
 use lb_userspace::forms::{Ports, Prefix, VirtualAddress};
-use lb_userspace::scheduler::{self, Server};
+use lb_userspace::scheduler::{self, Parameters, Server};
 use lb_userspace::state::{Desired, DesiredServer, DesiredService};
 use macaddr::MacAddr6;
 
@@ -107,16 +107,26 @@ fn desired(services: u16, udp_timeout: u32) -> Desired {
         let server = |n: u8| DesiredServer {
             address: Ipv4Addr::new(172, 16, 0, n).into(),
             weight: u32::from(n % 4 + 1),
+            last_weight: u32::from(n % 4 + 1),
             way: Some(Way::to(MAC)),
             is_reachable: true,
         };
         let servers: Vec<DesiredServer> = (0..REAL_SERVERS).map(server).collect();
-        let scheduled: Vec<Server> =
-            servers.iter().map(|server| Server { weight: server.weight, usable: true }).collect();
+        let scheduled: Vec<Server> = servers
+            .iter()
+            .map(|server| Server {
+                address: server.address,
+                weight: server.weight,
+                weight_before: server.last_weight,
+                usable: true,
+            })
+            .collect();
+        let parameters = Parameters::default();
         DesiredService {
             addresses: vec![address],
             selector: scheduler.selector(),
-            slots: scheduler.slots(&scheduled),
+            options: scheduler.options(&parameters),
+            slots: scheduler.slots(&scheduled, &parameters),
             servers,
             acl: AclView::default(),
         }
