@@ -148,13 +148,20 @@ pub fn find<'a, const W: usize>(
     }
 }
 
+/// The most bits of [`search`].
+const MAX_BITS: u32 = 15;
+const _: () = assert!(MAX_BITS == Index::MAX_FORM_BITS && MAX_BITS.count_ones() == 4, "a mask, too");
+
 /// The last of `1 << bits` places, sorted, for which `is_at_most` says 1. It is so for the first.
 #[inline(always)]
 fn search(bits: u32, is_at_most: impl Fn(u32) -> Option<u32>) -> Option<u32> {
     let mut place = 0;
-    let mut step = bits;
-    while step > 0 {
-        step -= 1;
+    // Up from a constant: the verifier of 6.1 sees no end of a loop that begins with a number it does not know.
+    for i in 0..MAX_BITS {
+        if i >= bits {
+            break;
+        }
+        let step = (bits - 1 - i) & MAX_BITS;
         place |= is_at_most(place | 1 << step)? << step;
     }
     Some(place)

@@ -24,6 +24,7 @@ use lb_common::selector::NO_DESTINATION;
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Index, Service, SlotTable};
 use lb_common::settings::Settings;
 use lb_common::{Word, clock, form};
+use network_types::eth::EthHdr;
 
 use crate::acl::{Admission, admit};
 use crate::forward::take_detour;
@@ -174,7 +175,8 @@ impl XdpFrame {
 impl Frame for XdpFrame {
     #[inline(always)]
     fn has(&self, length: usize) -> bool {
-        self.start + length <= self.end
+        // The verifier of 6.1 knows no bounds of a number whose bytes were swapped, and refuses its sum with a pointer.
+        self.end.wrapping_sub(self.start) >= length
     }
 
     #[inline(always)]
@@ -365,11 +367,13 @@ fn hold(context: *mut xdp_md, key: FragmentKey) -> u32 {
     // SAFETY: the helpers read the context; the frame is written within the space that was reserved for it.
     let copied = unsafe {
         let length = bpf_xdp_get_buff_len(context);
+        // The verifier of 6.1 takes no other bounds than those of the very number that the helper is given.
+        let copied = length.clamp(EthHdr::LEN as u64, MAX_HELD_FRAME as u64);
         (*place).key = key;
         (*place).interface = (*context).ingress_ifindex;
         (*place).length = length as u32;
-        (1..=MAX_HELD_FRAME as u64).contains(&length)
-            && bpf_xdp_load_bytes(context, 0, (&raw mut (*place).frame).cast(), length as u32) == 0
+        let start = (&raw mut (*place).frame).cast();
+        bpf_xdp_load_bytes(context, 0, start, copied as u32) == 0 && copied == length
     };
     if copied {
         held.submit(0);
