@@ -133,7 +133,7 @@ pub(super) struct Director {
     v4: FamilyTables<KEY_WORDS_V4, ADDRESS_WORDS_V4>,
     v6: FamilyTables<KEY_WORDS_V6, ADDRESS_WORDS_V6>,
     pub(super) services: Vec<Service>,
-    slots: Vec<Word>,
+    pub(super) slots: Vec<Word>,
     destinations: Vec<Destination>,
     fragments: RefCell<Vec<(FragmentKey, u32)>>,
     /// Rules for clients: the scope, the first address of one or the other family, and the rule.

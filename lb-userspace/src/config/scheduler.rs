@@ -62,7 +62,9 @@ fn flag(value: Value<'_>) -> Result<Located<Flag>, Reported> {
     Flag::by_name(&text).map(|flag| text.located(flag)).ok_or_else(|| {
         let message = format!("there is no scheduler flag {}", quoted(&text));
         let diagnostic = Diagnostic::new(Code::UnknownValue, &text.span(), message);
-        let near = names().find(|name| nearest(&text, [name.replace('-', "_").as_str()]).is_some());
+        // It compares words as keys are written.
+        let keys: Vec<String> = names().map(|name| name.replace('-', "_")).collect();
+        let near = nearest(&text, keys.iter().map(String::as_str)).map(|key| key.replace('_', "-"));
         let diagnostic = match near {
             Some(name) => diagnostic.help(format!("did you mean \"{name}\"?")),
             None => diagnostic,

@@ -7,7 +7,7 @@ use super::{Algorithm, Flag, Parameters, Server, Slot};
 
 pub(super) struct MaglevHashing;
 
-/// Half of the index that `CONFIG_IP_VS_MH_TAB_INDEX` gives the shortest table (`IP_VS_MH_TAB_BITS`, `primes`).
+/// The `CONFIG_IP_VS_MH_TAB_INDEX` of the shortest table.
 const FIRST_INDEX: usize = 8;
 
 impl Algorithm for MaglevHashing {
@@ -99,7 +99,7 @@ fn preferences(
     (0..servers.len()).rev().filter(|server| weights[*server] > 0).map(preference).collect()
 }
 
-/// By how many bits weights are too long (`ip_vs_mh_shift_weight`).
+/// By how many bits weights are too long (`ip_vs_mh_shift_weight`): more than half of the table's index.
 fn shift(highest: u32, slots: u32) -> u32 {
     let index = MAGLEV_SLOTS.iter().take_while(|length| **length < slots).count() + FIRST_INDEX;
     let bits = u32::try_from(index / 2).unwrap_or(u32::MAX);
