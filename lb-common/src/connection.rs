@@ -42,6 +42,9 @@
 //!    waits until no program runs that may have read it, looks at every entry, and clears *overflowed* only
 //!    where no entry lives away from home and *recent* is still clear.
 //!
+//! 10. Who wins a swap that makes an entry valid, ends it, moves it or changes its state, accounts for it at its
+//!     destination's [`Load`](crate::load::Load); nobody else does.
+//!
 //! The generation has 12 bits: a look-up would have to sleep through exactly 4096 claims of one entry, or a
 //! multiple, between two of its reads, to be deceived. A program in the kernel is not preempted.
 //!
@@ -54,7 +57,10 @@ mod table;
 
 pub use entry::{Entry, MAX_DESTINATION, Meta};
 pub use state::{State, Timeouts};
-pub use table::{Buckets, Inserted, Sweep, clear_recent, entries, insert, is_expired, lookup, sweep};
+pub use table::{
+    Buckets, Inserted, Location, Sweep, Sweeping, Terms, clear_recent, entries, insert, is_expired, locate,
+    lookup, sweep,
+};
 
 use crate::Word;
 

@@ -127,6 +127,8 @@ impl Flags {
     pub const ALLOCATED: Self = Self(2);
     /// It takes more than new MACs to get there: [`Destination::detour`] says what.
     pub const DETOUR: Self = Self(4);
+    /// It gets no new connections: it does not answer.
+    pub const DOWN: Self = Self(8);
 
     /// From the word in the record.
     #[inline(always)]

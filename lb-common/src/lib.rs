@@ -25,6 +25,8 @@ pub mod fragment;
 pub mod hash;
 pub mod interface;
 pub mod limits;
+pub mod load;
+pub mod locality;
 pub mod selector;
 pub mod service;
 pub mod settings;

@@ -3,7 +3,11 @@
 //! Userspace turns a scheduler and the weights of the real servers into a selector and a table of slots; the
 //! data plane indexes. What a slot holds is a destination, or [`NO_DESTINATION`].
 
+mod search;
+
 use core::net::IpAddr;
+
+pub use search::{Found, Search};
 
 use crate::hash::hash_32;
 use crate::siphash::hsiphash_u32;
@@ -19,6 +23,64 @@ const HASH_BITS: u32 = 8;
 pub const MAGLEV_SLOTS: [u32; 10] = [251, 509, 1021, 2039, 4093, 8191, 16_381, 32_749, 65_521, 131_071];
 /// The length that it has unless another is asked for: that of `CONFIG_IP_VS_MH_TAB_INDEX` 12, as kernels are built.
 pub const DEFAULT_MAGLEV_SLOTS: u32 = 4093;
+/// A slot: a destination, its weight where the selector compares loads, and whether it has thresholds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(u64);
+
+impl Slot {
+    const WEIGHT_SHIFT: u32 = 32;
+    const HAS_THRESHOLDS: u64 = 1 << 48;
+
+    /// No destination.
+    pub const NONE: Self = Self(NO_DESTINATION as u64);
+
+    /// A destination; `weight` is at most [`MAX_WEIGHT`](crate::limits::MAX_WEIGHT).
+    #[must_use]
+    pub const fn new(destination: u32, weight: u32) -> Self {
+        Self(destination as u64 | (weight as u64 & 0xffff) << Self::WEIGHT_SHIFT)
+    }
+
+    /// The same; its destination may be overloaded.
+    #[must_use]
+    pub const fn with_thresholds(self) -> Self {
+        Self(self.0 | Self::HAS_THRESHOLDS)
+    }
+
+    /// From the word in the slot table.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// The word in the slot table.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// The destination, or [`NO_DESTINATION`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn destination(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The weight.
+    #[inline(always)]
+    #[must_use]
+    pub const fn weight(self) -> u32 {
+        (self.0 >> Self::WEIGHT_SHIFT) as u32 & 0xffff
+    }
+
+    /// Whether its destination may be overloaded.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_thresholds(self) -> bool {
+        self.0 & Self::HAS_THRESHOLDS != 0
+    }
+}
 
 /// How a slot is picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +95,43 @@ pub enum Selector {
     /// By a better hash of the client's address, into a table that changes little with its servers: mh
     /// (`ip_vs_mh_hashkey`).
     Maglev = 4,
+    /// The server with the least connections: lc.
+    LeastConnection = 5,
+    /// The same, by weight: wlc.
+    WeightedLeastConnection = 6,
+    /// The one that would have the least active connections, by weight, with this one: sed.
+    ShortestExpectedDelay = 7,
+    /// One without active connections, or else as sed: nq.
+    NeverQueue = 8,
+    /// The heaviest: fo.
+    WeightedFailover = 9,
+    /// The heaviest that has not more active connections than its weight: ovf.
+    WeightedOverflow = 10,
+    /// Of two picked at random the one that wlc would choose: twos.
+    TwoChoices = 11,
+    /// The one that this destination address had before, or else as wlc: lblc.
+    Locality = 12,
+    /// One of those that this destination address had before, or else as wlc: lblcr.
+    ReplicatedLocality = 13,
 }
 
 impl Selector {
     /// Every selector.
-    pub const ALL: [Self; 4] = [Self::Counter, Self::Source, Self::Destination, Self::Maglev];
+    pub const ALL: [Self; 13] = [
+        Self::Counter,
+        Self::Source,
+        Self::Destination,
+        Self::Maglev,
+        Self::LeastConnection,
+        Self::WeightedLeastConnection,
+        Self::ShortestExpectedDelay,
+        Self::NeverQueue,
+        Self::WeightedFailover,
+        Self::WeightedOverflow,
+        Self::TwoChoices,
+        Self::Locality,
+        Self::ReplicatedLocality,
+    ];
 
     /// The byte of a slot table that says how a slot is picked.
     #[must_use]
@@ -54,6 +148,15 @@ impl Selector {
             2 => Some(Self::Source),
             3 => Some(Self::Destination),
             4 => Some(Self::Maglev),
+            5 => Some(Self::LeastConnection),
+            6 => Some(Self::WeightedLeastConnection),
+            7 => Some(Self::ShortestExpectedDelay),
+            8 => Some(Self::NeverQueue),
+            9 => Some(Self::WeightedFailover),
+            10 => Some(Self::WeightedOverflow),
+            11 => Some(Self::TwoChoices),
+            12 => Some(Self::Locality),
+            13 => Some(Self::ReplicatedLocality),
             _ => None,
         }
     }
@@ -63,10 +166,14 @@ impl Selector {
     #[inline(always)]
     #[must_use]
     pub const fn is_reproducible(self) -> bool {
-        match self {
-            Self::Source | Self::Destination | Self::Maglev => true,
-            Self::Counter => false,
-        }
+        matches!(self, Self::Source | Self::Destination | Self::Maglev)
+    }
+
+    /// Whether the slots are a list of all servers with their weights, of which the data plane compares the loads.
+    #[inline(always)]
+    #[must_use]
+    pub const fn compares_loads(self) -> bool {
+        !matches!(self, Self::Counter | Self::Source | Self::Destination | Self::Maglev)
     }
 }
 
@@ -79,7 +186,8 @@ impl Options {
     pub const NONE: Self = Self(0);
     /// [`Selector::Source`] and [`Selector::Maglev`] hash the client's port too (`sh-port`, `mh-port`).
     pub const PORT: Self = Self(0x20);
-    /// [`Selector::Maglev`] tries one slot after the other until it finds one with a real server (`mh-fallback`).
+    /// The same try one slot after the other until they find one whose real server takes connections (`sh-fallback`,
+    /// `mh-fallback`).
     pub const FALLBACK: Self = Self(0x40);
 
     /// Bits that are no part of a selector's number.
@@ -130,12 +238,16 @@ pub const fn maglev_slot(hashed: u32, slots: u32) -> u32 {
     hsiphash_u32(hashed, MAGLEV_KEYS[0]) % slots
 }
 
-/// The slot that is tried as the `nth` when the `first` has no real server: those from 0 to `slots` - 1 reach every
-/// offset once (`ip_vs_mh_get_fallback`).
+/// The slot that is tried as the `nth` when the `own` has no real server, for a selector that hashes the source: those
+/// from 0 to `slots` - 1 go through every offset once (`ip_vs_sh_get_fallback`, `ip_vs_mh_get_fallback`).
 #[inline(always)]
 #[must_use]
-pub const fn maglev_fallback(hashed: u32, slots: u32, first: u32, nth: u32) -> u32 {
-    maglev_slot(hashed.wrapping_add((first + nth) % slots), slots)
+pub const fn fallback_slot(selector: Selector, hashed: u32, slots: u32, own: u32, nth: u32) -> u32 {
+    let offset = (own + nth) % slots;
+    match selector {
+        Selector::Maglev => maglev_slot(hashed.wrapping_add(offset), slots),
+        _ => (own + offset) % slots,
+    }
 }
 
 /// Where [`Selector::Maglev`]'s table is populated from for one real server, whose address and port are [`hashed`]: its
@@ -217,9 +329,14 @@ mod tests {
         let mut offsets = [false; 251];
         for nth in 0..slots {
             let offset = (first + nth) % slots;
-            assert_eq!(maglev_fallback(client, slots, first, nth), maglev_slot(client + offset, slots));
+            assert_eq!(
+                fallback_slot(Selector::Maglev, client, slots, first, nth),
+                maglev_slot(client + offset, slots)
+            );
             offsets[offset as usize] = true;
         }
         assert_eq!(offsets, [true; 251]);
+        let sh = |nth| fallback_slot(Selector::Source, client, HASH_SLOTS, 124, nth);
+        assert_eq!([0, 1, 7, 8, 255].map(sh), [248, 249, 255, 0, 247]);
     }
 }

@@ -53,6 +53,8 @@ notes! {
 #[repr(C)]
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug))]
 pub struct Trace {
+    /// The place of the interface that the frame comes in on.
+    interface: Word,
     /// One bit for each note that was made.
     made: Word,
     notes: [Word; NOTES],
@@ -63,7 +65,7 @@ const _: () = assert!(NOTES <= 64, "a bit for each in a word");
 #[cfg(not(any(loom, target_arch = "bpf")))]
 impl Default for Trace {
     fn default() -> Self {
-        Self { made: Word::new(0), notes: core::array::from_fn(|_| Word::new(0)) }
+        Self { interface: Word::new(0), made: Word::new(0), notes: core::array::from_fn(|_| Word::new(0)) }
     }
 }
 
@@ -80,8 +82,15 @@ impl Trace {
         (self.made.load() >> note as u32 & 1 != 0).then(|| self.notes[note as usize].load())
     }
 
-    /// Forgets everything.
-    pub fn clear(&self) {
+    /// Forgets everything, for a frame that comes in on the interface at this place.
+    pub fn begin(&self, interface: u8) {
+        self.interface.store(interface.into());
         self.made.store(0);
+    }
+
+    /// The place of the interface that the frame comes in on.
+    #[inline(always)]
+    pub fn interface(&self) -> usize {
+        self.interface.load() as usize
     }
 }

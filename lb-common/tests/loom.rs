@@ -7,9 +7,11 @@
 #![cfg(loom)]
 
 use lb_common::connection::{
-    Bucket, Buckets, Inserted, Meta, State, Timeouts, WAYS, clear_recent, insert, lookup, sweep,
+    Bucket, Buckets, Entry, Inserted, Meta, State, Sweeping, Terms, Timeouts, WAYS, clear_recent, entries,
+    insert, lookup, sweep,
 };
 use lb_common::hash::{FlowHash, FlowSeed};
+use lb_common::load::{Counts, Load, account};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -17,7 +19,13 @@ const SEED: FlowSeed = FlowSeed { first: 1, second: 2 };
 const BUCKETS: usize = 3;
 const NOW: u32 = 1000;
 
-struct Table([Bucket<2>; BUCKETS]);
+/// How many destinations there are.
+const DESTINATIONS: usize = 4;
+
+struct Table {
+    buckets: [Bucket<2>; BUCKETS],
+    loads: [Load; DESTINATIONS],
+}
 
 impl Buckets<2> for Table {
     fn len(&self) -> u32 {
@@ -25,18 +33,25 @@ impl Buckets<2> for Table {
     }
 
     fn bucket(&self, index: u32) -> Option<&Bucket<2>> {
-        self.0.get(index as usize)
+        self.buckets.get(index as usize)
     }
 }
 
 impl Table {
     fn new() -> Arc<Self> {
-        Arc::new(Self(std::array::from_fn(|_| Bucket::default())))
+        Arc::new(Self {
+            buckets: std::array::from_fn(|_| Bucket::default()),
+            loads: std::array::from_fn(|_| Load::default()),
+        })
     }
 
     fn insert(&self, key: [u64; 2], destination: u32) -> Inserted {
         let content = Meta::new(destination, State::Established, NOW);
-        insert(self, &key, FlowHash::new(&key, SEED), content, NOW, &Timeouts::ipvs(), &Timeouts::ipvs())
+        let timeouts = Timeouts::ipvs();
+        let terms = Terms { now: NOW, timeouts: &timeouts, ranks: &timeouts };
+        insert(self, &key, FlowHash::new(&key, SEED), content, terms, |before, after| {
+            self.account(before, after)
+        })
     }
 
     fn destination(&self, key: [u64; 2]) -> Option<u32> {
@@ -45,13 +60,60 @@ impl Table {
 
     fn free(&self, key: [u64; 2]) {
         if let Some(entry) = lookup(self, &key, FlowHash::new(&key, SEED)) {
-            entry.free();
+            self.free_entry(entry);
         }
     }
 
     fn sweep(&self, now: u32) {
         let mut displaced = [false; BUCKETS];
-        sweep(self, SEED, &Timeouts::ipvs(), now, &mut displaced, |_, _| false, |_, _| {});
+        sweep(self, SEED, &Timeouts::ipvs(), now, &mut displaced, &mut Accounting(self));
+    }
+
+    fn account(&self, before: Meta, after: Meta) {
+        account(|number| self.loads.get(number as usize), before, after);
+    }
+
+    fn free_entry(&self, entry: Entry<'_>) -> bool {
+        let freed = entry.free();
+        if freed {
+            self.account(entry.meta, Meta::from_word(0));
+        }
+        freed
+    }
+
+    fn change(&self, entry: Entry<'_>, next: Meta) -> bool {
+        let changed = entry.change(next);
+        if changed {
+            self.account(entry.meta, next);
+        }
+        changed
+    }
+
+    /// Every destination has as many connections as entries lead to it: none was counted twice or not at all.
+    fn is_counted_right(&self) {
+        let mut counts = [Counts::default(); DESTINATIONS];
+        for (_, entry) in self.buckets.iter().flat_map(entries) {
+            let counted = Counts::of(entry.meta);
+            let counts = &mut counts[entry.meta.destination() as usize];
+            counts.active += counted.active;
+            counts.inactive += counted.inactive;
+        }
+        assert_eq!(self.loads.each_ref().map(Load::counts), counts);
+    }
+}
+
+/// A sweeper that accounts for what it frees.
+struct Accounting<'a>(&'a Table);
+
+impl Sweeping<2> for Accounting<'_> {
+    fn is_gone(&self, _key: &[u64; 2], _meta: Meta) -> bool {
+        false
+    }
+
+    fn lives(&mut self, _key: &[u64; 2], _meta: Meta) {}
+
+    fn freed(&mut self, meta: Meta) {
+        self.0.account(meta, Meta::from_word(0));
     }
 }
 
@@ -87,6 +149,7 @@ fn of_two_inserts_of_one_flow_one_stays() {
         // Whoever stays, there is one entry: with it gone the flow is unknown.
         table.free(flow(0));
         assert_eq!(table.destination(flow(0)), None, "{mine:?} {theirs:?}");
+        table.is_counted_right();
     });
 }
 
@@ -105,6 +168,7 @@ fn inserts_of_two_flows_into_one_bucket_do_not_mix() {
                 other => panic!("{other:?} in an empty bucket"),
             }
         }
+        table.is_counted_right();
     });
 }
 
@@ -121,6 +185,7 @@ fn a_reader_never_gets_the_destination_of_a_flow_that_takes_its_place() {
         assert!(matches!(table.destination(flow(0)), None | Some(1)));
         assert!(matches!(table.destination(flow(1)), None | Some(2)));
         thread.join().unwrap();
+        table.is_counted_right();
     });
 }
 
@@ -141,6 +206,7 @@ fn a_reader_never_gets_the_destination_of_a_flow_that_evicts_it() {
         assert!(matches!(table.destination(flow(residents)), None | Some(2)));
         assert_eq!(thread.join().unwrap(), Inserted::EvictedLive);
         assert_eq!(table.destination(flow(residents)), Some(2));
+        table.is_counted_right();
     });
 }
 
@@ -155,11 +221,12 @@ fn a_sweep_never_frees_a_flow_that_lives() {
         let thread = thread::spawn(move || {
             let key = flow(0);
             lookup(&*other, &key, FlowHash::new(&key, SEED))
-                .is_some_and(|entry| entry.change(entry.meta.touched(State::Established as u32, later)))
+                .is_some_and(|entry| other.change(entry, entry.meta.touched(State::FinWait as u32, later)))
         });
         table.sweep(later);
         let touched = thread.join().unwrap();
         assert_eq!(table.destination(flow(0)).is_some(), touched);
+        table.is_counted_right();
     });
 }
 
@@ -181,6 +248,7 @@ fn a_sweep_does_not_hide_a_flow_that_overflows_meanwhile() {
             Inserted::Lost => assert_eq!(table.destination(flow(WAYS)), None),
             other => panic!("{other:?}"),
         }
+        table.is_counted_right();
     });
 }
 
@@ -193,11 +261,12 @@ fn a_reader_follows_a_flow_that_is_moved() {
         let thread = thread::spawn(move || {
             let key = flow(0);
             let entry = lookup(&*other, &key, FlowHash::new(&key, SEED)).expect("it is there");
-            assert!(entry.change(entry.meta.moved(2, State::SynRecv as u32, NOW)));
+            assert!(other.change(entry, entry.meta.moved(2, State::FinWait as u32, NOW)));
         });
         assert!(matches!(table.destination(flow(0)), Some(1 | 2)));
         thread.join().unwrap();
         assert_eq!(table.destination(flow(0)), Some(2));
+        table.is_counted_right();
     });
 }
 
@@ -217,5 +286,6 @@ fn of_two_inserts_at_home_and_elsewhere_one_stays() {
         assert!(table.destination(flow(WAYS + 1)).is_some(), "{mine:?} {theirs:?}");
         table.free(flow(WAYS + 1));
         assert_eq!(table.destination(flow(WAYS + 1)), None, "{mine:?} {theirs:?}");
+        table.is_counted_right();
     });
 }

@@ -10,13 +10,15 @@ use std::vec::Vec;
 use etherparse::PacketBuilder;
 use lb_common::Word;
 use lb_common::acl::{Gate, NO_RULE};
-use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6, Timeouts};
+use lb_common::connection::{Bucket, Buckets, Entry, KEY_WORDS_V4, KEY_WORDS_V6, Timeouts, lookup};
 use lb_common::counter::Reason;
 use lb_common::destination::{Destination, Detour, Flags, ethernet_words};
 use lb_common::form::{self, FORM_SPANS, FORM_WORDS, PORTS_END, Part, Span, ports_word, span_key};
 use lb_common::fragment::FragmentKey;
-use lb_common::hash::FlowSeed;
+use lb_common::hash::{FlowHash, FlowSeed};
 use lb_common::interface::{Interface, mac_word, peer_bit};
+use lb_common::load::Load;
+use lb_common::locality::{LocalityKey, Members};
 use lb_common::selector::{HASH_SLOTS, Selector};
 use lb_common::service::{
     A_VIP, ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, AddressEntry, GENERATION_BUCKETS, Index,
@@ -27,9 +29,9 @@ use lb_common::trace::Trace;
 
 use crate::acl::{Admission, admit};
 use crate::forward::take_detour;
-use crate::select::{Fallback, maglev};
-use crate::track::{Decision, decide, try_record};
-use crate::{DryRun, Families, Family, Outcome, Packet, Rehearsal, Tables, process};
+use crate::select::{Fallback, by_hash};
+use crate::track::{Decision, Record, decide, try_record};
+use crate::{Buffers, DryRun, Families, Family, Outcome, Packet, Rehearsal, Tables, process};
 
 pub(super) const DIRECTOR: [u8; 6] = [2, 0, 0, 0, 0, 1];
 pub(super) const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -135,7 +137,10 @@ pub(super) struct Director {
     pub(super) services: Vec<Service>,
     pub(super) slots: Vec<Word>,
     destinations: Vec<Destination>,
+    pub(super) loads: Vec<Load>,
     fragments: RefCell<Vec<(FragmentKey, u32)>>,
+    pub(super) localities: RefCell<Vec<(LocalityKey, Members)>>,
+    random: Cell<u32>,
     /// Rules for clients: the scope, the first address of one or the other family, and the rule.
     pub(super) rules: Vec<(u32, Source, u32)>,
     now: Cell<u32>,
@@ -215,7 +220,10 @@ impl Director {
             ],
             slots: slots.into_iter().map(Word::new).collect(),
             destinations: (0..3).map(destination).collect(),
+            loads: (0..3).map(|_| Load::default()).collect(),
             fragments: RefCell::default(),
+            localities: RefCell::default(),
+            random: Cell::new(1),
             rules: Vec::new(),
             now: Cell::new(1000),
             counters: RefCell::default(),
@@ -225,8 +233,10 @@ impl Director {
     }
 
     /// Sends a frame through; where it went.
-    pub(super) fn send(&self, frame: &[u8]) -> Went {
-        let (went, bytes) = self.send_and_look(frame);
+    pub(super) fn send(&self, frame: impl Into<Buffers>) -> Went {
+        let frame = frame.into();
+        let (went, bytes) = self.send_and_look(frame.clone());
+        let frame = frame.into_bytes();
         match went {
             Went::To(_) => {
                 assert_eq!(bytes[6..12], DIRECTOR, "the source MAC is the director's");
@@ -238,18 +248,19 @@ impl Director {
     }
 
     /// Sends a frame through; where it went, and what it has become.
-    pub(super) fn send_and_look(&self, frame: &[u8]) -> (Went, Vec<u8>) {
-        send_through(self, frame)
+    pub(super) fn send_and_look(&self, frame: impl Into<Buffers>) -> (Went, Vec<u8>) {
+        send_through(self, frame.into())
     }
 
     /// The same as a dry run.
-    pub(super) fn rehearse(&self, frame: &[u8], trace: &Trace) -> (Went, Vec<u8>) {
-        send_through(&DryRun::new(self, trace), frame)
+    pub(super) fn rehearse(&self, frame: impl Into<Buffers>, trace: &Trace) -> (Went, Vec<u8>) {
+        trace.begin(PLACE);
+        send_through(&DryRun::new(self, trace), frame.into())
     }
 
     /// All that a frame may change.
     pub(super) fn snapshot(&self) -> String {
-        let counted = (&self.counters, &self.forwarded, &self.connections);
+        let counted = (&self.counters, &self.forwarded, &self.connections, &self.loads);
         std::format!("{:?}", (&self.v4, &self.v6, &self.slots, &self.services, &self.fragments, counted))
     }
 
@@ -279,12 +290,12 @@ impl Director {
     }
 }
 
-fn send_through<T: Families>(tables: &T, frame: &[u8]) -> (Went, Vec<u8>) {
-    let mut bytes = frame.to_vec();
-    let mut verdict = process(&mut bytes, tables);
+fn send_through<T: Families>(tables: &T, mut frame: Buffers) -> (Went, Vec<u8>) {
+    let mut verdict = process(&mut frame, tables);
     if let Outcome::Detour { number, length } = verdict.outcome() {
-        verdict = take_detour(&mut bytes, number, length, tables);
+        verdict = take_detour(&mut frame, number, length, tables);
     }
+    let bytes = frame.into_bytes();
     let went = match verdict.outcome() {
         Outcome::Transmit => Went::To(usize::from(bytes[5])),
         Outcome::Redirect(place) => Went::Through(place, usize::from(bytes[5])),
@@ -355,14 +366,30 @@ impl Tables for Director {
     fn destination(&self, number: u32) -> Option<&Destination> {
         self.destinations.get(number as usize)
     }
+    fn load(&self, destination: u32) -> Option<&Load> {
+        self.loads.get(destination as usize)
+    }
+    fn members(&self, key: &LocalityKey) -> Option<Members> {
+        self.localities.borrow().iter().find(|(known, _)| known == key).map(|(_, members)| *members)
+    }
+    fn remember_members(&self, key: &LocalityKey, members: &Members) {
+        let mut localities = self.localities.borrow_mut();
+        localities.retain(|(known, _)| known != key);
+        localities.push((*key, *members));
+    }
+    fn random(&self) -> u32 {
+        // Any sequence will do.
+        self.random.set(self.random.get().wrapping_mul(0x915F_77F5).wrapping_add(1));
+        self.random.get()
+    }
     fn now(&self) -> u32 {
         self.now.get()
     }
-    fn maglev(&self, table: SlotTable, client: u32) -> u64 {
+    fn by_hash(&self, table: SlotTable, client: u32) -> u64 {
         let all = |fallback: &mut Fallback| {
             let _ = (0..fallback.tries()).any(|nth| fallback.is_over(nth, self));
         };
-        maglev(table, client, self, all)
+        by_hash(table, client, self, all)
     }
     fn count(&self, reason: Reason) {
         *self.counters.borrow_mut().entry(reason).or_default() += 1;
@@ -420,6 +447,13 @@ macro_rules! family {
             }
             fn admit(&self, packet: &Packet<$key_words>, service: u32) -> Admission {
                 admit(packet, service, self)
+            }
+            fn find(&self, which: Record, packet: &Packet<$key_words>) -> Option<Entry<'_>> {
+                let hash = FlowHash::new(&packet.key, self.flow_seed());
+                match which {
+                    Record::First => lookup(&self.$tables.half_open, &packet.key, hash),
+                    Record::Confirmed => lookup(&self.$tables.main, &packet.key, hash),
+                }
             }
             fn decide(&self, packet: &Packet<$key_words>, service: u32, is_known: bool) -> Decision {
                 decide(packet, service, is_known, self)

@@ -8,12 +8,15 @@ use lb_common::connection::{Entry, Meta, State};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
 use lb_common::hash::FlowSeed;
+use lb_common::load::Load;
+use lb_common::locality::{LocalityKey, Members};
+use lb_common::selector::{Found, Search};
 use lb_common::service::{AddressBucket, Index, Service, SlotTable};
 use lb_common::settings::Settings;
 use lb_common::trace::{Note, Trace};
 
 use crate::acl::Admission;
-use crate::track::Decision;
+use crate::track::{Decision, Record};
 use crate::{Family, Packet, Tables};
 
 /// Tables that a frame may pass without leaving a trace in them.
@@ -46,7 +49,7 @@ impl<T: Tables> Tables for DryRun<'_, T> {
 
     #[inline(always)]
     fn interface(&self) -> usize {
-        self.tables.interface()
+        self.trace.interface()
     }
 
     #[inline(always)]
@@ -70,13 +73,18 @@ impl<T: Tables> Tables for DryRun<'_, T> {
     }
 
     #[inline(always)]
+    fn load(&self, destination: u32) -> Option<&Load> {
+        self.tables.load(destination)
+    }
+
+    #[inline(always)]
     fn now(&self) -> u32 {
         self.tables.now()
     }
 
     #[inline(always)]
-    fn maglev(&self, table: SlotTable, client: u32) -> u64 {
-        self.tables.maglev(table, client)
+    fn by_hash(&self, table: SlotTable, client: u32) -> u64 {
+        self.tables.by_hash(table, client)
     }
 
     #[inline(always)]
@@ -95,10 +103,38 @@ impl<T: Tables> Tables for DryRun<'_, T> {
     }
 
     #[inline(always)]
-    fn count_pick(&self, picks: &Word) -> u64 {
+    fn count_picks(&self, picks: &Word, more: u64) -> u64 {
         let picks = picks.load();
-        self.note(Note::Picks, picks);
+        if more == 1 {
+            self.note(Note::Picks, picks);
+        }
         picks
+    }
+
+    #[inline(always)]
+    fn members(&self, key: &LocalityKey) -> Option<Members> {
+        self.tables.members(key)
+    }
+
+    #[inline(always)]
+    fn remember_members(&self, _key: &LocalityKey, _members: &Members) {}
+
+    #[inline(always)]
+    fn add_member(&self, _service: u32, _address: u64, _destination: u32, _is_one_of_several: bool) {}
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        self.tables.random()
+    }
+
+    #[inline(always)]
+    fn walk(&self, search: &mut Search) {
+        self.tables.walk(search);
+    }
+
+    #[inline(always)]
+    fn search(&self, table: SlotTable, start: Option<u32>) -> Found {
+        self.tables.search(table, start)
     }
 
     #[inline(always)]
@@ -160,6 +196,11 @@ impl<const K: usize, const W: usize, T: Rehearsal<K, W>> Family<K, W> for DryRun
 
     #[inline(always)]
     fn remember_fragment(&self, _packet: &Packet<K>, _id: u32, _destination: u32) {}
+
+    #[inline(always)]
+    fn find(&self, which: Record, packet: &Packet<K>) -> Option<Entry<'_>> {
+        self.tables.find(which, packet)
+    }
 
     #[inline(always)]
     fn decide(&self, packet: &Packet<K>, service: u32, is_known: bool) -> Decision {

@@ -81,7 +81,7 @@ fn set_vlan<F: Frame>(frame: &mut F, id: u16) -> bool {
         return false;
     }
     let tag = link.offset - VLAN_TAG;
-    let Some(control) = frame.bytes::<2>(tag) else { return false };
+    let Some(control) = frame.fetch::<2>(tag) else { return false };
     let kept = u16::from_be(control.u16_at(0)) & NOT_VLAN;
     frame.set_u16(tag, (kept | id).to_be_bytes())
 }

@@ -1,26 +1,31 @@
 //! The bytes of a frame, wherever they lie.
 
+use network_types::ip::Ipv6Hdr;
+
 use crate::Packet;
 use crate::network::Extensions;
 use crate::parse::Parsed;
+
+/// Bytes of the longest header that is read as one: IPv6's.
+pub(crate) const LONGEST_HEADER: usize = Ipv6Hdr::LEN;
 
 /// A frame whose first byte is that of the Ethernet header.
 pub trait Frame {
     /// The `N` bytes at `offset`; `None` if they reach beyond what can be read directly.
     fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]>;
 
-    /// Whether `length` bytes can be read directly.
+    /// The `N` bytes at `offset`, if need be in a copy: a jumbo frame lies in several buffers, of which the first can be
+    /// of any length. `None` if the frame does not have them. `N` is at most [`LONGEST_HEADER`].
+    fn fetch<const N: usize>(&mut self, offset: usize) -> Option<&[u8; N]>;
+
+    /// Whether the frame has `length` bytes, those that cannot be read directly among them.
     fn has(&self, length: usize) -> bool;
 
-    /// Whether the frame has `length` bytes, those that cannot be read directly among them (a jumbo frame lies in
-    /// several buffers).
-    fn has_whole(&self, length: usize) -> bool;
-
     /// [`parse`](crate::parse::parse), out of line in the kernel.
-    fn parse<const K: usize>(&self, offset: usize, packet: &mut Packet<K>) -> Parsed;
+    fn parse<const K: usize>(&mut self, offset: usize, packet: &mut Packet<K>) -> Parsed;
 
     /// [`walk_extensions`](crate::network::walk_extensions), out of line in the kernel.
-    fn extensions(&self, offset: usize, next: u8) -> Extensions;
+    fn extensions(&mut self, offset: usize, next: u8) -> Extensions;
 
     /// Gives the frame, a fragment of the datagram `id`, to the daemon to hold; says whether there was room.
     fn hold<const K: usize>(&self, packet: &Packet<K>, id: u32) -> bool;
@@ -32,55 +37,9 @@ pub trait Frame {
     /// Overwrites two bytes at `offset`. Says whether the frame was long enough.
     fn set_u16(&mut self, offset: usize, value: [u8; 2]) -> bool;
 
-    /// Makes room for a VLAN tag behind the MACs, which are lost. Says whether there was room in front of the frame.
+    /// Makes room for a VLAN tag behind the MACs, which are lost. Says whether there was room in front of the frame, and
+    /// enough of the frame in the first buffer.
     fn make_room_for_tag(&mut self) -> bool;
-}
-
-#[cfg(not(target_arch = "bpf"))]
-impl Frame for alloc::vec::Vec<u8> {
-    fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
-        self.get(offset..)?.first_chunk()
-    }
-
-    fn has(&self, length: usize) -> bool {
-        length <= self.len()
-    }
-
-    fn has_whole(&self, length: usize) -> bool {
-        self.has(length)
-    }
-
-    fn parse<const K: usize>(&self, offset: usize, packet: &mut Packet<K>) -> Parsed {
-        crate::parse::parse(self, offset, packet)
-    }
-
-    fn extensions(&self, offset: usize, next: u8) -> Extensions {
-        crate::network::walk_extensions(self, offset, next)
-    }
-
-    fn hold<const K: usize>(&self, _packet: &Packet<K>, _id: u32) -> bool {
-        // There is no daemon.
-        false
-    }
-
-    fn set_macs(&mut self, head: u64, tail: u32) -> bool {
-        let Some(macs) = self.first_chunk_mut::<12>() else { return false };
-        let (first, rest) = macs.split_at_mut(8);
-        first.copy_from_slice(&head.to_le_bytes());
-        rest.copy_from_slice(&tail.to_le_bytes());
-        true
-    }
-
-    fn set_u16(&mut self, offset: usize, value: [u8; 2]) -> bool {
-        let Some(place) = self.get_mut(offset..).and_then(<[u8]>::first_chunk_mut) else { return false };
-        *place = value;
-        true
-    }
-
-    fn make_room_for_tag(&mut self) -> bool {
-        self.splice(0..0, [0; crate::network::VLAN_TAG]);
-        true
-    }
 }
 
 /// Reads a little-endian word out of bytes of known length: one load, whatever its alignment.

@@ -10,17 +10,20 @@ use core::ffi::c_void;
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_ANY, xdp_action, xdp_md};
 use aya_ebpf::helpers::generated::{
-    bpf_jiffies64, bpf_loop, bpf_xdp_adjust_head, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
+    bpf_get_prandom_u32, bpf_jiffies64, bpf_loop, bpf_xdp_adjust_head, bpf_xdp_get_buff_len,
+    bpf_xdp_load_bytes, bpf_xdp_store_bytes,
 };
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
 use lb_common::acl::{AclKey, NO_RULE, SOURCE_WORDS_V4, SOURCE_WORDS_V6};
-use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6};
+use lb_common::connection::{Bucket, Buckets, Entry, KEY_WORDS_V4, KEY_WORDS_V6, Location, Meta, locate};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
 use lb_common::fragment::{FragmentKey, FragmentRoute, HeldFragment, MAX_HELD_FRAME};
-use lb_common::hash::FlowSeed;
-use lb_common::selector::NO_DESTINATION;
+use lb_common::hash::{FlowHash, FlowSeed};
+use lb_common::load::{Load, account};
+use lb_common::locality::{LocalityKey, Members};
+use lb_common::selector::{Found, NO_DESTINATION, Search};
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Index, Service, SlotTable};
 use lb_common::settings::Settings;
 use lb_common::{Word, clock, form};
@@ -28,10 +31,12 @@ use network_types::eth::EthHdr;
 
 use crate::acl::{Admission, admit};
 use crate::forward::take_detour;
+use crate::frame::LONGEST_HEADER;
+use crate::locality::{Member, add_member, member};
 use crate::network::{Extensions, VLAN_TAG, walk_extensions};
 use crate::parse::{Parsed, parse};
-use crate::select::{Fallback, maglev};
-use crate::track::{Decision, decide, try_record};
+use crate::select::{Fallback, by_hash, search, step};
+use crate::track::{Decision, Record, decide, try_record};
 use crate::{Family, Frame, Outcome, Packet, PacketV4, PacketV6, Tables, Verdict, process};
 
 // Constants of one load of the program. The verifier knows their values and removes what they rule out.
@@ -123,19 +128,67 @@ fn detour<T: Actions>(context: *mut xdp_md, number: u32, length: u32, tables: &T
     }
 }
 
+/// [`step`], as `bpf_loop` calls it: 0 to go on.
+#[inline(never)]
+extern "C" fn walk_step(i: u32, search: *mut *mut Search) -> i64 {
+    // SAFETY: what `walk` hands over.
+    let search = unsafe { (*search).as_mut() };
+    i64::from(!search.is_some_and(|search| step(i, search, &Maps)))
+}
+
+/// [`search`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_search(table: u64, start: u32) -> u64 {
+    search(SlotTable::from_word(table), (start != u32::MAX).then_some(start), &Maps).word()
+}
+
+/// [`member`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_member(service: u32, address: u64) -> u64 {
+    member(service, address, &Maps).word()
+}
+
+/// [`add_member`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_add_member(service: u32, address: u64, destination: u32, is_one_of_several: u32) -> u32 {
+    add_member(service, address, destination, is_one_of_several != 0, &Maps);
+    0
+}
+
+/// [`account`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_account(before: u64, after: u64) -> u32 {
+    account(|number| Maps.load(number), Meta::from_word(before), Meta::from_word(after));
+    0
+}
+
 /// [`walk_extensions`]: its loop would multiply the paths of whoever called it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn lb_extensions(context: *mut xdp_md, offset: u32, next: u32) -> u64 {
     // The verifier knows nothing of the arguments.
-    walk_extensions(&XdpFrame::new(context), (offset & 0x3fff) as usize, next as u8).word()
+    walk_extensions(&mut XdpFrame::new(context), (offset & 0x3fff) as usize, next as u8).word()
 }
 
-/// [`maglev`]: its hash is long, and its search a loop.
+/// [`Frame::set_macs`] where the MACs do not lie in the first buffer; 1 if the frame is long enough.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn lb_maglev(table: u64, client: u32) -> u64 {
-    maglev(SlotTable::from_word(table), client, &Maps, |fallback| {
+extern "C" fn lb_store_macs(context: *mut xdp_md, head: u64, tail: u32) -> u32 {
+    let mut macs = [head as u32, (head >> 32) as u32, tail];
+    // SAFETY: the helper reads the context and the MACs, and writes the frame.
+    let failed = unsafe { bpf_xdp_store_bytes(context, 0, macs.as_mut_ptr().cast(), 12) };
+    u32::from(failed == 0)
+}
+
+/// [`by_hash`]: a hash may be long, and a search is a loop.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_by_hash(table: u64, client: u32) -> u64 {
+    by_hash(SlotTable::from_word(table), client, &Maps, |fallback| {
         // SAFETY: the helper calls the function with the pointer, as often as there are slots at most.
         unsafe { bpf_loop(fallback.tries(), try_slot as *mut c_void, (&raw mut *fallback).cast(), 0) };
     })
@@ -174,19 +227,32 @@ impl XdpFrame {
 
 impl Frame for XdpFrame {
     #[inline(always)]
+    fn fetch<const N: usize>(&mut self, offset: usize) -> Option<&[u8; N]> {
+        const { assert!(N <= LONGEST_HEADER, "a copy has a place") };
+        if self.start + offset + N <= self.end {
+            return self.bytes(offset);
+        }
+        // On the stack the verifier would not let words be read that lie anywhere (6.18: "misaligned stack access").
+        let copy = maps::HEADER.get_ptr_mut(0)?;
+        // SAFETY: the helper reads the context and writes all `N` bytes or fails. The place is this CPU's, and who holds
+        // what was fetched before holds this frame.
+        unsafe {
+            let failed = bpf_xdp_load_bytes(self.context, offset as u32, copy.cast(), N as u32);
+            if failed == 0 { Some(&*copy.cast()) } else { None }
+        }
+    }
+
+    #[inline(always)]
     fn has(&self, length: usize) -> bool {
-        // The verifier of 6.1 knows no bounds of a number whose bytes were swapped, and refuses its sum with a pointer.
+        // The helper is called for no frame that lies in one buffer and is as long as it says. Lengths are compared: the
+        // verifier of 6.1 knows no bounds of a number whose bytes were swapped, and refuses its sum with a pointer.
+        // SAFETY: it reads the context.
         self.end.wrapping_sub(self.start) >= length
+            || unsafe { bpf_xdp_get_buff_len(self.context) } >= length as u64
     }
 
     #[inline(always)]
-    fn has_whole(&self, length: usize) -> bool {
-        // SAFETY: the helper reads the context.
-        self.has(length) || unsafe { bpf_xdp_get_buff_len(self.context) } >= length as u64
-    }
-
-    #[inline(always)]
-    fn parse<const K: usize>(&self, offset: usize, packet: &mut Packet<K>) -> Parsed {
+    fn parse<const K: usize>(&mut self, offset: usize, packet: &mut Packet<K>) -> Parsed {
         let packet = &raw mut *packet;
         // The casts are from the type to itself: there is one for each `K`.
         let word = if K == KEY_WORDS_V4 {
@@ -210,14 +276,16 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
-    fn extensions(&self, offset: usize, next: u8) -> Extensions {
+    fn extensions(&mut self, offset: usize, next: u8) -> Extensions {
         Extensions::from_word(lb_extensions(self.context, offset as u32, u32::from(next)))
     }
 
     #[inline(always)]
     fn set_u16(&mut self, offset: usize, value: [u8; 2]) -> bool {
         if self.start + offset + 2 > self.end {
-            return false;
+            let value = (&raw const value).cast_mut().cast();
+            // SAFETY: the helper reads the context and the value, and writes the frame.
+            return unsafe { bpf_xdp_store_bytes(self.context, offset as u32, value, 2) == 0 };
         }
         // SAFETY: the verifier has just seen that the bytes lie in the frame.
         unsafe { ((self.start + offset) as *mut u16).write_unaligned(u16::from_le_bytes(value)) };
@@ -247,7 +315,7 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn set_macs(&mut self, head: u64, tail: u32) -> bool {
         if self.start + 12 > self.end {
-            return false;
+            return lb_store_macs(self.context, head, tail) != 0;
         }
         // SAFETY: as above.
         unsafe {
@@ -294,13 +362,71 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn load(&self, destination: u32) -> Option<&Load> {
+        maps::LOADS.get(destination)
+    }
+
+    #[inline(always)]
+    fn members(&self, key: &LocalityKey) -> Option<Members> {
+        // SAFETY: the value is copied. Another CPU may be writing it: whichever servers are read were an address's.
+        unsafe { maps::LOCALITIES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn remember_members(&self, key: &LocalityKey, members: &Members) {
+        // Failing that, the next connection chooses again.
+        let _ = maps::LOCALITIES.insert(key, members, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: the helper takes nothing.
+        unsafe { bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
+    fn walk(&self, search: &mut Search) {
+        // Of numbers on the stack the verifier would follow every value that they may take from step to step (6.18: "the
+        // sequence of 8193 jumps is too complex"); of those in a map it knows nothing.
+        let Some(place) = maps::SEARCH.get_ptr_mut(0) else { return };
+        let mut handed_over = place;
+        let step: extern "C" fn(u32, *mut *mut Search) -> i64 = walk_step;
+        // SAFETY: the place is this CPU's own, and the callback gets the pointer to it that it takes.
+        unsafe {
+            *place = *search;
+            bpf_loop((*place).length, step as *mut c_void, (&raw mut handed_over).cast(), 0);
+            *search = *place;
+        }
+    }
+
+    #[inline(always)]
+    fn search(&self, table: SlotTable, start: Option<u32>) -> Found {
+        Found::from_word(lb_search(table.word(), start.unwrap_or(u32::MAX)))
+    }
+
+    #[inline(always)]
+    fn member(&self, service: u32, address: u64) -> Member {
+        Member::from_word(lb_member(service, address))
+    }
+
+    #[inline(always)]
+    fn add_member(&self, service: u32, address: u64, destination: u32, is_one_of_several: bool) {
+        lb_add_member(service, address, destination, u32::from(is_one_of_several));
+    }
+
+    #[inline(always)]
+    fn account(&self, before: Meta, after: Meta) {
+        lb_account(before.word(), after.word());
+    }
+
+    #[inline(always)]
     fn now(&self) -> u32 {
         clock::seconds(jiffies(), TICK_RECIPROCAL.load())
     }
 
     #[inline(always)]
-    fn maglev(&self, table: SlotTable, client: u32) -> u64 {
-        lb_maglev(table.word(), client)
+    fn by_hash(&self, table: SlotTable, client: u32) -> u64 {
+        lb_by_hash(table.word(), client)
     }
 
     #[inline(always)]
@@ -387,7 +513,7 @@ fn hold(context: *mut xdp_md, key: FragmentKey) -> u32 {
 macro_rules! family {
     (
         $key_words:ident, $address_words:ident, $packet:ident, $connections:ident,
-        $parse:ident, $decide:ident, $record:ident, $fragment:ident, $remember:ident, $hold:ident,
+        $parse:ident, $find:ident, $decide:ident, $record:ident, $fragment:ident, $remember:ident, $hold:ident,
         $admit:ident, $acl:ident[$source_words:ident], $source:expr,
         $main:ident[$main_len:ident], $half_open:ident[$half_open_len:ident], $services:ident, $index:ident,
         $form:ident($($word:ident),+), $spans:ident, $ports:ident, $log:literal, $address:expr
@@ -462,6 +588,19 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn find(&self, which: Record, packet: &$packet) -> Option<Entry<'_>> {
+                let packet = *packet;
+                let mut found = Location::default();
+                if $find(&raw const packet, which as u32, &raw mut found) == 0 {
+                    return None;
+                }
+                match which {
+                    Record::First => found.entry(&$connections::HalfOpen),
+                    Record::Confirmed => found.entry(&$connections::Main),
+                }
+            }
+
+            #[inline(always)]
             fn decide(&self, packet: &$packet, service: u32, is_known: bool) -> Decision {
                 let packet = *packet;
                 Decision::from_word($decide(&raw const packet, service, u32::from(is_known)))
@@ -480,7 +619,7 @@ macro_rules! family {
         extern "C" fn $parse(context: *mut xdp_md, offset: u32, packet: *mut $packet) -> u64 {
             // SAFETY: null, or a packet: the verifier checks the callers.
             let Some(packet) = (unsafe { packet.as_mut() }) else { return 0 };
-            parse(&XdpFrame::new(context), (offset & 0xff) as usize, packet).word()
+            parse(&mut XdpFrame::new(context), (offset & 0xff) as usize, packet).word()
         }
 
         /// [`form::find`]. A key's words are few enough to need no place on the caller's stack.
@@ -527,6 +666,24 @@ macro_rules! family {
             // SAFETY: as above.
             let packet = unsafe { packet.as_ref() };
             packet.map_or(Admission::ADMITTED, |packet| admit(packet, service, &Maps)).word()
+        }
+
+        /// [`locate`]: 1 if it found an entry.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $find(packet: *const $packet, which: u32, found: *mut Location) -> u32 {
+            // SAFETY: null, or what the types say: the verifier checks the callers.
+            let (packet, found) = unsafe { (packet.as_ref(), found.as_mut()) };
+            let Some((packet, found)) = packet.zip(found) else { return 0 };
+            let hash = FlowHash::new(&packet.key, Maps.flow_seed());
+            let location = if which == Record::First as u32 {
+                locate(&$connections::HalfOpen, &packet.key, hash)
+            } else {
+                locate(&$connections::Main, &packet.key, hash)
+            };
+            let Some(location) = location else { return 0 };
+            *found = location;
+            1
         }
 
         /// [`decide`]: all that an established flow does not need.
@@ -585,6 +742,7 @@ family!(
     PacketV4,
     ConnectionsV4,
     lb_parse_v4,
+    lb_find_v4,
     lb_decide_v4,
     lb_record_v4,
     lb_fragment_v4,
@@ -609,6 +767,7 @@ family!(
     PacketV6,
     ConnectionsV6,
     lb_parse_v6,
+    lb_find_v6,
     lb_decide_v6,
     lb_record_v6,
     lb_fragment_v6,

@@ -14,9 +14,12 @@
 #![no_std]
 
 pub mod acl;
+#[cfg(not(target_arch = "bpf"))]
+mod buffers;
 mod dry_run;
 pub mod forward;
 mod frame;
+pub mod locality;
 mod match_service;
 pub mod network;
 mod packet;
@@ -32,6 +35,8 @@ mod verdict;
 #[cfg(target_arch = "bpf")]
 pub mod kernel;
 
+#[cfg(not(target_arch = "bpf"))]
+pub use buffers::Buffers;
 pub use dry_run::{DryRun, Rehearsal};
 pub use frame::Frame;
 pub use packet::{Packet, PacketV4, PacketV6};

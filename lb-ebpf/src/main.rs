@@ -9,15 +9,15 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use lb_ebpf::kernel;
 
-/// Balances one frame.
-#[xdp]
+/// Balances one frame, which may lie in several buffers.
+#[xdp(frags)]
 fn lb(context: XdpContext) -> u32 {
     kernel::balance(&context)
 }
 
 /// What `lb` would do with a frame, without doing it: rewrites the frame, notes what decided, and leaves every other map
 /// as it is. Run by the daemon, never attached.
-#[xdp]
+#[xdp(frags)]
 fn explain(context: XdpContext) -> u32 {
     kernel::explain(&context)
 }

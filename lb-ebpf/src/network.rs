@@ -34,8 +34,8 @@ pub(crate) const TRUNCATED: u16 = 0;
 
 /// Reads the Ethernet header and up to two VLAN tags (802.1Q, 802.1ad).
 #[inline(always)]
-pub(crate) fn link<F: Frame>(frame: &F) -> Link {
-    let Some(ethernet) = frame.bytes::<{ EthHdr::LEN }>(0) else {
+pub(crate) fn link<F: Frame>(frame: &mut F) -> Link {
+    let Some(ethernet) = frame.fetch::<{ EthHdr::LEN }>(0) else {
         return Link { offset: EthHdr::LEN, ether_type: TRUNCATED };
     };
     let mut link = Link { offset: EthHdr::LEN, ether_type: ethernet.u16_at(offset_of!(EthHdr, ether_type)) };
@@ -43,7 +43,7 @@ pub(crate) fn link<F: Frame>(frame: &F) -> Link {
         if !is_vlan(link.ether_type) {
             break;
         }
-        let ether_type = frame.bytes::<VLAN_TAG>(link.offset).map_or(TRUNCATED, |tag| tag.u16_at(2));
+        let ether_type = frame.fetch::<VLAN_TAG>(link.offset).map_or(TRUNCATED, |tag| tag.u16_at(2));
         link = Link { offset: link.offset + VLAN_TAG, ether_type };
     }
     link
@@ -92,7 +92,7 @@ pub(crate) struct Fragment {
 /// # Errors
 /// [`Reason::PassMalformed`], if they contradict each other or the frame's end.
 #[inline(always)]
-pub(crate) fn network<const K: usize, F: Frame>(frame: &F, offset: usize) -> Result<Network<K>, Reason> {
+pub(crate) fn network<const K: usize, F: Frame>(frame: &mut F, offset: usize) -> Result<Network<K>, Reason> {
     if K == KEY_WORDS_V4 { network_v4(frame, offset) } else { network_v6(frame, offset) }
 }
 
@@ -115,8 +115,8 @@ const MORE_FRAGMENTS_V4: u16 = 0x2000;
 const FRAGMENT_OFFSET_V4: u16 = 0x1fff;
 
 #[inline(always)]
-fn network_v4<const K: usize, F: Frame>(frame: &F, offset: usize) -> Result<Network<K>, Reason> {
-    let head = frame.bytes::<{ Ipv4Hdr::LEN }>(offset).ok_or(Reason::PassMalformed)?;
+fn network_v4<const K: usize, F: Frame>(frame: &mut F, offset: usize) -> Result<Network<K>, Reason> {
+    let head = frame.fetch::<{ Ipv4Hdr::LEN }>(offset).ok_or(Reason::PassMalformed)?;
     let header = u32::from(head[0] & 0x0f) * 4;
     let length = u32::from(u16::from_be(head.u16_at(offset_of!(Ipv4Hdr, tot_len))));
     if head[0] >> 4 != 4 || (header as usize) < Ipv4Hdr::LEN || length < header {
@@ -137,15 +137,16 @@ fn network_v4<const K: usize, F: Frame>(frame: &F, offset: usize) -> Result<Netw
 }
 
 #[inline(always)]
-fn network_v6<const K: usize, F: Frame>(frame: &F, offset: usize) -> Result<Network<K>, Reason> {
-    let head = frame.bytes::<{ Ipv6Hdr::LEN }>(offset).ok_or(Reason::PassMalformed)?;
+fn network_v6<const K: usize, F: Frame>(frame: &mut F, offset: usize) -> Result<Network<K>, Reason> {
+    let head = frame.fetch::<{ Ipv6Hdr::LEN }>(offset).ok_or(Reason::PassMalformed)?;
     if head[0] >> 4 != 6 {
         return Err(Reason::PassMalformed);
     }
     let payload = u32::from(u16::from_be(head.u16_at(offset_of!(Ipv6Hdr, payload_len))));
     let source = offset_of!(Ipv6Hdr, src_addr);
     let addresses = [0, 8, 16, 24].map(|i| head.u64_at(source + i));
-    let extensions = frame.extensions(offset + Ipv6Hdr::LEN, head[offset_of!(Ipv6Hdr, next_hdr)]);
+    let next = head[offset_of!(Ipv6Hdr, next_hdr)];
+    let extensions = frame.extensions(offset + Ipv6Hdr::LEN, next);
     let transport = extensions.transport().ok_or(Reason::PassMalformed)?;
     let header = (transport - offset) as u32;
     let length = payload + Ipv6Hdr::LEN as u32;
@@ -211,13 +212,13 @@ impl Extensions {
 
 /// Walks the extension headers at `offset`, the first of which is of the kind `next`.
 #[inline(always)]
-pub fn walk_extensions<F: Frame>(frame: &F, mut offset: usize, mut next: u8) -> Extensions {
+pub fn walk_extensions<F: Frame>(frame: &mut F, mut offset: usize, mut next: u8) -> Extensions {
     let mut fragment = 0;
     for _ in 0..MAX_EXTENSIONS {
         if !is_extension(next) {
             break;
         }
-        let Some(extension) = frame.bytes::<8>(offset) else { return Extensions::MALFORMED };
+        let Some(extension) = frame.fetch::<8>(offset) else { return Extensions::MALFORMED };
         offset += match next {
             FRAGMENT_HEADER => 8,
             // In words of 4 bytes, less 2 (RFC 4302, section 2.2).
@@ -281,18 +282,40 @@ pub(crate) struct Transport {
     pub(crate) shortest: u32,
 }
 
-/// Reads the header of the transport protocol at `offset`.
+impl Transport {
+    #[inline(always)]
+    fn tcp(header: &[u8; TCP_FLAGS + 1]) -> Self {
+        Self { ports: header.u32_at(0), tcp_flags: header[TCP_FLAGS], shortest: TcpHdr::LEN as u32 }
+    }
+
+    #[inline(always)]
+    fn udp(header: &[u8; UdpHdr::LEN]) -> Self {
+        Self { ports: header.u32_at(0), tcp_flags: 0, shortest: UdpHdr::LEN as u32 }
+    }
+}
+
+/// Reads the header of the transport protocol at `offset`, where it can be read directly; `None` elsewhere.
+#[inline(always)]
+pub(crate) fn plain_transport<F: Frame>(frame: &F, offset: usize, protocol: u8) -> Option<Transport> {
+    if protocol == IpProto::Tcp as u8 {
+        frame.bytes(offset).map(Transport::tcp)
+    } else if protocol == IpProto::Udp as u8 {
+        frame.bytes(offset).map(Transport::udp)
+    } else {
+        None
+    }
+}
+
+/// Reads the header of the transport protocol at `offset`, wherever it lies.
 ///
 /// # Errors
 /// The reason to pass the frame to the local stack.
 #[inline(always)]
-pub(crate) fn transport<F: Frame>(frame: &F, offset: usize, protocol: u8) -> Result<Transport, Reason> {
+pub(crate) fn transport<F: Frame>(frame: &mut F, offset: usize, protocol: u8) -> Result<Transport, Reason> {
     if protocol == IpProto::Tcp as u8 {
-        let tcp = frame.bytes::<{ TCP_FLAGS + 1 }>(offset).ok_or(Reason::PassMalformed)?;
-        Ok(Transport { ports: tcp.u32_at(0), tcp_flags: tcp[TCP_FLAGS], shortest: TcpHdr::LEN as u32 })
+        frame.fetch(offset).map(Transport::tcp).ok_or(Reason::PassMalformed)
     } else if protocol == IpProto::Udp as u8 {
-        let udp = frame.bytes::<{ UdpHdr::LEN }>(offset).ok_or(Reason::PassMalformed)?;
-        Ok(Transport { ports: udp.u32_at(0), tcp_flags: 0, shortest: UdpHdr::LEN as u32 })
+        frame.fetch(offset).map(Transport::udp).ok_or(Reason::PassMalformed)
     } else {
         Err(Reason::PassNotTcpUdp)
     }

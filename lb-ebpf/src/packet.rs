@@ -135,6 +135,17 @@ impl<const K: usize> Packet<K> {
         }
     }
 
+    /// The destination address as one word; of an IPv6 one, a hash.
+    #[inline(always)]
+    #[must_use]
+    pub const fn destination_word(&self) -> u64 {
+        if K == KEY_WORDS_V4 {
+            return self.key[0] >> 32;
+        }
+        // An odd multiplier tells the halves apart (`golden ratio`, as in the table's hash).
+        self.key[2 % K].wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.key[3 % K]
+    }
+
     /// The destination address; an IPv6 one folded into a word, for hashing.
     #[inline(always)]
     #[must_use]

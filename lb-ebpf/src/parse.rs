@@ -63,7 +63,7 @@ impl Parsed {
 
 /// Reads the headers of a frame whose IP header is at `offset`; fills in `packet` if there is one.
 #[inline(always)]
-pub fn parse<const K: usize, F: Frame>(frame: &F, offset: usize, packet: &mut Packet<K>) -> Parsed {
+pub fn parse<const K: usize, F: Frame>(frame: &mut F, offset: usize, packet: &mut Packet<K>) -> Parsed {
     match try_parse(frame, offset, packet) {
         Ok(parsed) => parsed,
         Err(reason) => Parsed(Parsed::REASON | reason as u64),
@@ -72,12 +72,12 @@ pub fn parse<const K: usize, F: Frame>(frame: &F, offset: usize, packet: &mut Pa
 
 #[inline(always)]
 fn try_parse<const K: usize, F: Frame>(
-    frame: &F,
+    frame: &mut F,
     offset: usize,
     packet: &mut Packet<K>,
 ) -> Result<Parsed, Reason> {
     let network: Network<K> = network(frame, offset)?;
-    if !frame.has_whole(offset + network.length as usize) {
+    if !frame.has(offset + network.length as usize) {
         return Err(Reason::PassMalformed);
     }
     let mut parsed = 0;
@@ -122,8 +122,8 @@ const fn icmp_of<const K: usize>() -> u8 {
 /// An ICMP error about a packet that a real server sent from a VIP, as a packet of that flow: it goes to that real
 /// server, or path MTU discovery would not work through a director.
 #[inline(always)]
-fn icmp_error<const K: usize, F: Frame>(frame: &F, network: &Network<K>) -> Result<Packet<K>, Reason> {
-    let header = frame.bytes::<ICMP_HEADER>(network.transport).ok_or(Reason::PassMalformed)?;
+fn icmp_error<const K: usize, F: Frame>(frame: &mut F, network: &Network<K>) -> Result<Packet<K>, Reason> {
+    let header = frame.fetch::<ICMP_HEADER>(network.transport).ok_or(Reason::PassMalformed)?;
     let errors = if K == KEY_WORDS_V4 { ABOUT_A_PACKET_V4 } else { ABOUT_A_PACKET_V6 };
     if header[0] > 31 || errors >> header[0] & 1 == 0 {
         return Err(Reason::PassNotTcpUdp);
@@ -134,11 +134,11 @@ fn icmp_error<const K: usize, F: Frame>(frame: &F, network: &Network<K>) -> Resu
         return Err(Reason::PassNotTcpUdp);
     }
     // Of the inner transport header 8 bytes are sure to be there (RFC 792), and the ports are enough.
-    let ports = frame.bytes::<4>(inner.transport).ok_or(Reason::PassMalformed)?;
+    let ports = *frame.fetch::<4>(inner.transport).ok_or(Reason::PassMalformed)?;
     if network.length < network.header + ICMP_HEADER as u32 + inner.header + 4 {
         return Err(Reason::PassMalformed);
     }
-    let packet = Packet::error(reversed(&inner.key, u32::from_le_bytes(*ports)), network.length);
+    let packet = Packet::error(reversed(&inner.key, u32::from_le_bytes(ports)), network.length);
     // The error goes to whom the packet came from.
     let addressee = Packet::new(network.key, 0, 0);
     if packet.destination() == addressee.destination() { Ok(packet) } else { Err(Reason::PassMalformed) }

@@ -8,7 +8,7 @@ use network_types::eth::EthHdr;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::frame::Words;
-use crate::network::transport;
+use crate::network::plain_transport;
 use crate::{Frame, PacketV4, PacketV6};
 
 /// Bytes of an Ethernet header and an IPv4 header without options.
@@ -30,7 +30,7 @@ pub(crate) fn plain_v4<F: Frame>(frame: &F, head: &[u8; HEAD]) -> Option<PacketV
         return None;
     }
     let protocol = head[IP + offset_of!(Ipv4Hdr, proto)];
-    let transport = transport(frame, HEAD, protocol).ok()?;
+    let transport = plain_transport(frame, HEAD, protocol)?;
     let length = u32::from(u16::from_be(head.u16_at(IP + offset_of!(Ipv4Hdr, tot_len))));
     if length < Ipv4Hdr::LEN as u32 + transport.shortest || !frame.has(IP + length as usize) {
         return None;
@@ -44,7 +44,7 @@ pub(crate) fn plain_v4<F: Frame>(frame: &F, head: &[u8; HEAD]) -> Option<PacketV
 pub(crate) fn plain_v6<F: Frame>(frame: &F) -> Option<PacketV6> {
     let header = frame.bytes::<{ Ipv6Hdr::LEN }>(IP)?;
     let protocol = header[offset_of!(Ipv6Hdr, next_hdr)];
-    let transport = transport(frame, IP + Ipv6Hdr::LEN, protocol).ok()?;
+    let transport = plain_transport(frame, IP + Ipv6Hdr::LEN, protocol)?;
     let payload = u32::from(u16::from_be(header.u16_at(offset_of!(Ipv6Hdr, payload_len))));
     let length = payload + Ipv6Hdr::LEN as u32;
     if header[0] >> 4 != 6 || payload < transport.shortest || !frame.has(IP + length as usize) {

@@ -3,7 +3,7 @@
 use core::mem::offset_of;
 
 use lb_common::counter::Reason;
-use lb_common::interface::MAC_MASK;
+use lb_common::interface::{Interface, MAC_MASK};
 use lb_common::service::NO_SERVICE;
 use lb_common::settings::Settings;
 use network_types::eth::{EthHdr, EtherType};
@@ -26,28 +26,44 @@ pub fn process<F: Frame, T: Families>(frame: &mut F, tables: &T) -> Verdict {
     let Some(interface) = settings.interfaces.get(tables.interface()) else {
         return Verdict::drop(Reason::DropInternal);
     };
-    let Some(head) = frame.bytes::<HEAD>(0) else { return Verdict::pass(Reason::PassMalformed) };
+    if let Some(head) = frame.bytes::<HEAD>(0) {
+        if let Some(reason) = is_not_ours(interface, head) {
+            return Verdict::pass(reason);
+        }
+        let ether_type = head.u16_at(offset_of!(EthHdr, ether_type));
+        if ether_type == EtherType::Ipv4 as u16
+            && let Some(packet) = plain_v4(frame, head)
+        {
+            return balance(frame, &packet, settings, tables);
+        } else if ether_type == EtherType::Ipv6 as u16
+            && let Some(packet) = plain_v6(frame)
+        {
+            return balance(frame, &packet, settings, tables);
+        }
+    } else {
+        // A runt; or a driver that leaves nothing, or not the headers, in the first of several buffers (mlx5's striding
+        // receive queues, drivers/net/ethernet/mellanox/mlx5/core/en_rx.c).
+        let Some(head) = frame.fetch::<HEAD>(0) else { return Verdict::pass(Reason::PassMalformed) };
+        if let Some(reason) = is_not_ours(interface, head) {
+            return Verdict::pass(reason);
+        }
+    }
+    unusual(frame, settings, tables)
+}
+
+/// Why a frame that begins with `head` is none for this director, by its MACs; `None` if it may be one.
+#[inline(always)]
+fn is_not_ours(interface: &Interface, head: &[u8; HEAD]) -> Option<Reason> {
     // A switch that floods, or a NIC in promiscuous mode, shows us frames that are somebody else's: forwarding
     // them would double the traffic.
     if !interface.is_own(head.u64_at(offset_of!(EthHdr, dst_addr)) & MAC_MASK) {
-        return Verdict::pass(Reason::PassNotForUs);
+        return Some(Reason::PassNotForUs);
     }
     // Two directors that are real servers too would send a flow to and fro for ever.
     if interface.is_peer(head.u64_at(offset_of!(EthHdr, src_addr)) & MAC_MASK) {
-        return Verdict::pass(Reason::PassFromPeer);
+        return Some(Reason::PassFromPeer);
     }
-    let ether_type = head.u16_at(offset_of!(EthHdr, ether_type));
-    if ether_type == EtherType::Ipv4 as u16
-        && let Some(packet) = plain_v4(frame, head)
-    {
-        balance(frame, &packet, settings, tables)
-    } else if ether_type == EtherType::Ipv6 as u16
-        && let Some(packet) = plain_v6(frame)
-    {
-        balance(frame, &packet, settings, tables)
-    } else {
-        unusual(frame, settings, tables)
-    }
+    None
 }
 
 /// Decides about a packet of a plain frame.

@@ -1,20 +1,22 @@
 //! A virtual server and a new flow to a real server: the selector picks a slot, the slot names a destination.
 
-use lb_common::destination::Destination;
+use lb_common::load::Load;
 use lb_common::selector::{
-    NO_DESTINATION, Options, Selector, hash_slot, hashed, maglev_fallback, maglev_slot,
+    Found, NO_DESTINATION, Options, Search, Selector, Slot, fallback_slot, hash_slot, hashed, maglev_slot,
 };
 use lb_common::service::{SLOT_HEADER, SlotTable};
 use lb_common::trace::Note;
 
 use crate::Packet;
+use crate::locality::local;
 use crate::tables::Tables;
 
-/// The destination for a new flow; `None` if no real server is usable.
+/// The destination for a new flow to the virtual server `service`; `None` if no real server is usable.
 #[inline(always)]
 pub(crate) fn select<const K: usize, T: Tables>(
     table: SlotTable,
     packet: &Packet<K>,
+    service: u32,
     selector: Selector,
     tables: &T,
 ) -> Option<u32> {
@@ -25,50 +27,121 @@ pub(crate) fn select<const K: usize, T: Tables>(
     let options = Options::from_byte(table.selector);
     let port = if options.contains(Options::PORT) { packet.source_port() } else { 0 };
     let client = hashed(packet.source(), port);
-    let position = match selector {
-        Selector::Counter => {
-            let picks = tables.count_pick(tables.slot(table.base)?);
-            // Exact rotation needs the modulo; only new flows come here.
-            (picks % u64::from(table.length)) as u32
+    let number = match selector {
+        Selector::Counter => in_turn(table, tables)?,
+        Selector::Source if !options.contains(Options::FALLBACK) => {
+            in_slot(table, hash_slot(client), tables)?
         }
-        Selector::Source => hash_slot(client),
-        Selector::Destination => hash_slot(hashed(packet.destination(), 0)),
-        Selector::Maglev => {
-            let found = tables.maglev(table, client);
+        Selector::Source | Selector::Maglev => {
+            let found = tables.by_hash(table, client);
             tables.note(Note::OwnSlot, found >> 32);
-            found as u32
+            in_slot(table, found as u32, tables)?
         }
+        Selector::Destination => in_slot(table, hash_slot(hashed(packet.destination(), 0)), tables)?,
+        Selector::Locality | Selector::ReplicatedLocality => {
+            local(table, service, packet.destination_word(), tables)
+        }
+        _ => tables.search(table, None).destination(),
     };
+    if number == NO_DESTINATION {
+        return None;
+    }
+    // The daemon publishes a table without a server before it takes the server's record away.
+    tables.destination(number)?.is_usable().then_some(number)
+}
+
+/// The next slot's server, or if it is overloaded the next one's that is not.
+#[inline(always)]
+fn in_turn<T: Tables>(table: SlotTable, tables: &T) -> Option<u32> {
+    let picks = tables.slot(table.base)?;
+    // Exact rotation needs the modulo; only new flows come here.
+    let position = (tables.count_picks(picks, 1) % u64::from(table.length)) as u32;
+    let number = in_slot(table, position, tables)?;
+    if number != NO_DESTINATION {
+        return Some(number);
+    }
+    let found = tables.search(table, Some(position));
+    // The walk goes on where it ended (`ip_vs_rr_schedule`, `ip_vs_wrr_schedule`).
+    tables.count_picks(picks, u64::from(found.passed()));
+    Some(found.destination())
+}
+
+/// The server of a slot, or [`NO_DESTINATION`] if it is overloaded.
+#[inline(always)]
+fn in_slot<T: Tables>(table: SlotTable, position: u32, tables: &T) -> Option<u32> {
     tables.note(Note::Slot, u64::from(position));
     if position >= table.length {
         return None;
     }
-    let slot = tables.slot(table.base + SLOT_HEADER + position)?.load() as u32;
-    if slot == NO_DESTINATION {
-        return None;
+    let slot = Slot::from_word(tables.slot(table.base + SLOT_HEADER + position)?.load());
+    if slot.has_thresholds() && tables.load(slot.destination()).is_some_and(Load::is_overloaded) {
+        return Some(NO_DESTINATION);
     }
-    // The daemon publishes a table without a server before it takes the server's record away.
-    tables.destination(slot)?.is_usable().then_some(slot)
+    Some(slot.destination())
 }
 
-/// The slot of a client for [`Selector::Maglev`] above, and below the one that it is to have: the same; or if that has no
-/// real server, with [`Options::FALLBACK`], the one that `search` finds; [`NO_DESTINATION`] for none.
+/// Walks over a table: for the next server that is not overloaded, from a slot on, or else for the best.
 #[inline(always)]
-pub fn maglev<T: Tables>(table: SlotTable, client: u32, tables: &T, search: impl Fn(&mut Fallback)) -> u64 {
-    let own = if table.length == 0 { NO_DESTINATION } else { maglev_slot(client, table.length) };
+pub fn search<T: Tables>(table: SlotTable, start: Option<u32>, tables: &T) -> Found {
+    let first = table.base + SLOT_HEADER;
+    if let Some(start) = start {
+        let mut search = Search::next(first, table.length, start);
+        tables.walk(&mut search);
+        return search.found();
+    }
+    let Some(selector) = Selector::from_number(table.selector) else { return Found::NOTHING };
+    let mut search = Search::best(selector, first, table.length);
+    tables.walk(&mut search);
+    if selector == Selector::TwoChoices {
+        search = search.of_two([tables.random(), tables.random()]);
+        tables.walk(&mut search);
+    }
+    search.found()
+}
+
+/// One step of a walk; whether to go on.
+#[inline(always)]
+pub fn step<T: Tables>(i: u32, search: &mut Search, tables: &T) -> bool {
+    let Some(slot) = tables.slot(search.slot(i)) else { return false };
+    let slot = Slot::from_word(slot.load());
+    match tables.load(slot.destination()) {
+        Some(load) => search.step(slot, load),
+        None => true,
+    }
+}
+
+/// The slot of a client above, and below the one that it is to have: the same; or if that one's real server takes no
+/// connections, with [`Options::FALLBACK`], the one that `search` finds; [`NO_DESTINATION`] for none.
+#[inline(always)]
+pub fn by_hash<T: Tables>(table: SlotTable, client: u32, tables: &T, search: impl Fn(&mut Fallback)) -> u64 {
+    let own = match Selector::from_number(table.selector) {
+        _ if table.length == 0 => NO_DESTINATION,
+        Some(Selector::Maglev) => maglev_slot(client, table.length),
+        _ => hash_slot(client),
+    };
     let mut found = own;
     if Options::from_byte(table.selector).contains(Options::FALLBACK)
-        && let Some(slot) = tables.slot(table.base.wrapping_add(SLOT_HEADER).wrapping_add(own))
-        && slot.load() as u32 == NO_DESTINATION
+        && !takes_connections(table, own, tables)
     {
-        let mut fallback = Fallback::new(table, client, own);
+        let mut fallback = Fallback { table: table.word(), client, own, found: NO_DESTINATION, _padding: 0 };
         search(&mut fallback);
         found = fallback.found;
     }
     u64::from(own) << 32 | u64::from(found)
 }
 
-/// A search for another slot than the first, which has no real server, of a table for [`Selector::Maglev`].
+/// Whether a slot has a real server that takes connections (`is_unavailable` of ip_vs_sh.c and ip_vs_mh.c).
+#[inline(always)]
+fn takes_connections<T: Tables>(table: SlotTable, position: u32, tables: &T) -> bool {
+    let Some(slot) = tables.slot(table.base.wrapping_add(SLOT_HEADER).wrapping_add(position)) else {
+        return false;
+    };
+    let slot = Slot::from_word(slot.load());
+    slot.destination() != NO_DESTINATION
+        && !(slot.has_thresholds() && tables.load(slot.destination()).is_some_and(Load::is_overloaded))
+}
+
+/// A search for another slot than a client's own, whose real server takes no connections.
 ///
 /// It can take as many tries as there are slots, which is more than the verifier follows in a loop: in the kernel,
 /// `bpf_loop` tries one after the other.
@@ -77,28 +150,23 @@ pub fn maglev<T: Tables>(table: SlotTable, client: u32, tables: &T, search: impl
 pub struct Fallback {
     table: u64,
     client: u32,
-    first: u32,
+    own: u32,
     found: u32,
     /// So that no byte of it is left unwritten, which the verifier would not let another function have.
     _padding: u32,
 }
 
 impl Fallback {
-    #[inline(always)]
-    const fn new(table: SlotTable, client: u32, first: u32) -> Self {
-        Self { table: table.word(), client, first, found: NO_DESTINATION, _padding: 0 }
-    }
-
     /// Tries the `nth` slot. Whether the search is over.
     #[inline(always)]
     pub fn is_over<T: Tables>(&mut self, nth: u32, tables: &T) -> bool {
         let table = SlotTable::from_word(self.table);
+        let Some(selector) = Selector::from_number(table.selector) else { return true };
         if table.length == 0 {
             return true;
         }
-        let position = maglev_fallback(self.client, table.length, self.first, nth);
-        let Some(slot) = tables.slot(table.base + SLOT_HEADER + position) else { return true };
-        if tables.destination(slot.load() as u32).is_some_and(Destination::is_usable) {
+        let position = fallback_slot(selector, self.client, table.length, self.own, nth);
+        if takes_connections(table, position, tables) {
             self.found = position;
             return true;
         }

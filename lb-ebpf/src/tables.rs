@@ -5,16 +5,21 @@ use lb_common::connection::{Buckets, Entry, KEY_WORDS_V4, KEY_WORDS_V6, Meta};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
 use lb_common::hash::FlowSeed;
+use lb_common::load::{Load, account};
+use lb_common::locality::{LocalityKey, Members};
+use lb_common::selector::{Found, Search};
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Index, Service, SlotTable};
 use lb_common::settings::Settings;
 use lb_common::trace::Note;
 
 use crate::Packet;
 use crate::acl::Admission;
-use crate::track::Decision;
+use crate::locality::{Member, add_member, member};
+use crate::select::{search, step};
+use crate::track::{Decision, Record};
 
 /// The tables of one interface's program that both families share.
-pub trait Tables {
+pub trait Tables: Sized {
     /// Settings, interfaces among them.
     fn settings(&self) -> Option<&Settings>;
     /// Which of the interfaces the frame came in on.
@@ -27,10 +32,16 @@ pub trait Tables {
     fn slot(&self, index: u32) -> Option<&Word>;
     /// A destination by its number.
     fn destination(&self, number: u32) -> Option<&Destination>;
+    /// How many connections a destination has.
+    fn load(&self, destination: u32) -> Option<&Load>;
+    /// The servers that an address had of late (lblc, lblcr).
+    fn members(&self, key: &LocalityKey) -> Option<Members>;
+    /// A random number.
+    fn random(&self) -> u32;
     /// The current second ([`lb_common::clock`]).
     fn now(&self) -> u32;
-    /// [`select::maglev`](crate::select::maglev), out of line in the kernel.
-    fn maglev(&self, table: SlotTable, client: u32) -> u64;
+    /// [`select::by_hash`](crate::select::by_hash), out of line in the kernel.
+    fn by_hash(&self, table: SlotTable, client: u32) -> u64;
     /// Counts a verdict that is not to forward, or an event.
     fn count(&self, reason: Reason);
     /// Counts a forwarded frame whose IP packet has `bytes` bytes.
@@ -38,18 +49,58 @@ pub trait Tables {
     /// Counts a connection that was scheduled.
     fn count_connection(&self, destination: u32);
 
+    // What the kernel does otherwise: functions that are verified by themselves.
+
+    /// Takes the steps of a walk over a slot table.
+    #[inline(always)]
+    fn walk(&self, search: &mut Search) {
+        let mut i = 0;
+        while i < search.length && step(i, search, self) {
+            i += 1;
+        }
+    }
+
+    /// [`select::search`](search).
+    #[inline(always)]
+    fn search(&self, table: SlotTable, start: Option<u32>) -> Found {
+        search(table, start, self)
+    }
+
+    /// [`locality::member`](member).
+    #[inline(always)]
+    fn member(&self, service: u32, address: u64) -> Member {
+        member(service, address, self)
+    }
+
+    /// [`locality::add_member`](add_member).
+    #[inline(always)]
+    fn add_member(&self, service: u32, address: u64, destination: u32, is_one_of_several: bool) {
+        add_member(service, address, destination, is_one_of_several, self);
+    }
+
     // What a dry run does otherwise.
 
-    /// Counts a pick from a slot table; returns how many there were before.
+    /// Counts picks from a slot table; returns how many there were before.
     #[inline(always)]
-    fn count_pick(&self, picks: &Word) -> u64 {
-        picks.fetch_add(1)
+    fn count_picks(&self, picks: &Word, more: u64) -> u64 {
+        picks.fetch_add(more)
     }
+
+    /// Replaces the servers that an address had.
+    fn remember_members(&self, key: &LocalityKey, members: &Members);
 
     /// Changes a connection's entry to `next`. Lost to another CPU that saw the same flow: as good.
     #[inline(always)]
     fn change(&self, entry: Entry<'_>, next: Meta) {
-        entry.change(next);
+        if entry.change(next) {
+            self.account(entry.meta, next);
+        }
+    }
+
+    /// [`load::account`](account), out of line in the kernel.
+    #[inline(always)]
+    fn account(&self, before: Meta, after: Meta) {
+        account(|number| self.load(number), before, after);
     }
 
     /// Notes what a stage found out or decided.
@@ -85,6 +136,10 @@ pub trait Family<const K: usize, const W: usize>: Tables {
     fn rule(&self, scope: u32, packet: &Packet<K>) -> u32;
     /// [`acl::admit`](crate::acl::admit), out of line in the kernel.
     fn admit(&self, packet: &Packet<K>, service: u32) -> Admission;
+
+    /// [`lookup`](lb_common::connection::lookup) in one of the two, out of line in the kernel: what comes after is not
+    /// verified again for every place an entry may be in.
+    fn find(&self, which: Record, packet: &Packet<K>) -> Option<Entry<'_>>;
 
     /// [`track::decide`](crate::track::decide), out of line in the kernel.
     fn decide(&self, packet: &Packet<K>, service: u32, is_known: bool) -> Decision;

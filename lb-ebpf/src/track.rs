@@ -6,7 +6,9 @@
 
 use lb_common::acl::Gate;
 use lb_common::connection::state::flags;
-use lb_common::connection::{Entry, Inserted, Meta, State, Timeouts, insert, is_expired, lookup, state};
+use lb_common::connection::{
+    Entry, Inserted, Meta, State, Terms, Timeouts, insert, is_expired, lookup, state,
+};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
 use lb_common::hash::FlowHash;
@@ -66,13 +68,12 @@ pub fn decide<const K: usize, const W: usize, T: Family<K, W>>(
     is_known: bool,
     tables: &T,
 ) -> Decision {
-    let (key, hash) = (&packet.key, FlowHash::new(&packet.key, tables.flow_seed()));
     let Some(settings) = tables.settings() else { return Decision::drop(Reason::DropInternal) };
     let timeouts = &settings.timeouts;
     if packet.is_error() {
         return relate(packet, service, settings, tables);
     }
-    let known = if is_known { lookup(tables.connections(), key, hash) } else { None };
+    let known = if is_known { tables.find(Record::Confirmed, packet) } else { None };
     let mut stale = None;
     if let Some(entry) = known {
         tables.note(Note::Established, entry.meta.word());
@@ -80,7 +81,7 @@ pub fn decide<const K: usize, const W: usize, T: Family<K, W>>(
             Some(next) => return bring_up_to_date(entry, next, tables),
             None => stale = Some(entry),
         }
-    } else if let Some(entry) = lookup(tables.half_open(), key, hash) {
+    } else if let Some(entry) = tables.find(Record::First, packet) {
         tables.note(Note::HalfOpen, entry.meta.word());
         match follow(entry.meta, packet, timeouts, tables) {
             Some(next) if packet.is_tcp() && is_syn(packet) => return bring_up_to_date(entry, next, tables),
@@ -115,10 +116,9 @@ fn relate<const K: usize, const W: usize, T: Family<K, W>>(
     settings: &Settings,
     tables: &T,
 ) -> Decision {
-    let hash = FlowHash::new(&packet.key, tables.flow_seed());
-    let mut known = lookup(tables.connections(), &packet.key, hash);
+    let mut known = tables.find(Record::Confirmed, packet);
     if known.is_none() {
-        known = lookup(tables.half_open(), &packet.key, hash);
+        known = tables.find(Record::First, packet);
     }
     if let Some(entry) = known
         && is_usable(entry.meta, tables)
@@ -132,7 +132,7 @@ fn relate<const K: usize, const W: usize, T: Family<K, W>>(
     }
     let table = SlotTable::from_word(service.table.load());
     let reproducible = Selector::from_number(table.selector).filter(|selector| selector.is_reproducible());
-    match reproducible.and_then(|selector| select(table, packet, selector, tables)) {
+    match reproducible.and_then(|selector| select(table, packet, number, selector, tables)) {
         Some(number) => Decision::to(number),
         None => Decision::pass(Reason::PassNoConnection),
     }
@@ -206,7 +206,7 @@ fn schedule<const K: usize, const W: usize, T: Family<K, W>>(
         return Err(Decision::pass(Reason::PassNoConnection));
     }
     let destination =
-        select(table, packet, selector, tables).ok_or(Decision::drop(Reason::DropNoRealServer))?;
+        select(table, packet, number, selector, tables).ok_or(Decision::drop(Reason::DropNoRealServer))?;
     tables.count_connection(destination);
     tables.log_scheduled(packet, destination);
     let meta = Meta::new(destination, State::None, 0);
@@ -279,15 +279,18 @@ pub fn try_record<const K: usize, const W: usize, T: Family<K, W>>(
     };
     let now = tables.now();
     let content = Meta::new(decision.number(), State::None, 0).touched(decision.state(), now);
-    let recorded = match insert(table, &packet.key, hash, content, now, &settings.timeouts, ranks) {
-        Inserted::Stored => content,
-        Inserted::EvictedLive => {
-            tables.count(evicted);
-            content
-        }
-        Inserted::Existing(meta) => meta,
-        Inserted::Lost => return Decision::LOST,
-    };
+    let terms = Terms { now, timeouts: &settings.timeouts, ranks };
+    let recorded =
+        match insert(table, &packet.key, hash, content, terms, |before, after| tables.account(before, after))
+        {
+            Inserted::Stored => content,
+            Inserted::EvictedLive => {
+                tables.count(evicted);
+                content
+            }
+            Inserted::Existing(meta) => meta,
+            Inserted::Lost => return Decision::LOST,
+        };
     Decision::to(recorded.destination())
 }
 

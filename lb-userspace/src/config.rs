@@ -18,7 +18,6 @@ mod director;
 mod draft;
 mod machine;
 mod model;
-mod prefix;
 mod reader;
 mod report;
 mod scheduler;
@@ -37,7 +36,6 @@ pub use machine::{Machine, check_machine};
 pub use model::{
     Acl, Config, Director, OnExit, Peer, Protocol, RealServer, Timeouts, VirtualServer, VlanOffload, XdpMode,
 };
-pub use prefix::{Prefix, PrefixError};
 pub use source::{Located, Span};
 
 use report::{Report, Reported};

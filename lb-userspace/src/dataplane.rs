@@ -43,7 +43,7 @@ pub use explanation::{Action, Choice, Explanation, Known, Parsed, Sent, Table};
 pub use fragments::{Fragment, Fragments};
 pub use layout::Capacity;
 pub use memory::Memory;
-pub use observer::{Connections, Observer};
+pub use observer::Observer;
 pub use offload::VlanOffload;
 pub use open::{Constants, Dataplane, FlowLog, Options};
 pub use sweeper::{SweepOrder, Sweeper, Swept};

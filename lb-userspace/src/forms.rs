@@ -6,145 +6,13 @@
 //! finds the answer ([`lay_out`]).
 
 mod layout;
+mod prefix;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
+use std::net::SocketAddr;
 
 pub use layout::{Form, Layout, TooMany, key, lay_out};
-
-/// One or several VIPs: those whose addresses begin alike.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct Prefix {
-    first: IpAddr,
-    length: u8,
-}
-
-impl Prefix {
-    /// The prefix of `length` bits, of which `first` is the first address; `None` if it is not, or cannot be.
-    #[must_use]
-    pub fn new(first: IpAddr, length: u8) -> Option<Self> {
-        let prefix = Self { first: masked(first, length)?, length };
-        (prefix.first == first).then_some(prefix)
-    }
-
-    /// The prefix of `length` bits that `address` is in; `None` if an address has no so many bits.
-    #[must_use]
-    pub fn around(address: IpAddr, length: u8) -> Option<Self> {
-        Some(Self { first: masked(address, length)?, length })
-    }
-
-    /// Its first address.
-    #[must_use]
-    pub fn first(self) -> IpAddr {
-        self.first
-    }
-
-    /// Bits that all its addresses have in common.
-    #[must_use]
-    pub fn length(self) -> u8 {
-        self.length
-    }
-
-    /// The address, if it has one only.
-    #[must_use]
-    pub fn host(self) -> Option<IpAddr> {
-        (self.length == bits(self.first)).then_some(self.first)
-    }
-
-    /// The family.
-    #[must_use]
-    pub fn is_ipv4(&self) -> bool {
-        self.first.is_ipv4()
-    }
-
-    /// Whether an address is in it.
-    #[must_use]
-    pub fn contains(self, address: IpAddr) -> bool {
-        address.is_ipv4() == self.first.is_ipv4() && masked(address, self.length) == Some(self.first)
-    }
-}
-
-impl From<IpAddr> for Prefix {
-    fn from(address: IpAddr) -> Self {
-        Self { first: address, length: bits(address) }
-    }
-}
-
-/// `192.0.2.0/28`, or `192.0.2.1` for one address.
-impl fmt::Display for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host() {
-            Some(address) => address.fmt(f),
-            None => write!(f, "{}/{}", self.first, self.length),
-        }
-    }
-}
-
-impl fmt::Debug for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// What is no VIP and no prefix of VIPs.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error(
-    "{0:?} is neither a VIP (192.0.2.1, 2001:db8::1) nor the first of a prefix (192.0.2.0/28, 2001:db8::/64)"
-)]
-pub struct NoPrefix(String);
-
-impl FromStr for Prefix {
-    type Err = NoPrefix;
-
-    fn from_str(text: &str) -> Result<Self, NoPrefix> {
-        let parsed = match text.split_once('/') {
-            Some((first, length)) => first
-                .parse()
-                .ok()
-                .zip(length.parse().ok())
-                .and_then(|(first, length)| Self::new(first, length)),
-            None => text.parse::<IpAddr>().ok().map(Self::from),
-        };
-        parsed.ok_or_else(|| NoPrefix(text.to_owned()))
-    }
-}
-
-impl TryFrom<String> for Prefix {
-    type Error = NoPrefix;
-
-    fn try_from(text: String) -> Result<Self, NoPrefix> {
-        text.parse()
-    }
-}
-
-impl From<Prefix> for String {
-    fn from(prefix: Prefix) -> Self {
-        prefix.to_string()
-    }
-}
-
-/// Bits of an address of this family.
-pub(crate) fn bits(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
-}
-
-/// The first `length` bits of an address, and zeroes; `None` if it has no so many.
-pub(crate) fn masked(address: IpAddr, length: u8) -> Option<IpAddr> {
-    let rest = u32::from(bits(address).checked_sub(length)?);
-    Some(match address {
-        IpAddr::V4(address) => {
-            Ipv4Addr::from_bits(address.to_bits() & u32::MAX.checked_shl(rest).unwrap_or(0)).into()
-        }
-        IpAddr::V6(address) => {
-            Ipv6Addr::from_bits(address.to_bits() & u128::MAX.checked_shl(rest).unwrap_or(0)).into()
-        }
-    })
-}
+pub use prefix::{Prefix, PrefixError};
 
 /// Ports in host byte order, from the first to the last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -220,14 +88,14 @@ impl VirtualAddress {
     /// The family.
     #[must_use]
     pub fn is_ipv6(self) -> bool {
-        self.vips.first.is_ipv6()
+        !self.vips.is_ipv4()
     }
 
     /// The lesser counts, of those that a packet has. Of two that are equal, there is no packet that has both, or
     /// the configuration is refused; unless they are one virtual server's.
     #[must_use]
     pub fn precedence(self) -> (std::cmp::Reverse<u8>, u8) {
-        (std::cmp::Reverse(self.vips.length), self.ports.rank())
+        (std::cmp::Reverse(self.vips.length()), self.ports.rank())
     }
 }
 

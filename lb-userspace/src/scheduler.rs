@@ -9,9 +9,18 @@
 
 mod dh;
 mod flag;
+mod fo;
+mod lblc;
+mod lblcr;
+mod lc;
 mod mh;
+mod nq;
+mod ovf;
 mod rr;
+mod sed;
 mod sh;
+mod twos;
+mod wlc;
 mod wrr;
 
 use std::fmt;
@@ -22,12 +31,21 @@ use lb_common::selector::{Options, Selector};
 pub use flag::{Flag, Parameters};
 
 /// Every scheduler.
-pub static ALL: [Scheduler; 5] = [
+pub static ALL: [Scheduler; 14] = [
     Scheduler(&rr::RoundRobin),
     Scheduler(&wrr::WeightedRoundRobin),
+    Scheduler(&lc::LeastConnection),
+    Scheduler(&wlc::WeightedLeastConnection),
+    Scheduler(&lblc::Locality),
+    Scheduler(&lblcr::ReplicatedLocality),
     Scheduler(&sh::SourceHashing),
     Scheduler(&dh::DestinationHashing),
+    Scheduler(&sed::ShortestExpectedDelay),
+    Scheduler(&nq::NeverQueue),
     Scheduler(&mh::MaglevHashing),
+    Scheduler(&fo::WeightedFailover),
+    Scheduler(&ovf::WeightedOverflow),
+    Scheduler(&twos::TwoChoices),
 ];
 
 /// One of [`ALL`].
@@ -60,6 +78,11 @@ impl Server {
 
 /// A slot: an index into the slice of servers, or none, for flows that get no real server.
 pub type Slot = Option<usize>;
+
+/// The servers that take connections, in the order in which IPVS walks them.
+fn taking_connections(servers: &[Server]) -> Vec<Slot> {
+    (0..servers.len()).rev().filter(|i| servers[*i].takes_connections()).map(Some).collect()
+}
 
 trait Algorithm {
     fn name(&self) -> &'static str;

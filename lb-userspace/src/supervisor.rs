@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::config::{Config, OnExit, VirtualServer};
+use crate::control::explain::Interfaces;
 use crate::control::{ControlError, Facts, Server};
 use crate::dataplane::{
     Attached, Capacity, Dataplane, DataplaneError, FlowLog, Options, SweepOrder, Sweeper,
@@ -161,8 +162,9 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     }
 
     let interfaces = topology.names();
+    let named = links.iter().map(|(place, link)| (*place, link.name.clone()));
     let facts = Facts {
-        interface: interfaces.clone(),
+        interfaces: Interfaces(named.collect()),
         xdp_mode: xdp_mode.clone(),
         max_connections: config.director.max_connections,
     };

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use lb_common::selector::{Options, Selector, hash_slot, hashed, maglev_fallback, maglev_slot, word};
+use lb_common::selector::{Options, Selector, fallback_slot, hash_slot, hashed, maglev_slot, word};
 use lb_userspace::scheduler::{Parameters, Scheduler, Server, Slot};
 
 /// A virtual server's slot table, read as the data plane reads it (`lb-ebpf/src/select.rs`).
@@ -33,12 +33,13 @@ impl HashTable {
             Selector::Source => hash_slot(client),
             Selector::Destination => hash_slot(hashed(word(vip), 0)),
             Selector::Maglev => maglev_slot(client, length),
-            Selector::Counter => return None,
+            _ => return None,
         };
         let slot = self.slots[own as usize];
         if slot.is_some() || !self.options.contains(Options::FALLBACK) {
             return slot;
         }
-        (0..length).find_map(|nth| self.slots[maglev_fallback(client, length, own, nth) as usize])
+        (0..length)
+            .find_map(|nth| self.slots[fallback_slot(self.selector, client, length, own, nth) as usize])
     }
 }

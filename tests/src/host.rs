@@ -183,6 +183,25 @@ impl Host {
         Attachment::new(&self.inner.namespace, INTERFACE, program)
     }
 
+    /// Puts the host into VLAN 7 or 100 of a trunk, as far as its IP packets go, with priority 5 and eligible to be
+    /// dropped (0xb007, 0xb064): they are tagged at its port of the switch, and whatever tag comes is removed before
+    /// its stack. No VLANs of the kernel's are needed.
+    ///
+    /// # Panics
+    /// If it is another VLAN.
+    pub fn attach_vlan(&self, id: u16) -> Result<[Attachment; 2]> {
+        let program = match id {
+            7 => "tag_7",
+            100 => "tag_100",
+            _ => panic!("the testbed has no program for VLAN {id}"),
+        };
+        self.switch().keep_tags_in_frames(self)?;
+        Ok([
+            self.switch().attach(self.name(), program)?,
+            Attachment::new(&self.inner.namespace, INTERFACE, "untag")?,
+        ])
+    }
+
     /// The switch it is plugged into.
     pub fn switch(&self) -> &Switch {
         &self.inner.switch
@@ -192,7 +211,7 @@ impl Host {
     pub(crate) fn let_xdp_through(&self) -> Result<()> {
         let mut port = locked(&self.inner.port);
         if port.is_none() {
-            *port = Some(self.inner.switch.attach_pass(self.name())?);
+            *port = Some(self.inner.switch.attach(self.name(), "pass")?);
         }
         Ok(())
     }

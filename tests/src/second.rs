@@ -62,7 +62,7 @@ impl SecondNetwork {
         host.ip(batch)?;
         host.run(["ethtool", "-K", INTERFACE, "tx", "off"])?;
         if host.role() == Role::Director {
-            self.ports.push(self.switch.attach_pass(&port)?);
+            self.ports.push(self.switch.attach(&port, "pass")?);
         }
         self.switch.wait_until_forwarding(&[&port])
     }

@@ -115,9 +115,14 @@ impl Switch {
         })
     }
 
-    /// Has a port run the XDP program that lets its host's XDP_TX through.
-    pub(crate) fn attach_pass(&self, port: &str) -> Result<Attachment> {
-        Attachment::new(&self.namespace, port, "pass")
+    /// Has the frames that go to a host bear their VLAN tags in themselves, as on a cable, and not beside.
+    pub fn keep_tags_in_frames(&self, host: &Host) -> Result<()> {
+        self.command("ethtool").args(["-K", host.name(), "tx-vlan-offload", "off"]).run()?.success().map(drop)
+    }
+
+    /// Has a port run an XDP program of the testbed; `pass` lets its host's XDP_TX through.
+    pub(crate) fn attach(&self, port: &str, program: &str) -> Result<Attachment> {
+        Attachment::new(&self.namespace, port, program)
     }
 
     pub(crate) fn close(&self) {

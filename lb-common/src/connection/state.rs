@@ -79,10 +79,17 @@ impl State {
         }
     }
 
-    /// Whether IPVS counts a connection in this state as active. UDP has no inactive state while it lives.
+    /// Whether IPVS counts a connection in this state as active (`tcp_state_active_table`). UDP's never are
+    /// (`IP_VS_CONN_F_INACTIVE` in `__ip_vs_update_dest`).
     #[must_use]
     pub const fn is_active(self) -> bool {
-        matches!(self, Self::Established | Self::SynSent | Self::SynRecv | Self::SynAck | Self::Udp)
+        matches!(self, Self::Established | Self::SynSent | Self::SynRecv | Self::SynAck)
+    }
+
+    /// Whether an entry in this state counts as a connection, active or inactive.
+    #[must_use]
+    pub const fn counts(self) -> bool {
+        !matches!(self, Self::None)
     }
 }
 

@@ -34,6 +34,49 @@ pub fn lookup<'a, const K: usize, B: Buckets<K>>(
     find(buckets.bucket(second)?, key).or_else(|| find(buckets.bucket(third)?, key))
 }
 
+/// Where [`lookup`] found an entry, in words: what a function of a BPF program can hand to its caller.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Location {
+    /// The bucket's index above, the way's number in the lowest three bits.
+    place: u64,
+    meta: u64,
+}
+
+impl Location {
+    /// The entry as it was found, in the table where it was found.
+    #[inline(always)]
+    pub fn entry<const K: usize, B: Buckets<K>>(self, buckets: &B) -> Option<Entry<'_>> {
+        let bucket = buckets.bucket((self.place >> 3) as u32)?;
+        Some(Entry::new(&bucket.ways[self.place as usize & (WAYS - 1)].meta, Meta::from_word(self.meta)))
+    }
+}
+
+/// [`lookup`], for callers to whom an entry cannot be returned.
+#[inline(always)]
+pub fn locate<const K: usize, B: Buckets<K>>(
+    buckets: &B,
+    key: &[u64; K],
+    hash: FlowHash,
+) -> Option<Location> {
+    let home = hash.home(buckets.len());
+    let found = locate_in(buckets, home, key);
+    if found.is_some() || !is_overflowed(buckets.bucket(home)?) {
+        return found;
+    }
+    let [second, third] = hash.elsewhere(buckets.len());
+    locate_in(buckets, second, key).or_else(|| locate_in(buckets, third, key))
+}
+
+#[inline(always)]
+fn locate_in<const K: usize, B: Buckets<K>>(buckets: &B, index: u32, key: &[u64; K]) -> Option<Location> {
+    let bucket = buckets.bucket(index)?;
+    (0..WAYS).find_map(|i| {
+        let entry = match_way(bucket, i, key)?;
+        Some(Location { place: u64::from(index) << 3 | i as u64, meta: entry.meta.word() })
+    })
+}
+
 #[inline(always)]
 fn is_overflowed<const K: usize>(home: &Bucket<K>) -> bool {
     Meta::from_word(home.ways[0].meta.load()).is_overflowed()
@@ -75,18 +118,29 @@ pub enum Inserted {
     Lost,
 }
 
-/// Records a flow that [`lookup`] did not find, with the destination, state and second of `content`. `now` is the
-/// current second. Where everybody lives, whoever has the least time left by `ranks` has to go.
+/// By what an [`insert`] judges the entries it finds.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    /// The current second.
+    pub now: u32,
+    /// Who has expired.
+    pub timeouts: &'a Timeouts,
+    /// Where everybody lives, whoever has the least time left by these has to go.
+    pub ranks: &'a Timeouts,
+}
+
+/// Records a flow that [`lookup`] did not find, with the destination, state and second of `content`, and tells
+/// `account` what each entry that it changes was before and is now.
 #[inline(always)]
 pub fn insert<const K: usize, B: Buckets<K>>(
     buckets: &B,
     key: &[u64; K],
     hash: FlowHash,
     content: Meta,
-    now: u32,
-    timeouts: &Timeouts,
-    ranks: &Timeouts,
+    terms: Terms<'_>,
+    account: impl Fn(Meta, Meta),
 ) -> Inserted {
+    let Terms { now, timeouts, ranks } = terms;
     let Some(flow) = FlowBuckets::of(buckets, hash) else { return Inserted::Lost };
     let place = flow.place(timeouts, ranks, now, hash.salt());
     if place.number >= WAYS && !mark_overflowed(flow.home) {
@@ -102,6 +156,7 @@ pub fn insert<const K: usize, B: Buckets<K>>(
     if !way.meta.compare_exchange(before.word(), claim.word()) {
         return Inserted::Lost;
     }
+    account(before, claim);
     // The claim is ours, unless we sleep so long that somebody takes us for dead: hence no plain stores.
     let old: [u64; K] = core::array::from_fn(|i| way.key[i].load());
     for i in (0..K).rev() {
@@ -113,10 +168,13 @@ pub fn insert<const K: usize, B: Buckets<K>>(
     if !way.meta.compare_exchange(claim.word(), published.word()) {
         return Inserted::Lost;
     }
+    account(claim, published);
     // Of two CPUs that publish one flow at the same time, at least one sees the other's entry.
     crate::atomic::full_fence();
-    if let Some(existing) = flow.settle(key, place.number) {
-        way.meta.compare_exchange(published.word(), published.freed().word());
+    if let Some(existing) = flow.settle(key, place.number, &account) {
+        if way.meta.compare_exchange(published.word(), published.freed().word()) {
+            account(published, published.freed());
+        }
         return Inserted::Existing(existing);
     }
     if place.evicts { Inserted::EvictedLive } else { Inserted::Stored }
@@ -189,17 +247,18 @@ impl<'a, const K: usize> FlowBuckets<'a, K> {
     ///
     /// Returns the entry that a look-up finds before ours; frees those it would find after it.
     #[inline(always)]
-    fn settle(&self, key: &[u64; K], mine: usize) -> Option<Meta> {
+    fn settle(&self, key: &[u64; K], mine: usize, account: &impl Fn(Meta, Meta)) -> Option<Meta> {
         // The ways before ours, and those up to it, as bits: a comparison of numbers would teach the verifier
         // something about ours at every way, and multiply its paths.
         let before_mine = (1u64 << mine) - 1;
         let mine = [before_mine, before_mine << 1 | 1];
-        let before = settle_bucket(self.home, 0, key, mine);
+        let before = settle_bucket(self.home, 0, key, mine, account);
         // Without the mark none of the bucket's flows is in another; whoever sets it now finds ours afterwards.
         if before.is_some() || !is_overflowed(self.home) {
             return before;
         }
-        settle_bucket(self.second, WAYS, key, mine).or_else(|| settle_bucket(self.third, 2 * WAYS, key, mine))
+        settle_bucket(self.second, WAYS, key, mine, account)
+            .or_else(|| settle_bucket(self.third, 2 * WAYS, key, mine, account))
     }
 }
 
@@ -241,14 +300,15 @@ fn settle_bucket<const K: usize>(
     number: usize,
     key: &[u64; K],
     [before_mine, up_to_mine]: [u64; 2],
+    account: &impl Fn(Meta, Meta),
 ) -> Option<Meta> {
     for i in 0..WAYS {
         if let Some(entry) = match_way(bucket, i, key) {
             if before_mine >> (number + i) & 1 != 0 {
                 return Some(entry.meta);
             }
-            if up_to_mine >> (number + i) & 1 == 0 {
-                entry.free();
+            if up_to_mine >> (number + i) & 1 == 0 && entry.free() {
+                account(entry.meta, entry.meta.freed());
             }
         }
     }
@@ -338,31 +398,41 @@ pub fn is_expired(meta: Meta, timeouts: &Timeouts, now: u32) -> bool {
     meta.age(now) >= timeouts.of(meta.state())
 }
 
-/// Frees expired entries and those of which somebody knows that they are to go (`is_gone`), shows every live one to `visit`, and takes
-/// the overflow mark from buckets of which no flow lives elsewhere.
+/// Who is told what a [`sweep`] does.
+pub trait Sweeping<const K: usize> {
+    /// Whether an entry is to go although it has not expired.
+    fn is_gone(&self, key: &[u64; K], meta: Meta) -> bool;
+    /// An entry lives.
+    fn lives(&mut self, key: &[u64; K], meta: Meta);
+    /// An entry was freed.
+    fn freed(&mut self, meta: Meta);
+}
+
+/// Frees expired entries and those that are to go, shows every live one to `sweeping`, and takes the overflow mark from
+/// buckets of which no flow lives elsewhere.
 ///
-/// `displaced` is scratch space of `buckets.len()` booleans; with less, marks stay where they are. `visit` gets
-/// the key and the meta of each live entry.
+/// `displaced` is scratch space of `buckets.len()` booleans; with less, marks stay where they are.
 pub fn sweep<const K: usize, B: Buckets<K>>(
     buckets: &B,
     seed: FlowSeed,
     timeouts: &Timeouts,
     now: u32,
     displaced: &mut [bool],
-    is_gone: impl Fn(&[u64; K], Meta) -> bool,
-    mut visit: impl FnMut(&[u64; K], Meta),
+    sweeping: &mut impl Sweeping<K>,
 ) -> Sweep {
     let mut result = Sweep::default();
     displaced.fill(false);
     let len = buckets.len();
     for (index, bucket) in (0..len).filter_map(|i| Some((i, buckets.bucket(i)?))) {
         for (key, entry) in entries(bucket) {
-            if (is_expired(entry.meta, timeouts, now) || is_gone(&key, entry.meta)) && entry.free() {
+            let has_to_go = is_expired(entry.meta, timeouts, now) || sweeping.is_gone(&key, entry.meta);
+            if has_to_go && entry.free() {
+                sweeping.freed(entry.meta);
                 result.freed += 1;
                 continue;
             }
             result.live += 1;
-            visit(&key, entry.meta);
+            sweeping.lives(&key, entry.meta);
             let home = FlowHash::new(&key, seed).home(len);
             if home != index
                 && let Some(mark) = displaced.get_mut(home as usize)

@@ -25,25 +25,41 @@ impl Table {
     }
 
     fn insert(&self, key: [u64; 2], content: Meta) -> Inserted {
-        insert(
-            self,
-            &key,
-            FlowHash::new(&key, SEED),
-            content,
-            content.seen(),
-            &Timeouts::ipvs(),
-            &Timeouts::ipvs(),
-        )
+        let timeouts = Timeouts::ipvs();
+        let terms = Terms { now: content.seen(), timeouts: &timeouts, ranks: &timeouts };
+        insert(self, &key, FlowHash::new(&key, SEED), content, terms, |_, _| {})
     }
 
     fn sweep(&self, now: u32) -> Sweep {
         clear_recent(self);
         let mut displaced = std::vec![false; self.0.len()];
-        sweep(self, SEED, &Timeouts::ipvs(), now, &mut displaced, |_, _| false, |_, _| {})
+        sweep(self, SEED, &Timeouts::ipvs(), now, &mut displaced, &mut Looking::default())
     }
 
     fn overflowed(&self) -> usize {
         self.0.iter().filter(|bucket| Meta::from_word(bucket.ways[0].meta.load()).is_overflowed()).count()
+    }
+}
+
+/// A sweep that frees what has expired, and the flows of a destination that is gone.
+#[derive(Default)]
+struct Looking {
+    gone: Option<u32>,
+    seen: Vec<([u64; 2], u32)>,
+    freed: u64,
+}
+
+impl Sweeping<2> for Looking {
+    fn is_gone(&self, _key: &[u64; 2], meta: Meta) -> bool {
+        self.gone == Some(meta.destination())
+    }
+
+    fn lives(&mut self, key: &[u64; 2], meta: Meta) {
+        self.seen.push((*key, meta.destination()));
+    }
+
+    fn freed(&mut self, _meta: Meta) {
+        self.freed += 1;
     }
 }
 
@@ -147,17 +163,11 @@ fn a_sweep_shows_every_live_flow_and_frees_those_of_a_lost_destination() {
         table.insert(flow(n), established(n % 3, NOW));
     }
     let mut displaced = [false; 64];
-    let mut seen = Vec::new();
-    let result = sweep(
-        &table,
-        SEED,
-        &Timeouts::ipvs(),
-        NOW,
-        &mut displaced,
-        |_, meta| meta.destination() == 2,
-        |key, meta| seen.push((*key, meta.destination())),
-    );
+    let mut looking = Looking { gone: Some(2), ..Looking::default() };
+    let result = sweep(&table, SEED, &Timeouts::ipvs(), NOW, &mut displaced, &mut looking);
     assert_eq!(result, Sweep { live: 40, freed: 20 });
+    let Looking { seen, freed, .. } = looking;
+    assert_eq!(freed, 20);
     assert_eq!(seen.len(), 40);
     assert!(seen.iter().all(|(key, destination)| (0..60).any(|n| flow(n) == *key && n % 3 == *destination)));
 }

@@ -1,4 +1,4 @@
-//! The maps. The daemon pins them, and they outlive it; all but TRACE, which is its own.
+//! The maps. The daemon pins them, and they outlive it; all but HEADER and TRACE, which are its own.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
@@ -10,9 +10,14 @@ use lb_common::destination::Destination;
 use lb_common::form::{FORM_SPANS, FORM_WORDS, Span};
 use lb_common::fragment::{FragmentKey, FragmentRoute, HELD_RING_BYTES, MAX_FRAGMENTED};
 use lb_common::limits::{MAX_ACL_PREFIXES, MAX_DESTINATIONS, MAX_INTERFACES, MAX_SERVICES, SLOT_WORDS};
+use lb_common::load::Load;
+use lb_common::locality::{LocalityKey, MAX_LOCALITIES, Members};
+use lb_common::selector::Search;
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
 use lb_common::trace::Trace;
+
+use crate::frame::LONGEST_HEADER;
 
 /// `BPF_F_MMAPABLE`: the daemon reads and writes the array through a mapping.
 const MMAPABLE: u32 = 1 << 10;
@@ -49,6 +54,9 @@ pub static SLOTS: Array<Word> = Array::with_max_entries(SLOT_WORDS, MMAPABLE);
 /// Real servers, one record for each virtual server they serve.
 #[map]
 pub static DESTINATIONS: Array<Destination> = Array::with_max_entries(MAX_DESTINATIONS, MMAPABLE);
+/// How many connections each destination has.
+#[map]
+pub static LOADS: Array<Load> = Array::with_max_entries(MAX_DESTINATIONS, MMAPABLE);
 /// IPv4 connections of which at least two packets were seen. Sized by the daemon from `max_connections`.
 #[map]
 pub static CONNECTIONS_V4: Array<Bucket<KEY_WORDS_V4>> = Array::with_max_entries(2, MMAPABLE);
@@ -71,18 +79,27 @@ pub static ACL_V6: LpmTrie<AclKey<SOURCE_WORDS_V6>, u32> = LpmTrie::with_max_ent
 #[map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentRoute> =
     LruHashMap::with_max_entries(MAX_FRAGMENTED, 0);
+/// Which real servers destination addresses had of late.
+#[map]
+pub static LOCALITIES: LruHashMap<LocalityKey, Members> = LruHashMap::with_max_entries(MAX_LOCALITIES, 0);
 /// Fragments for the daemon to hold.
 #[map]
 pub static HELD: RingBuf = RingBuf::with_byte_size(HELD_RING_BYTES, 0);
 /// The interfaces, by their place in the settings.
 #[map]
 pub static DEVICES: DevMap = DevMap::with_max_entries(MAX_INTERFACES as u32, 0);
+/// Where a walk over a slot table notes what it found so far.
+#[map]
+pub static SEARCH: PerCpuArray<Search> = PerCpuArray::with_max_entries(1, 0);
 /// One counter for each [`Reason`](lb_common::counter::Reason).
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASONS, 0);
 /// Frames, bytes and connections of each destination.
 #[map]
 pub static REAL_STATS: PerCpuArray<RealServerStats> = PerCpuArray::with_max_entries(MAX_DESTINATIONS, 0);
+/// A header that does not lie in the first buffer of its frame.
+#[map]
+pub static HEADER: PerCpuArray<[u8; LONGEST_HEADER]> = PerCpuArray::with_max_entries(1, 0);
 /// What a dry run noted.
 #[map]
 pub static TRACE: Array<Trace> = Array::with_max_entries(1, MMAPABLE);

@@ -2,8 +2,10 @@
 
 use std::vec::Vec;
 
+use lb_common::counter::Reason;
 use lb_common::destination::Detour;
 
+use crate::Buffers;
 use crate::director::*;
 
 /// What a frame of a new flow to server 2 becomes, sent again so that its connection is established.
@@ -59,4 +61,26 @@ fn an_untagged_frame_gets_a_tag_for_a_real_server_in_a_vlan() {
 fn the_local_stack_gets_its_share_unchanged() {
     let frame = udp(1000, WEB);
     assert_eq!(send(Detour::local(), &frame), (Went::Here, frame));
+}
+
+#[test]
+fn a_frame_in_several_buffers_gets_its_tag_where_the_ethernet_header_is_in_the_first() {
+    let untagged = tcp(1000, WEB, SYN);
+    let vlan = Detour::NONE.with_vlan(100);
+    for (frame, becomes) in
+        [(&untagged, tagged(&untagged, 100)), (&tagged(&untagged, 0xe007), tagged(&untagged, 0xe064))]
+    {
+        for first in [0, 9, 10, 13, 14, 17, 18, 33, 34, 54] {
+            let director = Director::new();
+            director.detour(2, vlan);
+            let (went, bytes) = director.send_and_look(Buffers::split(frame, first));
+            if first + 4 < 14 && *frame == untagged {
+                // Nothing can be put in front of what is not in the first buffer (`bpf_xdp_adjust_head`).
+                assert_eq!(went, Went::Nowhere(Reason::DropInternal), "{first} bytes");
+            } else {
+                assert_eq!((went, &bytes[12..]), (Went::To(2), &becomes[12..]), "{first} bytes");
+                assert_eq!(bytes[6..12], DIRECTOR);
+            }
+        }
+    }
 }

@@ -1,10 +1,12 @@
-//! The Maglev selector, whose search for another slot is a loop here and `bpf_loop` in the kernel.
+//! The Maglev selector, and the search for another slot, which is a loop here and `bpf_loop` in the kernel.
 
 use std::collections::BTreeSet;
 
 use lb_common::counter::Reason;
+use lb_common::load::{Counts, Thresholds};
 use lb_common::selector::{
-    MAGLEV_SLOTS, NO_DESTINATION, Options, Selector, hashed, maglev_fallback, maglev_slot,
+    HASH_SLOTS, MAGLEV_SLOTS, NO_DESTINATION, Options, Selector, Slot, fallback_slot, hash_slot, hashed,
+    maglev_slot,
 };
 use lb_common::service::{SLOT_HEADER, SlotTable};
 
@@ -56,7 +58,7 @@ fn a_slot_without_a_server_sends_its_client_on_if_that_is_asked_for() {
     let mut emptied = BTreeSet::from([own]);
     empty(&fallback, own);
     for port in 1000..1040 {
-        let others = (0..SLOTS).map(|nth| maglev_fallback(client(), SLOTS, own, nth));
+        let others = (0..SLOTS).map(|nth| fallback_slot(Selector::Maglev, client(), SLOTS, own, nth));
         let next = others.clone().find(|slot| !emptied.contains(slot)).expect("a slot with a server");
         assert_eq!(fallback.tcp(port, HASHED, SYN), server(next), "{port}");
         empty(&fallback, next);
@@ -64,4 +66,28 @@ fn a_slot_without_a_server_sends_its_client_on_if_that_is_asked_for() {
     }
     (0..SLOTS).for_each(|slot| empty(&fallback, slot));
     assert_eq!(fallback.tcp(2000, HASHED, SYN), Went::Nowhere(Reason::DropNoRealServer), "nobody at all");
+}
+
+/// To IPVS a real server with too many connections is as good as one of weight 0 (`is_unavailable`).
+#[test]
+fn an_overloaded_server_is_passed_over_if_that_is_asked_for() {
+    let own = [maglev_slot(client(), SLOTS), hash_slot(client())];
+    for (selector, length, own) in [(Selector::Maglev, SLOTS, own[0]), (Selector::Source, HASH_SLOTS, own[1])]
+    {
+        let Went::To(number) = server(own) else { panic!("a server") };
+        let sent = |options: Options| {
+            let director = Director::new();
+            let table = SlotTable { selector: selector.with(options), base: BASE, length };
+            director.services[1].table.store(table.word());
+            for slot in &director.slots[(BASE + SLOT_HEADER) as usize..][..length as usize] {
+                slot.store(Slot::from_word(slot.load()).with_thresholds().word());
+            }
+            let load = &director.loads[number as usize];
+            assert!(load.correct(load.counts(), Counts { active: 5, inactive: 0 }));
+            load.set_thresholds(Thresholds { upper: 5, lower: 0 });
+            director.tcp(1000, HASHED, SYN)
+        };
+        assert_eq!(sent(Options::NONE), Went::Nowhere(Reason::DropNoRealServer), "{selector:?}");
+        assert_eq!(sent(Options::FALLBACK), Went::To(2 - number), "{selector:?}");
+    }
 }

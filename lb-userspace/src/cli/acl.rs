@@ -6,9 +6,9 @@ use clap::{Args, Subcommand};
 
 use super::output::{print, print_json};
 use super::{ControlSocket, Failure, answered, runtime};
-use crate::config::Prefix;
 use crate::control::api::{Acl, AclAction, AclChange, AclChanged, Acls};
 use crate::control::client;
+use crate::forms::Prefix;
 
 /// Change which clients are let in.
 #[derive(Debug, Args)]

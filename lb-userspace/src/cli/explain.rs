@@ -36,6 +36,9 @@ pub(super) struct Explain {
     /// The VLAN that the frame is tagged with
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(..=i64::from(MAX_VLAN)))]
     vlan: Option<u16>,
+    /// The interface that the frame comes in on; the first of the configuration if not given
+    #[arg(long, value_name = "NAME")]
+    interface: Option<String>,
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -76,8 +79,9 @@ impl Explain {
             protocol: protocol.to_owned(),
             flags: self.flags.clone().unwrap_or(flags),
             vlan: self.vlan,
+            interface: self.interface.clone(),
         };
-        match question.parse() {
+        match question.frame(0) {
             Ok(_) => Ok(question),
             Err(error) => Err(Failure { code: USAGE, message: error.to_string() }),
         }
@@ -109,7 +113,11 @@ fn frame(explained: &Explanation) -> String {
     let accepted = if explained.packet.is_some() { "accepted" } else { "not accepted" };
     format!(
         "{} -> {}, {} bytes{tag}, to {} of {}: {accepted}",
-        asked.source, asked.destination, frame.bytes, frame.mac, frame.interface
+        asked.source,
+        asked.destination,
+        frame.bytes,
+        frame.mac,
+        asked.interface.as_deref().unwrap_or_default()
     )
 }
 
@@ -165,12 +173,13 @@ fn spoken(table: &str) -> String {
 fn scheduler(explained: &Explanation) -> String {
     let Some(choice) = &explained.choice else { return "not asked".to_owned() };
     match choice.slot {
-        None => "no real server is usable".to_owned(),
         Some(slot) => {
             let instead =
                 choice.fallback.map_or(String::new(), |other| format!("; slot {other} in its place"));
             format!("slot {slot} of {}, by {}{instead}", choice.slots, reason_of(choice))
         }
+        None if choice.slots == 0 => "no real server is usable".to_owned(),
+        None => format!("of {} real servers, by {}", choice.slots, reason_of(choice)),
     }
 }
 
@@ -179,6 +188,9 @@ fn reason_of(choice: &Choice) -> String {
         ("source", _) => "the hash of the client's address".to_owned(),
         ("source and port", _) => "the hash of the client's address and port".to_owned(),
         ("destination", _) => "the hash of the VIP".to_owned(),
+        ("load", _) => "their connections and weights".to_owned(),
+        ("chance", _) => "chance, then connections and weights".to_owned(),
+        ("locality", _) => "what the VIP had before, then connections and weights".to_owned(),
         (_, Some(turn)) => format!("turn {turn}"),
         (by, None) => by.to_owned(),
     }
@@ -195,9 +207,10 @@ fn goes_to(explained: &Explanation) -> String {
 }
 
 fn verdict(explained: &Explanation) -> String {
+    let leaves_by = explained.verdict.interface.as_deref().unwrap_or("an interface that is gone");
     let action = match explained.verdict.action {
-        Act::Transmit => format!("XDP_TX: forward out of {}", explained.frame.interface),
-        Act::Redirect => "XDP_REDIRECT: forward out of another interface".to_owned(),
+        Act::Transmit => format!("XDP_TX: forward out of {leaves_by}"),
+        Act::Redirect => format!("XDP_REDIRECT: forward out of {leaves_by}"),
         Act::Pass => "XDP_PASS: to the local network stack".to_owned(),
         Act::Drop => "XDP_DROP: drop".to_owned(),
         Act::Abort => "XDP_ABORTED: this is a bug in lb".to_owned(),

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::contract::ACL;
 use super::diagnostic::{Code, Diagnostic};
 use super::model::Acl;
-use super::prefix::{Prefix, PrefixError};
 use super::reader::{Table, Text, Value};
 use super::report::{Partial, Reported};
 use super::source::{Located, Span, repetitions};
 use super::suggest::quoted;
+use crate::forms::{Prefix, PrefixError};
 
 /// Prefixes as they were read.
 #[derive(Default)]

@@ -93,12 +93,8 @@ pub(super) static VIRTUAL_SERVER: Section = Section {
 
 pub(super) static REAL_SERVER: Section = Section {
     header: "[[virtual_server.real_server]]",
-    keys: &["address", "weight", "mac", "vlan"],
-    later: &[
-        refused("upper_threshold", "a real server's connections are not limited").harmless_as("0"),
-        refused("lower_threshold", "a real server's connections are not limited").harmless_as("0"),
-        refused("health_check", NOTHING_IS_CHECKED),
-    ],
+    keys: &["address", "weight", "mac", "vlan", "upper_threshold", "lower_threshold"],
+    later: &[refused("health_check", NOTHING_IS_CHECKED)],
 };
 
 const NOTHING_IS_CHECKED: &str = "nothing checks real servers: one that fails keeps its share of connections until its \
@@ -107,26 +103,6 @@ const NOTHING_IS_CHECKED: &str = "nothing checks real servers: one that fails ke
 /// Every section.
 pub(super) static SECTIONS: [&Section; 6] =
     [&FILE, &DIRECTOR, &TIMEOUTS, &ACL, &VIRTUAL_SERVER, &REAL_SERVER];
-
-/// A scheduler of IPVS that may not be here yet.
-pub(super) struct LaterScheduler {
-    pub(super) name: &'static str,
-    /// The one that comes nearest.
-    pub(super) instead: &'static str,
-}
-
-/// IPVS's schedulers. Those that have come since are in `scheduler::ALL`, which is asked first.
-pub(super) static LATER_SCHEDULERS: [LaterScheduler; 9] = [
-    LaterScheduler { name: "lc", instead: "rr" },
-    LaterScheduler { name: "wlc", instead: "wrr" },
-    LaterScheduler { name: "lblc", instead: "dh" },
-    LaterScheduler { name: "lblcr", instead: "dh" },
-    LaterScheduler { name: "sed", instead: "wrr" },
-    LaterScheduler { name: "nq", instead: "wrr" },
-    LaterScheduler { name: "fo", instead: "wrr" },
-    LaterScheduler { name: "ovf", instead: "wrr" },
-    LaterScheduler { name: "twos", instead: "wrr" },
-];
 
 /// The sentence about anything of the contract that this version lacks.
 pub(super) fn not_available(what: &str, verb: &str) -> String {

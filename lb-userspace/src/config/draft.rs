@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 
 use lb_common::limits::MAX_WEIGHT;
+use lb_common::load::Thresholds;
 use lb_common::selector::DEFAULT_MAGLEV_SLOTS;
 use macaddr::MacAddr6;
 
@@ -43,6 +44,7 @@ pub(super) struct RealServerDraft {
     pub(super) weight: Result<u32, Reported>,
     mac: Result<Option<MacAddr6>, Reported>,
     vlan: Result<Option<u16>, Reported>,
+    thresholds: Result<Thresholds, Reported>,
 }
 
 /// What a virtual server without a name is called.
@@ -143,7 +145,31 @@ fn real_server(table: &Table<'_>) -> RealServerDraft {
         let help = "it is the number of the real server's VLAN, if that is another than the one its frames arrive in";
         Ok(u16::try_from(value.integer(VLANS, help)?).ok())
     });
-    RealServerDraft { header: table.header(), address, weight, mac, vlan }
+    let thresholds = thresholds(table);
+    RealServerDraft { header: table.header(), address, weight, mac, vlan, thresholds }
+}
+
+fn thresholds(table: &Table<'_>) -> Result<Thresholds, Reported> {
+    let help = "it is a number of connections, active and inactive together; 0 for none";
+    let read = |key| {
+        table.value_or(key, None, |value| Ok(Some(value.located(value.integer(0..=Thresholds::MAX, help)?))))
+    };
+    let (upper, lower) = (read("upper_threshold")?, read("lower_threshold")?);
+    let number = |threshold: &Option<Located<u32>>| threshold.as_ref().map_or(0, |threshold| threshold.value);
+    let thresholds = Thresholds { upper: number(&upper), lower: number(&lower) };
+    match lower {
+        Some(lower) if lower.value > thresholds.upper => {
+            let message = if thresholds.upper == 0 {
+                "a `lower_threshold` does nothing without an `upper_threshold`".to_owned()
+            } else {
+                format!("`lower_threshold` {} is above `upper_threshold` {}", lower.value, thresholds.upper)
+            };
+            let help = "a real server with `upper_threshold` connections gets no more until it has fewer than \
+                        `lower_threshold`";
+            Err(table.report().error(Diagnostic::new(Code::OutOfRange, &lower.span, message).help(help)))
+        }
+        _ => Ok(thresholds),
+    }
 }
 
 impl VirtualServerDraft {
@@ -174,6 +200,7 @@ impl VirtualServerDraft {
 impl RealServerDraft {
     fn finish(self) -> Result<RealServer, Reported> {
         let address = self.address?.address.value;
-        Ok(RealServer { address, weight: self.weight?, mac: self.mac?, vlan: self.vlan? })
+        let thresholds = self.thresholds?;
+        Ok(RealServer { address, weight: self.weight?, mac: self.mac?, vlan: self.vlan?, thresholds })
     }
 }

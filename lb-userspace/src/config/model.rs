@@ -7,10 +7,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lb_common::load::Thresholds;
 use macaddr::MacAddr6;
 
-use super::prefix::Prefix;
 use super::source::Located;
+use crate::forms::Prefix;
 use crate::forms::VirtualAddress;
 use crate::scheduler::{Flag, Parameters, Scheduler};
 
@@ -244,6 +245,8 @@ pub struct RealServer {
     pub mac: Option<MacAddr6>,
     /// Its VLAN, from 1 to 4094, if the route to it does not tell.
     pub vlan: Option<u16>,
+    /// How many connections it gets at most.
+    pub thresholds: Thresholds,
 }
 
 /// Names as the file has them, by which a value is shown too.

@@ -2,7 +2,6 @@
 
 use lb_common::selector::MAGLEV_SLOTS;
 
-use super::contract::{LATER_SCHEDULERS, not_available};
 use super::diagnostic::{Code, Diagnostic};
 use super::draft::VirtualServerDraft;
 use super::reader::Value;
@@ -17,27 +16,11 @@ pub(super) fn scheduler(value: Value<'_>) -> Result<Located<Scheduler>, Reported
     if let Some(scheduler) = Scheduler::by_name(&text) {
         return Ok(text.located(scheduler));
     }
-    if let Some(later) = LATER_SCHEDULERS.iter().find(|later| later.name == text.as_str()) {
-        let message = not_available(&format!("the scheduler `{}`", later.name), "is");
-        let diagnostic = Diagnostic::new(Code::NotAvailable, &text.span(), message);
-        let diagnostic = match Scheduler::by_name(later.instead) {
-            Some(instead) => {
-                diagnostic.help(format!("the nearest is \"{instead}\", {}", instead.description()))
-            }
-            None => diagnostic,
-        };
-        return Err(value.report().error(diagnostic.help(names())));
-    }
     let message = format!("there is no scheduler {}", quoted(&text));
     let diagnostic = Diagnostic::new(Code::UnknownScheduler, &text.span(), message);
     let known = scheduler::ALL.iter().map(|scheduler| scheduler.name());
-    let diagnostic = match nearest(&text, known.chain(LATER_SCHEDULERS.iter().map(|later| later.name))) {
-        Some(name) if Scheduler::by_name(name).is_some() => {
-            diagnostic.help(format!("did you mean \"{name}\"?"))
-        }
-        Some(name) => {
-            diagnostic.help(format!("did you mean \"{name}\"? it is not available in this version of lb"))
-        }
+    let diagnostic = match nearest(&text, known) {
+        Some(name) => diagnostic.help(format!("did you mean \"{name}\"?")),
         None => diagnostic,
     };
     Err(value.report().error(diagnostic.help(names())))

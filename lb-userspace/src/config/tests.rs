@@ -12,7 +12,7 @@ use lb_common::limits::{
 };
 use lb_common::selector::HASH_SLOTS;
 
-use super::contract::{LATER_SCHEDULERS, SECTIONS, Section};
+use super::contract::{SECTIONS, Section};
 use super::*;
 use crate::scheduler::Scheduler;
 
@@ -249,17 +249,13 @@ fn each_later_key_is_refused_or_ignored_by_name() {
     }
 }
 
-/// Whatever IPVS calls a scheduler is either here or said not to be.
+/// Whatever IPVS calls a scheduler is here.
 #[test]
 fn each_scheduler_of_ipvs_is_known() {
     for name in
         ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "mh", "fo", "ovf", "twos"]
     {
-        let is_later = LATER_SCHEDULERS.iter().any(|later| later.name == name);
-        assert!(Scheduler::by_name(name).is_some() || is_later, "{name}");
-    }
-    for later in &LATER_SCHEDULERS {
-        assert!(Scheduler::by_name(later.instead).is_some(), "{} instead of {}", later.instead, later.name);
+        assert!(Scheduler::by_name(name).is_some(), "{name}");
     }
 }
 

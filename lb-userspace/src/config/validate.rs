@@ -161,7 +161,7 @@ fn one_family(draft: &VirtualServerDraft, report: &Report) {
         report.error(diagnostic.help(help));
     }
     let prefixes = draft.acl.iter().flat_map(AclDraft::prefixes);
-    for prefix in prefixes.filter(|prefix| prefix.address().is_ipv4() != first.is_ipv4()) {
+    for prefix in prefixes.filter(|prefix| prefix.is_ipv4() != first.is_ipv4()) {
         let message = format!("no client of a virtual server of {expected} is in {prefix}");
         let diagnostic = Diagnostic::new(Code::MixedFamilies, &prefix.span, message).label(other);
         let diagnostic = diagnostic.related(first_span, format!("{expected} here"));
@@ -300,7 +300,7 @@ fn prefixes_fit(
     for (is_ipv4, family) in [(true, "IPv4"), (false, "IPv6")] {
         let all = acl.into_iter().chain(drafts.iter().flat_map(|draft| &draft.acl));
         let prefixes = all.flat_map(AclDraft::prefixes);
-        let mut prefixes = prefixes.filter(|prefix| prefix.address().is_ipv4() == is_ipv4);
+        let mut prefixes = prefixes.filter(|prefix| prefix.is_ipv4() == is_ipv4);
         if let Some(excess) = prefixes.nth(MAX_ACL_PREFIXES as usize) {
             let message = format!(
                 "there are {} {family} prefixes in all `acl`; lb holds {MAX_ACL_PREFIXES}",

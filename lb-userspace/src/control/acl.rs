@@ -11,7 +11,8 @@ use tokio::sync::oneshot;
 
 use super::api;
 use super::server::Shared;
-use crate::config::{Acl, Prefix};
+use crate::config::Acl;
+use crate::forms::Prefix;
 use crate::state::{AclAction, AclChange, AclError, Input, Published};
 
 /// A change that was not made.

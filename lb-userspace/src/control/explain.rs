@@ -1,10 +1,9 @@
 //! `POST /v1/explain`: what the program would make of a frame, in words that are not the maps'.
 
-use std::net::SocketAddr;
+mod question;
 
 use lb_common::selector::{Options, Selector};
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use crate::config::Protocol;
 use crate::dataplane::{self, Action, DestinationView, Table};
@@ -12,85 +11,7 @@ use crate::forms::VirtualAddress;
 use crate::net::mac_text;
 use crate::state::Published;
 
-/// TCP's flags by name and bit (RFC 9293, section 3.1).
-pub const TCP_FLAGS: [(&str, u8); 8] = [
-    ("fin", 0x01),
-    ("syn", 0x02),
-    ("rst", 0x04),
-    ("psh", 0x08),
-    ("ack", 0x10),
-    ("urg", 0x20),
-    ("ece", 0x40),
-    ("cwr", 0x80),
-];
-
-/// The highest number that a VLAN may have; 0 is a tag that carries a priority only.
-pub const MAX_VLAN: u16 = 4094;
-
-/// Which frame.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
-    /// `ADDRESS:PORT` of the client.
-    pub source: SocketAddr,
-    /// `ADDRESS:PORT` that it asks.
-    pub destination: SocketAddr,
-    /// `tcp` or `udp`.
-    pub protocol: String,
-    /// Names of TCP flags.
-    #[serde(default)]
-    pub flags: Vec<String>,
-    /// The VLAN of the frame's tag, if it has one.
-    #[serde(default)]
-    pub vlan: Option<u16>,
-}
-
-/// There is no such frame.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum QuestionError {
-    /// One of IPv4 and one of IPv6.
-    #[error("{0} and {1} are of different families; give both as IPv4, or both as [IPv6]:PORT")]
-    Families(SocketAddr, SocketAddr),
-    /// Neither TCP nor UDP.
-    #[error("{0:?} is not balanced; the protocol is tcp or udp")]
-    Protocol(String),
-    /// A flag that TCP has not.
-    #[error("TCP has no flag {0:?}; there are fin, syn, rst, psh, ack, urg, ece and cwr")]
-    Flag(String),
-    /// Flags in UDP.
-    #[error("UDP has no flags; leave --flags out, or ask about tcp")]
-    FlagsOfUdp,
-    /// No VLAN has this number.
-    #[error("there is no VLAN {0}; its number is from 0 to {MAX_VLAN}")]
-    Vlan(u16),
-}
-
-impl Question {
-    /// As the data plane is asked.
-    ///
-    /// # Errors
-    /// [`QuestionError`], the first that is found.
-    pub fn parse(&self) -> Result<dataplane::Question, QuestionError> {
-        if self.source.is_ipv4() != self.destination.is_ipv4() {
-            return Err(QuestionError::Families(self.source, self.destination));
-        }
-        let protocol = match self.protocol.as_str() {
-            "tcp" => Protocol::Tcp,
-            "udp" if self.flags.is_empty() => Protocol::Udp,
-            "udp" => return Err(QuestionError::FlagsOfUdp),
-            other => return Err(QuestionError::Protocol(other.to_owned())),
-        };
-        let bit = |flag: &String| {
-            let known = TCP_FLAGS.iter().find(|(name, _)| name == flag);
-            known.map(|(_, bit)| *bit).ok_or_else(|| QuestionError::Flag(flag.clone()))
-        };
-        let tcp_flags = self.flags.iter().map(bit).try_fold(0, |flags, bit| Ok(flags | bit?))?;
-        if let Some(vlan) = self.vlan.filter(|vlan| *vlan > MAX_VLAN) {
-            return Err(QuestionError::Vlan(vlan));
-        }
-        let Self { source, destination, vlan, .. } = *self;
-        Ok(dataplane::Question { source, destination, protocol, tcp_flags, vlan })
-    }
-}
+pub use question::{Interfaces, MAX_VLAN, Question, QuestionError, TCP_FLAGS};
 
 /// What would become of the frame, stage by stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,13 +41,11 @@ pub struct Explanation {
 /// The frame that was asked about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frame {
-    /// What was asked.
+    /// What was asked, with the interface that was meant.
     #[serde(flatten)]
     pub question: Question,
     /// Its length.
     pub bytes: usize,
-    /// Where it came in.
-    pub interface: String,
     /// Its destination MAC.
     pub mac: String,
 }
@@ -185,11 +104,12 @@ pub struct Next {
 /// What the scheduler chose.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
-    /// What the choice depends on: `turn`, `source`, `source and port` or `destination`.
+    /// What the choice depends on: `turn`, `source`, `source and port`, `destination`, `load`, `chance` (and load) or
+    /// `locality` (and load).
     pub by: String,
     /// Slots of the virtual server; 0 if no real server is usable.
     pub slots: u32,
-    /// The slot, from 0; null if there is none.
+    /// The slot, from 0; null if there is none, or if all are compared.
     pub slot: Option<u32>,
     /// The slot that was found where that one has no real server; null if none was looked for or found.
     #[serde(default)]
@@ -218,6 +138,8 @@ pub struct Verdict {
     pub reason: Option<String>,
     /// The same as a sentence.
     pub because: Option<String>,
+    /// The interface that the frame would leave by; null if it would not.
+    pub interface: Option<String>,
 }
 
 /// What may become of a frame.
@@ -250,23 +172,23 @@ pub struct Counter {
 /// How many addresses are named where none is right.
 const NEAR: usize = 5;
 
-/// Puts names to what was found. `interface` is where the frame came in.
+/// Puts names to what was found.
 #[must_use]
 pub(super) fn answer(
     asked: &Question,
     found: &dataplane::Explanation,
     published: &Published,
-    interface: &str,
+    interfaces: &Interfaces,
 ) -> Explanation {
+    let came_in = interfaces.find(asked.interface.as_deref()).ok().map(|(_, name)| name.clone());
     let service = found
         .service
         .and_then(|number| published.services.iter().find(|service| service.number == Some(number)));
     let is_none = found.packet.is_some() && found.service.is_none();
     Explanation {
         frame: Frame {
-            question: asked.clone(),
+            question: Question { interface: came_in.clone(), ..asked.clone() },
             bytes: found.length,
-            interface: interface.to_owned(),
             mac: mac_text(found.mac),
         },
         packet: found.packet.map(|packet| Packet {
@@ -316,6 +238,11 @@ pub(super) fn answer(
             },
             reason: found.reason.map(|reason| reason.name().to_owned()),
             because: found.reason.map(|reason| reason.description().to_owned()),
+            interface: match found.action {
+                Action::Transmit => came_in,
+                Action::Redirect(place) => interfaces.at(place),
+                Action::Pass | Action::Drop | Action::Abort => None,
+            },
         },
         counters: counters(found),
     }
@@ -379,6 +306,14 @@ fn depends_on(selector: Selector, options: Options) -> &'static str {
         Selector::Source | Selector::Maglev if options.contains(Options::PORT) => "source and port",
         Selector::Source | Selector::Maglev => "source",
         Selector::Destination => "destination",
+        Selector::TwoChoices => "chance",
+        Selector::Locality | Selector::ReplicatedLocality => "locality",
+        Selector::LeastConnection
+        | Selector::WeightedLeastConnection
+        | Selector::ShortestExpectedDelay
+        | Selector::NeverQueue
+        | Selector::WeightedFailover
+        | Selector::WeightedOverflow => "load",
     }
 }
 

@@ -14,9 +14,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use thiserror::Error;
 use tokio::net::UnixListener;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
-use super::explain::{self, answer};
+use super::explain::{self, Interfaces, answer};
 use super::rates::{PERIOD, Rates};
 use super::{acl, api};
 use crate::dataplane::{DataplaneError, Explainer, Observer};
@@ -51,8 +51,8 @@ pub enum ControlError {
 /// What does not change while the daemon runs.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// The interfaces' names.
-    pub interface: String,
+    /// The interfaces that programs are attached to.
+    pub interfaces: Interfaces,
     /// How programs are attached.
     pub xdp_mode: String,
     /// How many connections there is room for.
@@ -84,8 +84,6 @@ pub(super) struct Shared {
     observer: Observer,
     explainer: Arc<Explainer>,
     rates: Rates,
-    /// Reading a connection table from end to end takes a while: one at a time.
-    reading_connections: Mutex<()>,
 }
 
 impl Server {
@@ -126,15 +124,8 @@ impl Server {
         stop: impl Future<Output = ()> + Send + 'static,
     ) {
         let Self { listener, place } = self;
-        let state = Arc::new(Shared {
-            facts,
-            published,
-            observer,
-            inputs,
-            explainer,
-            rates: Rates::default(),
-            reading_connections: Mutex::new(()),
-        });
+        let state =
+            Arc::new(Shared { facts, published, observer, inputs, explainer, rates: Rates::default() });
         let router = Router::new()
             .route("/v1/virtual_servers", get(virtual_servers))
             .route("/v1/director", get(director))
@@ -185,12 +176,6 @@ impl IntoResponse for Failure {
 async fn virtual_servers(
     Extract(shared): Extract<Arc<Shared>>,
 ) -> Result<Json<api::VirtualServers>, Failure> {
-    let counts = {
-        let _one_at_a_time = shared.reading_connections.lock().await;
-        let observer = shared.observer.clone();
-        let reading = tokio::task::spawn_blocking(move || observer.connections());
-        reading.await.map_err(|error| DataplaneError::Clock(io::Error::other(error)))??
-    };
     let published = Arc::clone(&shared.published.borrow());
     let mut virtual_servers = Vec::new();
     for service in &published.services {
@@ -201,7 +186,7 @@ async fn virtual_servers(
                 Some(number) => shared.observer.stats(number)?,
                 None => Default::default(),
             };
-            let connections = number.and_then(|number| counts.get(&number)).copied().unwrap_or_default();
+            let connections = number.map(|number| shared.observer.connections(number)).unwrap_or_default();
             real_servers.push(api::RealServer {
                 address: server.address.to_string(),
                 weight: server.weight,
@@ -211,8 +196,8 @@ async fn virtual_servers(
                     ServerState::Unresolved => api::State::Unresolved,
                 },
                 mac: server.mac.map(mac_text),
-                active_connections: connections.active,
-                inactive_connections: connections.inactive,
+                active_connections: connections.active.into(),
+                inactive_connections: connections.inactive.into(),
                 stats: api::Stats {
                     connections: stats.connections,
                     packets: stats.packets,
@@ -240,7 +225,7 @@ async fn director(Extract(shared): Extract<Arc<Shared>>) -> Result<Json<api::Dir
     let facts = &shared.facts;
     Ok(Json(api::Director {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        interface: facts.interface.clone(),
+        interface: facts.interfaces.names(),
         xdp_mode: facts.xdp_mode.clone(),
         max_connections: facts.max_connections,
         counters: counters.into_iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
@@ -253,10 +238,10 @@ async fn explain(
 ) -> Result<Json<explain::Explanation>, Failure> {
     let refused = |reason: String| Failure(StatusCode::BAD_REQUEST, reason);
     let Json(asked) = asked.map_err(|rejection| refused(rejection.body_text()))?;
-    let question = asked.parse().map_err(|error| refused(error.to_string()))?;
+    let question = asked.parse(&shared.facts.interfaces).map_err(|error| refused(error.to_string()))?;
     let found = shared.explainer.explain(&question)?;
     let published = Arc::clone(&shared.published.borrow());
-    Ok(Json(answer(&asked, &found, &published, &shared.facts.interface)))
+    Ok(Json(answer(&asked, &found, &published, &shared.facts.interfaces)))
 }
 
 #[cfg(test)]

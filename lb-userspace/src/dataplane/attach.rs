@@ -139,7 +139,7 @@ impl Cause {
             ),
             Some(Errno::EPERM | Errno::EACCES) => "run lb as root".to_owned(),
             _ if mode == XdpMode::Native => {
-                "the driver has no native XDP for this configuration; set director.xdp_mode = \"auto\" or \"generic\", or look at the kernel's log for what the driver misses (often a smaller MTU, or more queues)".to_owned()
+                "the driver has no native XDP for this configuration; set director.xdp_mode = \"auto\" or \"generic\", or look at the kernel's log for what the driver misses (often more queues; or a smaller MTU, if it has no multi-buffer XDP)".to_owned()
             }
             _ => "look at the kernel's log for the reason".to_owned(),
         };

@@ -21,6 +21,8 @@ use crate::config::Protocol;
 /// A frame to ask about. Source and destination are of one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {
+    /// The place in the settings of the interface that it comes in on.
+    pub interface: u8,
     /// Where it comes from.
     pub source: SocketAddr,
     /// Where it goes to.
@@ -37,7 +39,6 @@ pub struct Question {
 pub struct Explainer {
     memory: Arc<Memory>,
     clock: KernelClock,
-    interface: usize,
     program: Mutex<(Xdp, Region<Trace>)>,
 }
 
@@ -52,13 +53,11 @@ const ROOM: usize = 4;
 const HOPS_LEFT: u8 = 60;
 
 impl Explainer {
-    /// Takes what it needs from `ebpf`, whose programs are loaded. `interface` is the place in the settings of the one
-    /// that frames are to come in on.
+    /// Takes what it needs from `ebpf`, whose programs are loaded.
     pub(super) fn open(
         ebpf: &mut Ebpf,
         memory: Arc<Memory>,
         clock: KernelClock,
-        interface: usize,
     ) -> Result<Self, DataplaneError> {
         let Some(Map::Array(map)) = ebpf.take_map(TRACE) else { return Err(DataplaneError::Missing(TRACE)) };
         let trace = Region::map(map.fd().as_fd(), 1);
@@ -66,7 +65,7 @@ impl Explainer {
         // A handle of its own: the other one is lent to whoever attaches programs.
         let program = handle(xdp(ebpf, PROGRAM)?, PROGRAM).map_err(failed)?;
         let program = Mutex::new((program, trace));
-        Ok(Self { memory, clock, interface, program })
+        Ok(Self { memory, clock, program })
     }
 
     /// What the program would do with a frame. Nothing is changed by asking.
@@ -74,14 +73,15 @@ impl Explainer {
     /// # Errors
     /// [`DataplaneError::Explain`], [`DataplaneError::Clock`].
     pub fn explain(&self, question: &Question) -> Result<Explanation, DataplaneError> {
-        let mac = self.memory.settings().interfaces[self.interface].mac.load();
-        let [a, b, c, d, e, f, _, _] = mac.to_le_bytes();
+        let interface = self.memory.settings().interfaces.get(usize::from(question.interface));
+        let interface = interface.ok_or_else(|| failed(io::Error::from(io::ErrorKind::NotFound)))?;
+        let [a, b, c, d, e, f, _, _] = interface.mac.load().to_le_bytes();
         let frame = frame(question, [a, b, c, d, e, f])?;
         let mut sent = vec![0; frame.len() + ROOM];
         // A question that panicked left nothing behind that the next would meet.
         let program = self.program.lock().unwrap_or_else(PoisonError::into_inner);
         let (program, trace) = (&program.0, &program.1[0]);
-        trace.clear();
+        trace.begin(question.interface);
         let options =
             TestRunOptions { data_in: Some(&frame), data_out: Some(&mut sent), ..TestRunOptions::new() };
         let ran = program.test_run(options).map_err(failed)?;
@@ -148,7 +148,8 @@ mod tests {
                 let socket =
                     |address: &str, port| SocketAddr::new(address.parse().expect("an address"), port);
                 let (source, destination) = (socket(source, 40_000), socket(destination, 80));
-                let question = Question { source, destination, protocol, tcp_flags: 0x52, vlan };
+                let question =
+                    Question { interface: 0, source, destination, protocol, tcp_flags: 0x52, vlan };
                 let bytes = frame(&question, [2, 0, 0, 0, 0, 1]).expect("a frame");
                 let read = etherparse::SlicedPacket::from_ethernet(&bytes).expect("whole headers");
                 assert_eq!(bytes[..6], [2, 0, 0, 0, 0, 1]);
@@ -172,6 +173,7 @@ mod tests {
     #[test]
     fn a_frame_has_one_family() {
         let question = Question {
+            interface: 0,
             source: "198.51.100.7:1".parse().expect("an address"),
             destination: "[2001:db8::1]:1".parse().expect("an address"),
             protocol: Protocol::Udp,

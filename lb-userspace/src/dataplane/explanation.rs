@@ -236,7 +236,8 @@ fn mac(frame: &[u8]) -> MacAddr6 {
 }
 
 fn server(memory: &Memory, number: u32) -> Option<DestinationView> {
-    memory.destinations.get(number as usize).and_then(destination_view)
+    let number = number as usize;
+    destination_view(memory.destinations.get(number)?, memory.loads.get(number))
 }
 
 fn state(meta: Meta) -> State {

@@ -9,14 +9,18 @@ use lb_common::destination::Destination;
 use lb_common::form::{FORM_SPANS, FORM_WORDS, Span};
 use lb_common::fragment::{FragmentKey, FragmentRoute, HELD_RING_BYTES, MAX_FRAGMENTED};
 use lb_common::limits::{MAX_ACL_PREFIXES, MAX_DESTINATIONS, MAX_INTERFACES, MAX_SERVICES, SLOT_WORDS};
+use lb_common::load::Load;
+use lb_common::locality::{LocalityKey, MAX_LOCALITIES, Members};
+use lb_common::selector::Search;
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
 
 use super::acl::Tries;
 
 /// Changes whenever the meaning or the size of a map's values does. Part of the pins' path, so that a daemon
-/// never misreads what another version wrote.
-pub(super) const VERSION: u32 = 3;
+/// never misreads what another version wrote. And whenever the kernel would not let the programs have a map that others
+/// had: DEVICES is for programs that take frames in several buffers, or for others (`bpf_prog_map_compatible`).
+pub(super) const VERSION: u32 = 4;
 
 pub(super) const CONNECTIONS_V4: &str = "CONNECTIONS_V4";
 pub(super) const HALF_OPEN_V4: &str = "HALF_OPEN_V4";
@@ -114,7 +118,7 @@ impl Capacity {
 }
 
 /// How many maps there are.
-pub(super) const MAPS: usize = 21;
+pub(super) const MAPS: usize = 24;
 
 /// Every map, for this many connections.
 pub(super) fn maps(capacity: Capacity) -> [MapLayout; MAPS] {
@@ -130,6 +134,7 @@ pub(super) fn maps(capacity: Capacity) -> [MapLayout; MAPS] {
         MapLayout::array::<Service>("SERVICES", MAX_SERVICES),
         MapLayout::array::<u64>("SLOTS", SLOT_WORDS),
         MapLayout::array::<Destination>("DESTINATIONS", MAX_DESTINATIONS),
+        MapLayout::array::<Load>("LOADS", MAX_DESTINATIONS),
         MapLayout::array::<Bucket<KEY_WORDS_V4>>(CONNECTIONS_V4, v4.main),
         MapLayout::array::<Bucket<KEY_WORDS_V4>>(HALF_OPEN_V4, v4.half_open),
         MapLayout::array::<Bucket<KEY_WORDS_V6>>(CONNECTIONS_V6, v6.main),
@@ -137,8 +142,10 @@ pub(super) fn maps(capacity: Capacity) -> [MapLayout; MAPS] {
         MapLayout::prefixes::<SOURCE_WORDS_V4>(Tries::V4, 2 * MAX_ACL_PREFIXES),
         MapLayout::prefixes::<SOURCE_WORDS_V6>(Tries::V6, 2 * MAX_ACL_PREFIXES),
         MapLayout::of::<FragmentKey, FragmentRoute>("FRAGMENTS", MapType::LruHash, MAX_FRAGMENTED),
+        MapLayout::of::<LocalityKey, Members>("LOCALITIES", MapType::LruHash, MAX_LOCALITIES),
         MapLayout::of::<(), ()>("HELD", MapType::RingBuf, HELD_RING_BYTES),
         MapLayout::devices("DEVICES", MAX_INTERFACES as u32),
+        MapLayout::per_cpu::<Search>("SEARCH", 1),
         MapLayout::per_cpu::<u64>("COUNTERS", REASONS),
         MapLayout::per_cpu::<RealServerStats>("REAL_STATS", MAX_DESTINATIONS),
     ]

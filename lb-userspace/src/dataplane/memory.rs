@@ -14,6 +14,7 @@ use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6};
 use lb_common::destination::Destination;
 use lb_common::form::{FORM_SPANS, FORM_WORDS, Span};
 use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICES, SLOT_WORDS};
+use lb_common::load::Load;
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
 use lb_common::trace::Trace;
@@ -37,6 +38,8 @@ unsafe impl Record for Service {}
 unsafe impl Record for Word {}
 // SAFETY: words.
 unsafe impl Record for Destination {}
+// SAFETY: words.
+unsafe impl Record for Load {}
 // SAFETY: words.
 unsafe impl<const K: usize> Record for Bucket<K> {}
 // SAFETY: words.
@@ -88,6 +91,7 @@ pub struct Memory {
     pub(super) services: Region<Service>,
     pub(super) slots: Region<Word>,
     pub(super) destinations: Region<Destination>,
+    pub(super) loads: Region<Load>,
     pub(super) v4: Connections<KEY_WORDS_V4>,
     pub(super) v6: Connections<KEY_WORDS_V6>,
     /// What the maps of prefixes hold, as [`Tables`](super::Tables) last read or wrote them: they cannot be mapped.
@@ -144,6 +148,7 @@ impl Memory {
             services: Region::anonymous(MAX_SERVICES)?,
             slots: Region::anonymous(SLOT_WORDS)?,
             destinations: Region::anonymous(MAX_DESTINATIONS)?,
+            loads: Region::anonymous(MAX_DESTINATIONS)?,
             v4: Connections::in_process(capacity.v4())?,
             v6: Connections::in_process(capacity.v6())?,
             acls: Mutex::default(),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use aya::maps::{MapData, MapInfo};
 use lb_common::connection::{
-    Buckets as _, Inserted, KEY_WORDS_V4, KEY_WORDS_V6, Timeouts, entries, insert, is_expired, lookup,
+    Buckets as _, Inserted, KEY_WORDS_V4, KEY_WORDS_V6, Terms, Timeouts, entries, insert, is_expired, lookup,
 };
 use lb_common::hash::{FlowHash, FlowSeed};
 
@@ -128,7 +128,9 @@ fn copy<const K: usize>(
             Some(known) if known.meta.age(now) <= meta.age(now) => false,
             Some(known) => known.change(known.meta.moved(meta.destination(), meta.state(), meta.seen())),
             None => {
-                let attempt = || insert(new, &key, hash, meta, now, timeouts, timeouts);
+                let terms = Terms { now, timeouts, ranks: timeouts };
+                // It was accounted for when it was opened. Whoever finds no room is the sweeper's to account for.
+                let attempt = || insert(new, &key, hash, meta, terms, |_, _| {});
                 let inserted =
                     Some(attempt()).filter(|inserted| *inserted != Inserted::Lost).unwrap_or_else(attempt);
                 matches!(inserted, Inserted::Stored | Inserted::EvictedLive)

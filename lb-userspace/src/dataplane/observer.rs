@@ -1,43 +1,29 @@
 //! Reading counters and connections, without writing anything.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use aya::maps::{MapData, PerCpuArray};
-use lb_common::connection::{Buckets as _, State, Timeouts, entries, is_expired, lookup};
 use lb_common::counter::{RealServerStats, Reason};
-use lb_common::hash::{FlowHash, FlowSeed};
+use lb_common::load::{Counts, Load};
 
-use super::clock::KernelClock;
 use super::error::{DataplaneError, map_failed};
-use super::memory::{self, Memory};
+use super::memory::Memory;
 
 /// Reads what the programs count and remember.
 #[derive(Clone)]
 pub struct Observer {
     memory: Arc<Memory>,
-    clock: KernelClock,
     counters: Arc<PerCpuArray<MapData, u64>>,
     real_stats: Arc<PerCpuArray<MapData, RealServerStats>>,
-}
-
-/// Live connections of a destination.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Connections {
-    /// Connections in states that IPVS calls active.
-    pub active: u64,
-    /// The others.
-    pub inactive: u64,
 }
 
 impl Observer {
     pub(super) fn new(
         memory: Arc<Memory>,
-        clock: KernelClock,
         counters: PerCpuArray<MapData, u64>,
         real_stats: PerCpuArray<MapData, RealServerStats>,
     ) -> Self {
-        Self { memory, clock, counters: Arc::new(counters), real_stats: Arc::new(real_stats) }
+        Self { memory, counters: Arc::new(counters), real_stats: Arc::new(real_stats) }
     }
 
     /// The counters of verdicts and events, summed over CPUs.
@@ -65,43 +51,9 @@ impl Observer {
         }))
     }
 
-    /// Counts live connections of each destination, by reading the tables from end to end: some 50 ms for a
-    /// million.
-    ///
-    /// # Errors
-    /// [`DataplaneError::Clock`].
-    pub fn connections(&self) -> Result<HashMap<u32, Connections>, DataplaneError> {
-        let now = self.clock.now()?;
-        let settings = self.memory.settings();
-        let [first, second] = &settings.flow_seed;
-        let seed = FlowSeed { first: first.load(), second: second.load() };
-        let mut counts = HashMap::new();
-        count(&self.memory.v4, seed, &settings.timeouts, now, &mut counts);
-        count(&self.memory.v6, seed, &settings.timeouts, now, &mut counts);
-        Ok(counts)
-    }
-}
-
-/// Adds one family's live connections.
-fn count<const K: usize>(
-    family: &memory::Connections<K>,
-    seed: FlowSeed,
-    timeouts: &Timeouts,
-    now: u32,
-    counts: &mut HashMap<u32, Connections>,
-) {
-    for (table, is_main) in [(&family.main, true), (&family.half_open, false)] {
-        for (key, entry) in (0..table.len()).filter_map(|i| table.bucket(i)).flat_map(entries) {
-            let promoted = || !is_main && lookup(&family.main, &key, FlowHash::new(&key, seed)).is_some();
-            if is_expired(entry.meta, timeouts, now) || promoted() {
-                continue;
-            }
-            let count = counts.entry(entry.meta.destination()).or_default();
-            if State::from_number(entry.meta.state()).is_some_and(State::is_active) {
-                count.active += 1;
-            } else {
-                count.inactive += 1;
-            }
-        }
+    /// The connections of a destination.
+    #[must_use]
+    pub fn connections(&self, destination: u32) -> Counts {
+        self.memory.loads.get(destination as usize).map(Load::counts).unwrap_or_default()
     }
 }

@@ -134,10 +134,10 @@ impl Dataplane {
         second.store(seed.second);
         let clock = KernelClock::measure(|| jiffies(&ebpf))?;
         let devices = devices(&mut ebpf)?;
-        let explainer = Explainer::open(&mut ebpf, Arc::clone(&memory), clock, 0)?;
+        let explainer = Explainer::open(&mut ebpf, Arc::clone(&memory), clock)?;
         let counters = per_cpu(&mut ebpf, "COUNTERS")?;
         let real_stats = per_cpu(&mut ebpf, "REAL_STATS")?;
-        let observer = Observer::new(Arc::clone(&memory), clock, counters, real_stats);
+        let observer = Observer::new(Arc::clone(&memory), counters, real_stats);
         let dataplane = Self {
             ebpf,
             others: BTreeMap::new(),
@@ -401,6 +401,7 @@ fn map_memory(ebpf: &mut Ebpf, layouts: &[MapLayout]) -> Result<Memory, Dataplan
         services: region(ebpf, layouts, "SERVICES")?,
         slots: region(ebpf, layouts, "SLOTS")?,
         destinations: region(ebpf, layouts, "DESTINATIONS")?,
+        loads: region(ebpf, layouts, "LOADS")?,
         v4: Connections {
             main: ConnectionTable(region(ebpf, layouts, layout::CONNECTIONS_V4)?),
             half_open: ConnectionTable(region(ebpf, layouts, layout::HALF_OPEN_V4)?),

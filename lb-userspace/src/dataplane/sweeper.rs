@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lb_common::connection::{Buckets as _, Meta, Sweep, clear_recent, sweep};
+use lb_common::connection::{Buckets as _, Meta, Sweep, Sweeping, clear_recent, entries, sweep};
 use lb_common::hash::FlowSeed;
+use lb_common::load::{Counts, Load, account};
 
 use super::acl::{AclScope, AclView, Clients, client};
 use super::clock::KernelClock;
@@ -26,6 +27,8 @@ pub struct Sweeper {
 pub struct Swept {
     /// Entries that live and entries that were freed.
     pub total: Sweep,
+    /// How many destinations were said to have other connections than they have.
+    pub corrected: usize,
     /// Destinations that live entries refer to: one bit of the answer for each number.
     referenced: Vec<bool>,
 }
@@ -79,7 +82,8 @@ impl Sweeper {
         Ok(Self::new(memory, KernelClock::in_process()?, seed, || {}))
     }
 
-    /// Frees entries that have expired, those of destinations that are gone, and those of clients that are refused.
+    /// Frees entries that have expired, those of destinations that are gone, and those of clients that are refused; and
+    /// corrects what destinations are said to have where nothing else happened meanwhile.
     ///
     /// # Errors
     /// [`DataplaneError::Clock`].
@@ -91,40 +95,104 @@ impl Sweeper {
         // that was refused before.
         (self.wait)();
         let acls = memory.acls().clone();
-        let refusals = Refusals::new(&acls);
+        let mut visitor = Visitor {
+            memory,
+            refusals: Refusals::new(&acls),
+            before: memory.loads.iter().map(Load::counts).collect(),
+            found: vec![Counts::default(); memory.destinations.len()],
+            referenced: vec![false; memory.destinations.len()],
+        };
         let now = self.clock.now()?;
-        let mut swept = Swept { total: Sweep::default(), referenced: vec![false; memory.destinations.len()] };
-        self.sweep_table(&memory.v4.half_open, &refusals, now, &mut swept);
-        self.sweep_table(&memory.v6.half_open, &refusals, now, &mut swept);
+        let mut total = Sweep::default();
+        self.sweep_table(&memory.v4.half_open, now, &mut visitor, &mut total);
+        self.sweep_table(&memory.v6.half_open, now, &mut visitor, &mut total);
+        let waiting = visitor.found.clone();
         // Who was seen there in time is in the main table by then.
         (self.wait)();
-        self.sweep_table(&memory.v4.main, &refusals, now, &mut swept);
-        self.sweep_table(&memory.v6.main, &refusals, now, &mut swept);
-        Ok(swept)
+        self.sweep_table(&memory.v4.main, now, &mut visitor, &mut total);
+        self.sweep_table(&memory.v6.main, now, &mut visitor, &mut total);
+        let mut still_waiting = vec![Counts::default(); waiting.len()];
+        count(&memory.v4.half_open, &mut still_waiting);
+        count(&memory.v6.half_open, &mut still_waiting);
+        let corrected = visitor.correct_loads(|number| waiting.get(number) == still_waiting.get(number));
+        if corrected > 0 {
+            tracing::debug!("corrected the connections of {corrected} real servers");
+        }
+        Ok(Swept { total, corrected, referenced: visitor.referenced })
     }
 
     fn sweep_table<const K: usize>(
         &self,
         table: &ConnectionTable<K>,
-        refusals: &Refusals<'_>,
         now: u32,
-        swept: &mut Swept,
+        visitor: &mut Visitor<'_>,
+        total: &mut Sweep,
     ) {
-        let memory = &self.memory;
         let mut displaced = vec![false; table.len() as usize];
-        let is_gone = |key: &[u64; K], meta: Meta| {
-            let destination = memory.destinations.get(meta.destination() as usize);
-            !destination.is_some_and(|destination| {
-                destination.is_usable() && refusals.let_in(key, destination.service.load())
-            })
+        let timeouts = &self.memory.settings().timeouts;
+        let found = sweep(table, self.seed, timeouts, now, &mut displaced, visitor);
+        total.live += found.live;
+        total.freed += found.freed;
+    }
+}
+
+/// Adds up what the entries of a table count as.
+fn count<const K: usize>(table: &ConnectionTable<K>, counts: &mut [Counts]) {
+    for (_, entry) in (0..table.len()).filter_map(|i| table.bucket(i)).flat_map(entries) {
+        if let Some(counts) = counts.get_mut(entry.meta.destination() as usize) {
+            *counts = counts.plus(Counts::of(entry.meta));
+        }
+    }
+}
+
+/// What a sweep sees.
+struct Visitor<'a> {
+    memory: &'a Memory,
+    refusals: Refusals<'a>,
+    /// What destinations were said to have when the sweep began, less what it freed.
+    before: Vec<Counts>,
+    /// What they have.
+    found: Vec<Counts>,
+    /// Destinations that live entries refer to.
+    referenced: Vec<bool>,
+}
+
+impl Visitor<'_> {
+    /// Corrects what was not right before and is the same now: nobody opened or closed a connection meanwhile, and
+    /// according to `is_quiet` none went from one table to the other, where it may have been seen twice. A daemon that
+    /// was killed between freeing an entry and accounting for it leaves such, and so do connections for which a smaller
+    /// table had no room. Returns how many there were.
+    fn correct_loads(&self, is_quiet: impl Fn(usize) -> bool) -> usize {
+        let loads = self.memory.loads.iter().zip(self.before.iter().zip(&self.found)).enumerate();
+        let wrong = |(number, (load, (before, found))): &(usize, (&Load, (&Counts, &Counts)))| {
+            before != found && is_quiet(*number) && load.correct(**before, **found)
         };
-        let found =
-            sweep(table, self.seed, &memory.settings().timeouts, now, &mut displaced, is_gone, |_, meta| {
-                if let Some(referenced) = swept.referenced.get_mut(meta.destination() as usize) {
-                    *referenced = true;
-                }
-            });
-        swept.total.live += found.live;
-        swept.total.freed += found.freed;
+        loads.filter(wrong).count()
+    }
+}
+
+impl<const K: usize> Sweeping<K> for Visitor<'_> {
+    fn is_gone(&self, key: &[u64; K], meta: Meta) -> bool {
+        let destination = self.memory.destinations.get(meta.destination() as usize);
+        !destination.is_some_and(|destination| {
+            destination.is_usable() && self.refusals.let_in(key, destination.service.load())
+        })
+    }
+
+    fn lives(&mut self, _key: &[u64; K], meta: Meta) {
+        let number = meta.destination() as usize;
+        if let Some(referenced) = self.referenced.get_mut(number) {
+            *referenced = true;
+        }
+        if let Some(found) = self.found.get_mut(number) {
+            *found = found.plus(Counts::of(meta));
+        }
+    }
+
+    fn freed(&mut self, meta: Meta) {
+        account(|number| self.memory.loads.get(number as usize), meta, Meta::from_word(0));
+        if let Some(before) = self.before.get_mut(meta.destination() as usize) {
+            *before = before.minus(Counts::of(meta));
+        }
     }
 }

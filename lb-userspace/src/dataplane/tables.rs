@@ -14,7 +14,8 @@ use lb_common::counter::RealServerStats;
 use lb_common::destination::{Destination, Detour, Flags, destination_mac, ethernet_words};
 use lb_common::interface::{mac_word, peer_bit};
 use lb_common::limits::{MAX_PEERS, SLOT_WORDS};
-use lb_common::selector::{NO_DESTINATION, Options, Selector};
+use lb_common::load::Load;
+use lb_common::selector::{Options, Selector, Slot};
 use lb_common::service::{SLOT_HEADER, SlotTable};
 use macaddr::MacAddr6;
 
@@ -116,7 +117,9 @@ impl Tables {
                 .filter_map(|(i, service)| Some((numbered(i), self.service_view(service.table.load())?)))
                 .collect(),
             destinations: destinations
-                .filter_map(|(i, destination)| Some((numbered(i), destination_view(destination)?)))
+                .filter_map(|(i, destination)| {
+                    Some((numbered(i), destination_view(destination, self.memory.loads.get(i))?))
+                })
                 .collect(),
         }
     }
@@ -192,7 +195,13 @@ impl Tables {
         destination.address[0].store(low);
         destination.address[1].store(high);
         destination.weight.store(u64::from(view.last_weight) << 32 | u64::from(view.weight));
-        destination.flags.store(self.write_way(destination, view.way).word());
+        if let Some(load) = self.memory.loads.get(number as usize)
+            && load.thresholds() != view.thresholds
+        {
+            load.set_thresholds(view.thresholds);
+        }
+        let down = if view.is_down { Flags::DOWN } else { Flags::default() };
+        destination.flags.store(self.write_way(destination, view.way).with(down).word());
     }
 
     /// Writes all that belongs to a way but the flags, which it returns.
@@ -217,8 +226,7 @@ impl Tables {
         let selector = Selector::from_number(table.selector)?;
         let first = (table.base + SLOT_HEADER) as usize;
         let words = self.memory.slots.get(first..first + table.length as usize)?;
-        let slots =
-            words.iter().map(|word| u32::try_from(word.load()).ok().filter(|slot| *slot != NO_DESTINATION));
+        let slots = words.iter().map(|word| Slot::from_word(word.load()));
         let options = Options::from_byte(table.selector);
         Some(ServiceView { selector, options, slots: slots.collect() })
     }
@@ -240,7 +248,7 @@ impl Tables {
         if let Some((counter, rest)) = words.split_first() {
             counter.store(0);
             for (word, slot) in rest[SLOT_HEADER as usize - 1..].iter().zip(&view.slots) {
-                word.store(u64::from(slot.unwrap_or(NO_DESTINATION)));
+                word.store(slot.word());
             }
         }
         let old = record.table.load();
@@ -362,6 +370,9 @@ impl Tables {
             if let Some(destination) = self.destination(*number) {
                 destination.flags.store(Flags::default().word());
             }
+            if let Some(load) = self.memory.loads.get(*number as usize) {
+                load.reset();
+            }
         }
         Ok(())
     }
@@ -379,7 +390,7 @@ fn space(table: u64) -> Option<Range<u32>> {
     (table.length > 0).then(|| table.base..table.base + table.words())
 }
 
-pub(super) fn destination_view(destination: &Destination) -> Option<DestinationView> {
+pub(super) fn destination_view(destination: &Destination, load: Option<&Load>) -> Option<DestinationView> {
     let flags = Flags::from_word(destination.flags.load());
     if !flags.contains(Flags::ALLOCATED) {
         return None;
@@ -393,6 +404,8 @@ pub(super) fn destination_view(destination: &Destination) -> Option<DestinationV
         address: address_from_words([low, high]),
         weight,
         last_weight,
+        thresholds: load.map(Load::thresholds).unwrap_or_default(),
+        is_down: flags.contains(Flags::DOWN),
         way: way(destination),
     })
 }

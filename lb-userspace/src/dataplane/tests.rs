@@ -5,10 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lb_common::connection::{Buckets as _, KEY_WORDS_V4, Meta, State, Timeouts, insert, key_v4, lookup};
+use lb_common::connection::{
+    Buckets as _, KEY_WORDS_V4, Meta, State, Terms, Timeouts, insert, key_v4, lookup,
+};
 use lb_common::hash::{FlowHash, FlowSeed};
 use lb_common::limits::{MAX_SLOTS, SLOT_WORDS};
-use lb_common::selector::{Options, Selector};
+use lb_common::load::Thresholds;
+use lb_common::selector::{Options, Selector, Slot};
 use macaddr::MacAddr6;
 
 use super::memory::ConnectionTable;
@@ -33,15 +36,9 @@ fn flow(n: u32) -> [u64; 2] {
 /// Records a flow that was last seen `age` seconds before `now`.
 fn record(table: &ConnectionTable<KEY_WORDS_V4>, n: u32, destination: u32, state: State, now: u32, age: u32) {
     let content = Meta::new(destination, state, now - age);
-    insert(
-        table,
-        &flow(n),
-        FlowHash::new(&flow(n), SEED),
-        content,
-        now,
-        &Timeouts::ipvs(),
-        &Timeouts::ipvs(),
-    );
+    let timeouts = Timeouts::ipvs();
+    let terms = Terms { now, timeouts: &timeouts, ranks: &timeouts };
+    insert(table, &flow(n), FlowHash::new(&flow(n), SEED), content, terms, |_, _| {});
 }
 
 fn destination_of(table: &ConnectionTable<KEY_WORDS_V4>, n: u32) -> Option<u32> {
@@ -54,6 +51,8 @@ fn usable(tables: &mut Tables, number: u32) {
         address: Ipv4Addr::new(10, 0, 0, 1).into(),
         weight: 1,
         last_weight: 1,
+        thresholds: Thresholds::default(),
+        is_down: false,
         way: Some(Way::to(MacAddr6::new(2, 0, 0, 0, 0, 9))),
     };
     let interface = InterfaceView { mac: Some(MacAddr6::new(2, 0, 0, 0, 0, 1)), ..InterfaceView::default() };
@@ -159,7 +158,7 @@ fn slot_tables_of_the_largest_size_can_be_replaced_again_and_again() {
     let table = |length: u32| ServiceView {
         selector: Selector::Maglev,
         options: Options::PORT.and(Options::FALLBACK),
-        slots: vec![Some(0); length as usize],
+        slots: vec![Slot::new(0, 0); length as usize],
     };
     let largest = MAX_SLOTS;
     let fit = SLOT_WORDS / (largest + 8);
@@ -236,7 +235,15 @@ fn a_real_server_of_either_family_is_read_back() {
     let mut tables = Tables::in_process(memory(1024));
     for (number, address) in (0..).zip(["10.0.0.1", "2001:db8::10", "fe80::1", "::a00:1"]) {
         let address = address.parse().expect("it is an address");
-        let destination = DestinationView { service: 0, address, weight: 1, last_weight: 0, way: None };
+        let destination = DestinationView {
+            service: 0,
+            address,
+            weight: 1,
+            last_weight: 7,
+            thresholds: Thresholds::default(),
+            is_down: true,
+            way: None,
+        };
         tables.apply(&Operation::PutDestination { number, destination }).expect("it is always possible");
         assert_eq!(tables.view().destinations[&number], destination);
     }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lb_common::connection::Timeouts;
-use lb_common::selector::{Options, Selector};
+use lb_common::load::Thresholds;
+use lb_common::selector::{Options, Selector, Slot};
 use macaddr::MacAddr6;
 
 use super::acl::AclViews;
@@ -28,8 +29,8 @@ pub struct ServiceView {
     pub selector: Selector,
     /// What is done besides.
     pub options: Options,
-    /// The slots: numbers of destinations, or none.
-    pub slots: Vec<Option<u32>>,
+    /// The slots.
+    pub slots: Vec<Slot>,
 }
 
 /// A destination: a real server of one virtual server.
@@ -43,6 +44,10 @@ pub struct DestinationView {
     pub weight: u32,
     /// The last weight that was not 0; 0 if there was none.
     pub last_weight: u32,
+    /// How many connections it gets at most.
+    pub thresholds: Thresholds,
+    /// Whether it gets no new connections because it does not answer.
+    pub is_down: bool,
     /// Where frames go; `None` if nowhere, because the MAC is unknown or the server has been removed.
     pub way: Option<Way>,
 }

@@ -8,7 +8,8 @@ use lb_common::form::{
 };
 use lb_common::service::{A_VIP, ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, NO_SERVICE, key_v4, key_v6};
 
-use super::{Ports, VirtualAddress, bits};
+use super::prefix::bits;
+use super::{Ports, VirtualAddress};
 
 /// An address that is not exact, and whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,5 +1,7 @@
 //! What the data plane finds, against the rule as it is told to people.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use lb_common::Word;
 use lb_common::form::{self, FORM_SPANS, FORM_WORDS, MAX_FORMS, Span};
 use lb_common::service::{A_VIP, ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, Index, NO_SERVICE};

@@ -2,7 +2,7 @@
 
 use lb_common::selector::Selector;
 
-use super::{Algorithm, Parameters, Server, Slot};
+use super::{Algorithm, Parameters, Server, Slot, taking_connections};
 
 pub(super) struct RoundRobin;
 
@@ -20,6 +20,6 @@ impl Algorithm for RoundRobin {
     }
 
     fn slots(&self, servers: &[Server], _parameters: &Parameters) -> Vec<Slot> {
-        (0..servers.len()).rev().filter(|i| servers[*i].takes_connections()).map(Some).collect()
+        taking_connections(servers)
     }
 }

@@ -23,9 +23,10 @@ impl Algorithm for SourceHashing {
         &[Flag::ShFallback, Flag::ShPort]
     }
 
-    /// Where a bucket falls back to, its number says: no client needs the data plane for it.
     fn options(&self, parameters: &Parameters) -> Options {
-        if parameters.has(Flag::ShPort) { Options::PORT } else { Options::NONE }
+        let falls_back = if parameters.has(Flag::ShFallback) { Options::FALLBACK } else { Options::NONE };
+        let by_port = if parameters.has(Flag::ShPort) { Options::PORT } else { Options::NONE };
+        falls_back.and(by_port)
     }
 
     fn slots(&self, servers: &[Server], parameters: &Parameters) -> Vec<Slot> {
@@ -42,14 +43,15 @@ fn buckets(servers: &[Server]) -> Vec<usize> {
     (0..servers.len()).rev().flat_map(in_a_row).cycle().take(HASH_SLOTS as usize).collect()
 }
 
-/// What clients of a bucket get: its server; if that has weight 0 nobody, or with `sh-fallback` another
-/// (`ip_vs_sh_get_fallback`); and that other one too if its server cannot be reached, which IPVS has no notion of.
+/// What clients of a bucket get: its server; nobody if that has weight 0; and if it cannot be reached, which IPVS has no
+/// notion of, the one that `sh-fallback` finds (`ip_vs_sh_get_fallback`). With that flag the data plane looks for it: a
+/// server that is overloaded is passed over, too.
 fn choice(bucket: usize, buckets: &[usize], servers: &[Server], falls_back: bool) -> Slot {
     let server = servers[buckets[bucket]];
     if server.takes_connections() {
         return Some(buckets[bucket]);
     }
-    if server.weight == 0 && !falls_back {
+    if server.weight == 0 || falls_back {
         return None;
     }
     // The offset of the hash begins at the hash itself, so the search begins at twice the bucket's number.

@@ -3,7 +3,8 @@
 use lb_common::limits::MAX_ACL_PREFIXES;
 use thiserror::Error;
 
-use crate::config::{Acl, Config, Prefix};
+use crate::config::{Acl, Config};
+use crate::forms::Prefix;
 
 /// A change of the rules for clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,9 +66,9 @@ impl AclChange {
         if self.action == AclAction::Remove && is_new {
             return Err(AclError::NoSuchPrefix(self.prefix));
         }
-        let is_ipv4 = self.prefix.address().is_ipv4();
+        let is_ipv4 = self.prefix.is_ipv4();
         let all = config.virtual_servers.iter().map(|server| &server.acl).chain([&config.acl]);
-        let of_family = all.flat_map(Acl::prefixes).filter(|prefix| prefix.address().is_ipv4() == is_ipv4);
+        let of_family = all.flat_map(Acl::prefixes).filter(|prefix| prefix.is_ipv4() == is_ipv4);
         let is_full = of_family.count() >= MAX_ACL_PREFIXES as usize;
         if is_new && is_full {
             return Err(AclError::Full(if is_ipv4 { "IPv4" } else { "IPv6" }));
@@ -88,7 +89,7 @@ impl AclChange {
         let server = config.virtual_servers.iter_mut().find(|server| server.name == *name);
         let server = server.ok_or_else(|| AclError::NoSuchService(name.clone()))?;
         let is_ipv4 = !server.addresses.iter().any(|address| address.is_ipv6());
-        if is_ipv4 != self.prefix.address().is_ipv4() {
+        if is_ipv4 != self.prefix.is_ipv4() {
             return Err(AclError::OtherFamily { service: name.clone(), prefix: self.prefix });
         }
         Ok(&mut server.acl)
@@ -97,6 +98,8 @@ impl AclChange {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn config() -> Config {
@@ -146,8 +149,7 @@ mod tests {
     #[test]
     fn there_are_no_more_prefixes_than_the_maps_hold() {
         let mut config = config();
-        let many =
-            (1..MAX_ACL_PREFIXES).map(|i| Prefix::host(std::net::Ipv4Addr::from(0x0A00_0000 + i).into()));
+        let many = (1..MAX_ACL_PREFIXES).map(|i| Prefix::from(IpAddr::from((0x0A00_0000 + i).to_be_bytes())));
         config.virtual_servers[0].acl.deny.extend(many);
         let full = change(AclAction::Deny, "203.0.113.0/24", None).apply(&mut config);
         assert_eq!(full, Err(AclError::Full("IPv4")));

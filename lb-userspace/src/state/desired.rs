@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lb_common::connection::Timeouts;
+use lb_common::load::Thresholds;
 use lb_common::selector::{Options, Selector};
 use macaddr::MacAddr6;
 
@@ -53,6 +54,8 @@ pub struct DesiredServer {
     pub weight: u32,
     /// The last weight that was not 0; 0 if there was none.
     pub last_weight: u32,
+    /// How many connections it gets at most.
+    pub thresholds: Thresholds,
     /// Where its frames go: to its MAC, or the one it had when it last answered. `None` if it never did.
     pub way: Option<Way>,
     /// Whether it may get new connections.
@@ -130,7 +133,8 @@ fn service(
             Some(number) => remembered.get(&(number, address)).copied().unwrap_or(0),
             None => 0,
         };
-        DesiredServer { address, weight, last_weight, way, is_reachable }
+        let thresholds = real_server.thresholds;
+        DesiredServer { address, weight, last_weight, thresholds, way, is_reachable }
     };
     let servers: Vec<DesiredServer> = virtual_server.real_servers.iter().map(server).collect();
     let scheduled: Vec<Server> = servers.iter().map(scheduled).collect();

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICES};
+use lb_common::selector::Slot;
 use thiserror::Error;
 
 use super::desired::{Desired, DesiredServer, DesiredService};
@@ -59,7 +60,7 @@ pub fn plan(found: &View, known: &View, desired: &Desired) -> Result<Vec<Operati
     for ((service, servers), number) in
         desired.services.iter().zip(&numbered.destinations).zip(&numbered.services)
     {
-        let slots = service.slots.iter().map(|slot| slot.and_then(|i| servers.get(i).copied())).collect();
+        let slots = slots(service, servers);
         let table = ServiceView { selector: service.selector, options: service.options, slots };
         if found.services.get(number) != Some(&table) {
             operations.push(Operation::PublishSlots { service: *number, table });
@@ -116,8 +117,27 @@ pub(super) fn numbers(view: &View, service: &DesiredService) -> Vec<Option<u32>>
 }
 
 fn destination(server: &DesiredServer, service: u32) -> DestinationView {
-    let DesiredServer { address, weight, last_weight, way, .. } = *server;
-    DestinationView { service, address, weight, last_weight, way }
+    DestinationView {
+        service,
+        address: server.address,
+        weight: server.weight,
+        last_weight: server.last_weight,
+        thresholds: server.thresholds,
+        is_down: !server.is_reachable,
+        way: server.way,
+    }
+}
+
+/// The slots of a virtual server whose servers have these numbers.
+fn slots(service: &DesiredService, numbers: &[u32]) -> Vec<Slot> {
+    let slot = |i: usize| {
+        let (number, server) = (numbers.get(i)?, service.servers.get(i)?);
+        // A weight that nobody reads would have the table published anew when it changes.
+        let weight = if service.selector.compares_loads() { server.weight } else { 0 };
+        let slot = Slot::new(*number, weight);
+        Some(if server.thresholds.upper > 0 { slot.with_thresholds() } else { slot })
+    };
+    service.slots.iter().map(|i| i.and_then(slot).unwrap_or(Slot::NONE)).collect()
 }
 
 fn addresses(services: &[DesiredService], numbers: &[u32]) -> BTreeMap<ServiceAddress, u32> {

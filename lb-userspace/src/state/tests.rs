@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use lb_common::connection::Timeouts;
-use lb_common::selector::{Options, Selector};
+use lb_common::load::Thresholds;
+use lb_common::selector::{Options, Selector, Slot};
 use macaddr::MacAddr6;
 use proptest::prelude::*;
 
@@ -49,6 +50,7 @@ fn server(number: u8, is_reachable: bool) -> DesiredServer {
         address: Ipv4Addr::new(10, 0, 0, number).into(),
         weight: 1,
         last_weight: 1,
+        thresholds: Thresholds::default(),
         way: is_reachable.then_some(way),
         is_reachable,
     }
@@ -66,7 +68,7 @@ fn desired_of(services: Vec<DesiredService>) -> Desired {
 
 /// Rules that are others for other services.
 fn deny(addresses: &[ServiceAddress]) -> Acl {
-    let deny = addresses.iter().map(|address| config::Prefix::host(address.address.vips.first())).collect();
+    let deny = addresses.iter().map(|address| Prefix::from(address.address.vips.first())).collect();
     Acl { deny, ..Acl::default() }
 }
 
@@ -102,7 +104,8 @@ fn any_desired() -> impl Strategy<Value = Desired> {
 fn reachable(view: &View) -> BTreeMap<ServiceAddress, Vec<Option<IpAddr>>> {
     let resolve = |service: &u32| {
         let slots = &view.services[service].slots;
-        slots.iter().map(|slot| slot.map(|number| view.destinations[&number].address)).collect()
+        let address = |slot: &Slot| view.destinations.get(&slot.destination()).map(|found| found.address);
+        slots.iter().map(address).collect()
     };
     view.addresses.iter().map(|(address, service)| (*address, resolve(service))).collect()
 }
@@ -137,8 +140,8 @@ fn refusing(desired: &Desired) -> BTreeMap<ServiceAddress, AclView> {
 fn check(view: &View) {
     for service in view.addresses.values() {
         let table = view.services.get(service).expect("an address leads to a service");
-        for number in table.slots.iter().flatten() {
-            let destination = view.destinations.get(number).expect("a slot leads to a destination");
+        for number in table.slots.iter().filter(|slot| **slot != Slot::NONE).map(|slot| slot.destination()) {
+            let destination = view.destinations.get(&number).expect("a slot leads to a destination");
             assert_eq!(destination.service, *service, "a slot leads to another service's destination");
             assert!(destination.way.is_some(), "a slot leads nowhere");
         }
@@ -252,7 +255,11 @@ fn a_server_that_falls_silent_keeps_its_connections() {
     let mut silent = rr(&[1], &[(1, true), (2, false)]);
     silent.servers[1].way = Some(Way::to(MacAddr6::new(2, 0, 0, 0, 1, 2)));
     let operations = drive(&mut tables, &desired_of(vec![silent]));
-    assert!(matches!(operations[..], [Operation::PublishSlots { .. }]), "{operations:?}");
+    let [Operation::PutDestination { destination, .. }, Operation::PublishSlots { .. }] = &operations[..]
+    else {
+        panic!("{operations:?}")
+    };
+    assert!(destination.is_down && destination.way.is_some());
 }
 
 #[test]

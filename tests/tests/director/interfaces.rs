@@ -69,6 +69,35 @@ fn real_servers_behind_both_interfaces_share_the_connections() -> TestResult {
 }
 
 #[test]
+fn explain_names_the_interface_a_frame_comes_in_on_and_the_one_it_leaves_by() -> TestResult {
+    let lab = lab(2)?;
+    let (_network, director) = two_networks(&lab, lab.vip())?;
+    let director = director.start()?;
+    let (client, vip) = (format!("{}:40000", lab.client().address()), format!("{}:80", lab.vip()));
+    let ask = |more: &[&str]| [&["explain", &client, &vip, "tcp"], more].concat().join(" ");
+    let explain = |more: &[&str]| director.json(ask(more).split(' '));
+    // The first connection is rs2's, which is behind eth1.
+    let first = explain(&[])?;
+    assert_eq!(first["real_server"]["mac"], SecondNetwork::mac(&lab.host("rs2")).to_string());
+    assert_eq!(
+        (&first["frame"]["interface"], &first["verdict"]["action"], &first["verdict"]["interface"]),
+        (&"eth0".into(), &"redirect".into(), &"eth1".into())
+    );
+    let text = director.cli(ask(&[]).split(' '))?;
+    assert!(text.contains("XDP_REDIRECT: forward out of eth1\n"), "{text}");
+    let second = explain(&["--interface", "eth1"])?;
+    assert_eq!(second["frame"]["mac"], SecondNetwork::mac(&lab.director()).to_string());
+    assert_eq!(
+        (&second["frame"]["interface"], &second["verdict"]["action"], &second["verdict"]["interface"]),
+        (&"eth1".into(), &"transmit".into(), &"eth1".into())
+    );
+    let unknown = director.try_cli(ask(&["--interface", "eth9"]).split(' '))?;
+    assert!(!unknown.status.success());
+    assert!(unknown.stderr.contains("the interface is one of eth0, eth1"), "{}", unknown.stderr);
+    Ok(())
+}
+
+#[test]
 fn real_servers_of_ipv6_behind_both_interfaces_share_the_connections() -> TestResult {
     let lab = lab6(2)?;
     let (_network, director) = two_networks(&lab, lab.vip6())?;

@@ -13,6 +13,7 @@ mod fragments;
 mod interfaces;
 mod ipv6;
 mod ipv6_forwarding;
+mod jumbo;
 mod limits;
 mod local;
 mod neighbours;

@@ -1,19 +1,20 @@
 //! Real servers' MACs: found, followed, lost and found again.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use lb_lab::{Director, Mac, TestResult, VirtualServer, wait_until};
+use lb_lab::{Director, Lab, Mac, TestResult, VirtualServer, wait_until};
 
-use crate::support::{OpenConnection, PATIENCE, answers, lab, real_servers, web};
+use crate::support::{OpenConnection, PATIENCE, answers, answers_of, lab, lab6, real_servers, web, web6};
 
-#[test]
-fn a_mac_that_changes_silently_is_right_again_within_a_second() -> TestResult {
-    let lab = lab(1)?;
-    let mut director = Director::on(&lab.director()).config(web(&lab)).start()?;
+/// rs1 gets one MAC after the other; requests and an open connection follow it.
+fn macs_are_followed(lab: &Lab, vip: IpAddr, service: VirtualServer) -> TestResult {
+    let mut director = Director::on(&lab.director()).config(service).start()?;
     let rs1 = lab.host("rs1");
+    let mut open = OpenConnection::open(&lab.client(), vip)?;
     let mut slowest = Duration::ZERO;
     for last in 0..5 {
-        assert_eq!(answers(&lab, 1)?, ["rs1"]);
+        assert_eq!(answers_of(lab, vip, 1)?, ["rs1"]);
         let new = Mac([2, 0xee, 0, 0, 0, last]);
         let from = Instant::now();
         rs1.set_mac(new)?;
@@ -22,11 +23,24 @@ fn a_mac_that_changes_silently_is_right_again_within_a_second() -> TestResult {
             if listed[0]["mac"] == new.to_string() { Ok(()) } else { Err(listed[0].to_string()) }
         });
         slowest = slowest.max(from.elapsed());
+        assert_eq!(open.ask().expect("an open connection follows"), "rs1");
     }
     println!("slowest: {slowest:?}");
     assert!(slowest < Duration::from_secs(1), "{slowest:?}\n{}", director.process()?.log());
-    assert_eq!(answers(&lab, 1)?, ["rs1"]);
+    assert_eq!(answers_of(lab, vip, 1)?, ["rs1"]);
     Ok(())
+}
+
+#[test]
+fn a_mac_that_changes_silently_is_right_again_within_a_second() -> TestResult {
+    let lab = lab(1)?;
+    macs_are_followed(&lab, lab.vip().into(), web(&lab))
+}
+
+#[test]
+fn a_mac_that_changes_silently_is_right_again_within_a_second_in_ipv6() -> TestResult {
+    let lab = lab6(1)?;
+    macs_are_followed(&lab, lab.vip6().into(), web6(&lab))
 }
 
 #[test]

@@ -1,12 +1,18 @@
-//! Real servers in VLANs. The kernel of a lab may have no VLANs of its own, so tagged frames are made by hand.
+//! VLANs. The kernel of a lab may have none of its own, so tags are put in and taken out by hand, or by XDP programs
+//! around hosts that know nothing of them.
+
+use std::net::IpAddr;
 
 use lb_lab::frame::{Endpoint, Frame, SYN};
-use lb_lab::{Direction, Director, DirectorBuilder, Lab, TestResult, VirtualServer};
+use lb_lab::{Capture, Direction, Director, DirectorBuilder, Lab, TestResult, VirtualServer};
 
-use crate::support::{PATIENCE, lab};
+use crate::support::{PATIENCE, lab, lab6, web, web6};
 
 /// In the first byte behind a tag's type.
 const PRIORITY_5: u8 = 5 << 5;
+/// The tags of hosts in these VLANs: priority 5, eligible to be dropped ([`lb_lab::Host::attach_vlan`]).
+const IN_VLAN_7: [u8; 4] = [0x81, 0, 0xb0, 7];
+const IN_VLAN_100: [u8; 4] = [0x81, 0, 0xb0, 100];
 
 /// rs1 in VLAN 100, at its own MAC.
 fn in_vlan_100(lab: &Lab) -> DirectorBuilder {
@@ -27,8 +33,7 @@ fn removes_tags(lab: &Lab) -> lb_lab::Result<bool> {
 #[test]
 fn a_frame_gets_the_vlan_of_its_real_server_and_keeps_its_priority() -> TestResult {
     let lab = lab(1)?;
-    // The tag is to be in the frame on the cable, not beside it.
-    lab.switch().command("ethtool").args(["-K", "director", "tx-vlan-offload", "off"]).run()?.success()?;
+    lab.switch().keep_tags_in_frames(&lab.director())?;
     let _director = in_vlan_100(&lab).start()?;
     let arrived = lab.switch().capture_if(&lab.host("rs1"), |direction, frame| {
         direction == Direction::Out && frame.len() > 18 && frame[12..14] == [0x81, 0]
@@ -72,4 +77,70 @@ fn a_nic_that_removes_tags_is_told_not_to_and_told_again_when_lb_has_gone() -> T
     let _director = in_vlan_100(&lab).setting("vlan_offload", "\"keep\"").start()?;
     assert!(removes_tags(&lab)?);
     Ok(())
+}
+
+/// HTTP frames to a VIP on the director's cable, tagged or not.
+fn requests(lab: &Lab) -> lb_lab::Result<Capture> {
+    // To port 80, behind one tag or none, whatever the family.
+    let is_request = |behind_macs: &[u8]| {
+        let untagged = behind_macs.strip_prefix(&[0x81, 0]).map_or(behind_macs, |tagged| &tagged[2..]);
+        let transport = match untagged {
+            [8, 0, ..] => 22,
+            [0x86, 0xdd, ..] => 42,
+            _ => return false,
+        };
+        untagged.get(transport + 2..transport + 4) == Some(&[0, 80])
+    };
+    lab.switch().capture_if(&lab.director(), move |_, frame| frame.len() > 18 && is_request(&frame[12..]))
+}
+
+/// The client in VLAN 7 and rs1 in `vlan` get on with each other; every frame came tagged `IN_VLAN_7` to the
+/// director, and left it tagged `leaves_in`.
+fn http_in_vlans(
+    lab: &Lab,
+    vip: IpAddr,
+    vlan: u16,
+    director: DirectorBuilder,
+    leaves_in: [u8; 4],
+) -> TestResult {
+    lab.switch().keep_tags_in_frames(&lab.director())?;
+    let _vlans = (lab.client().attach_vlan(7)?, lab.host("rs1").attach_vlan(vlan)?);
+    let director = director.start()?;
+    let requests = requests(lab)?;
+    for _ in 0..3 {
+        let answer = lab.client().http_get((vip, 80), PATIENCE)?;
+        assert_eq!((answer.status, answer.server.as_str()), (200, "rs1"));
+    }
+    let frames = requests.finish()?;
+    let tags = |way: Direction| -> Vec<&[u8]> {
+        frames.iter().filter(|frame| frame.direction == way).map(|frame| &frame.bytes[12..16]).collect()
+    };
+    // A handshake, a request and an end each.
+    let (came, left) = (tags(Direction::Out), tags(Direction::In));
+    assert!(came.len() >= 3 * 4, "{frames:?}");
+    assert_eq!(came, vec![IN_VLAN_7; came.len()], "{frames:?}");
+    assert_eq!(left, vec![leaves_in; came.len()], "{frames:?}");
+    drop(director);
+    Ok(())
+}
+
+#[test]
+fn http_over_tagged_frames() -> TestResult {
+    let lab = lab(1)?;
+    let director = Director::on(&lab.director()).config(web(&lab));
+    http_in_vlans(&lab, lab.vip().into(), 7, director, IN_VLAN_7)
+}
+
+#[test]
+fn http_over_tagged_frames_of_ipv6() -> TestResult {
+    let lab = lab6(1)?;
+    let director = Director::on(&lab.director()).config(web6(&lab));
+    http_in_vlans(&lab, lab.vip6().into(), 7, director, IN_VLAN_7)
+}
+
+#[test]
+fn http_between_two_vlans() -> TestResult {
+    let lab = lab(1)?;
+    let director = in_vlan_100(&lab);
+    http_in_vlans(&lab, lab.vip().into(), 100, director, IN_VLAN_100)
 }

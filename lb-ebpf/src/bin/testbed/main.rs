@@ -5,14 +5,17 @@
 //! | `pass` | a veth's peer must run XDP, or XDP_TX has nowhere to go |
 //! | `empty`, `swap` | what a frame costs when nothing is decided |
 //! | `reference` | the same forwarding with a hash map, an LRU map and `ktime_get_ns`, as other balancers do it |
-//! | `vary_swap`, `vary_lb`, `vary_reference` | the same with a source address that changes with every run |
+//! | `vary_empty`, `vary_lb`, `vary_reference` | the same with a source address that changes with every run |
+//! | `vary_line` | what one cache line of the connection table costs, wherever the source's hash says |
 //! | `generate`, `sink` | live frames: one end sends them, the other counts and drops |
+//! | `tag_7`, `tag_100`, `untag` | hosts in a VLAN: on the host's port of the switch, and on the host |
 
 #![no_std]
 #![no_main]
 #![expect(clippy::needless_pass_by_value, reason = "the signature of an XDP program")]
 
 mod reference;
+mod vlan;
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::xdp_action;
@@ -20,11 +23,15 @@ use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::XdpContext;
-use lb_ebpf::kernel;
+use lb_common::connection::buckets_for;
+use lb_ebpf::kernel::{self, maps};
 
 /// One less than the number of sources, a power of two.
 #[unsafe(no_mangle)]
 static SOURCE_MASK: Global<u32> = Global::new(0);
+/// Where the last four bytes of the source address lie in a frame: by default those of IPv4.
+#[unsafe(no_mangle)]
+static SOURCE_AT: Global<u32> = Global::new(14 + 12);
 /// The interface `generate` sends to.
 #[unsafe(no_mangle)]
 static TARGET: Global<u32> = Global::new(0);
@@ -36,37 +43,56 @@ static GENERATED: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static SUNK: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-const SOURCE_ADDRESS: usize = 14 + 12;
 const MACS: usize = 12;
+/// Buckets of CONNECTIONS_V4 where `vary_line` is run.
+const BUCKETS: u64 = buckets_for(1 << 20) as u64;
 
-#[xdp]
+#[xdp(frags)]
 fn pass(_context: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-#[xdp]
+#[xdp(frags)]
 fn empty(_context: XdpContext) -> u32 {
     xdp_action::XDP_TX
 }
 
-#[xdp]
+#[xdp(frags)]
 fn swap(context: XdpContext) -> u32 {
     swap_macs(&context)
 }
 
 #[xdp]
-fn vary_swap(context: XdpContext) -> u32 {
+fn vary_empty(context: XdpContext) -> u32 {
     vary(&context);
-    swap_macs(&context)
+    xdp_action::XDP_TX
+}
+
+#[xdp]
+fn vary_line(context: XdpContext) -> u32 {
+    let mut verdict = xdp_action::XDP_TX;
+    set_source(&context, |address| {
+        let hash = u64::from(address).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let Some(bucket) = maps::CONNECTIONS_V4.get_ptr(((hash * BUCKETS) >> 32) as u32) else {
+            verdict = xdp_action::XDP_PASS;
+            return address;
+        };
+        // SAFETY: the verifier has just seen that it is an element of the map, which begins with a word.
+        let word = unsafe { bucket.cast::<u64>().read_volatile() };
+        // 1 for no entry. The next run waits for the line, as it does where the MACs come from what was looked up.
+        let never = word >> 63 & word >> 62;
+        address.wrapping_add(1 + never as u32)
+    });
+    verdict
 }
 
 /// The product's program, as it is.
-#[xdp]
+#[xdp(frags)]
 fn lb(context: XdpContext) -> u32 {
     kernel::balance(&context)
 }
 
-#[xdp]
+#[xdp(frags)]
 fn vary_lb(context: XdpContext) -> u32 {
     vary(&context);
     kernel::balance(&context)
@@ -99,6 +125,23 @@ fn sink(_context: XdpContext) -> u32 {
     xdp_action::XDP_DROP
 }
 
+/// VLAN 7, with priority 5 and eligible to be dropped.
+#[xdp]
+fn tag_7(context: XdpContext) -> u32 {
+    vlan::tag(&context, 0xb007)
+}
+
+/// The same in VLAN 100.
+#[xdp]
+fn tag_100(context: XdpContext) -> u32 {
+    vlan::tag(&context, 0xb064)
+}
+
+#[xdp]
+fn untag(context: XdpContext) -> u32 {
+    vlan::untag(&context)
+}
+
 /// Steps the source address to the next of `SOURCE_MASK + 1`: for a frame that is fed back as it became.
 #[inline(always)]
 fn vary(context: &XdpContext) {
@@ -119,13 +162,13 @@ fn vary_from_counter(context: &XdpContext) {
 }
 
 #[inline(always)]
-fn set_source(context: &XdpContext, next: impl Fn(u32) -> u32) {
-    let start = context.data();
-    if start + SOURCE_ADDRESS + 4 <= context.data_end() {
+fn set_source(context: &XdpContext, next: impl FnOnce(u32) -> u32) {
+    let source = context.data() + SOURCE_AT.load() as usize;
+    if source + 4 <= context.data_end() {
         let mask = SOURCE_MASK.load();
         // SAFETY: the verifier has just seen that the bytes lie in the frame.
         unsafe {
-            let source = (start + SOURCE_ADDRESS) as *mut u32;
+            let source = source as *mut u32;
             let address = u32::from_be(source.read_unaligned());
             let varied = address & !mask | next(address) & mask;
             source.write_unaligned(varied.to_be());

@@ -17,12 +17,14 @@ fn asked(words: &str) -> Result<Result<Question, (u8, String)>, String> {
 
 #[test]
 fn a_question_says_all_that_was_typed() {
-    let question = asked("[2001:db8::7]:40000 [2001:db8:1::1]:80 tcp --flags fin,ack --vlan 100");
+    let question =
+        asked("[2001:db8::7]:40000 [2001:db8:1::1]:80 tcp --flags fin,ack --vlan 100 --interface eth1");
     let question = question.expect("clap takes it").expect("it is a question");
     assert_eq!((question.source.port(), question.destination.port()), (40_000, 80));
     assert_eq!((question.protocol.as_str(), question.vlan), ("tcp", Some(100)));
     assert_eq!(question.flags, ["fin", "ack"]);
-    assert_eq!(question.parse().expect("it is a frame").tcp_flags, 0x11);
+    assert_eq!(question.interface.as_deref(), Some("eth1"));
+    assert_eq!(question.frame(0).expect("it is a frame").tcp_flags, 0x11);
 }
 
 #[test]
@@ -66,7 +68,7 @@ fn shown(changes: &Value) -> String {
         },
         "virtual_server": { "name": "web", "scheduler": "wrr" },
         "near": [], "connection": null, "next": null, "choice": null, "real_server": null,
-        "verdict": { "action": "transmit", "reason": null, "because": null },
+        "verdict": { "action": "transmit", "reason": null, "because": null, "interface": "eth0" },
         "counters": [],
     });
     for (key, value) in changes.as_object().expect("an object") {
@@ -193,4 +195,13 @@ fn a_service_without_a_usable_real_server_and_an_expired_connection() {
     verdict     XDP_DROP: drop. A new connection, and no real server is usable.
     counts      drop_no_real_server +1
     ");
+}
+
+#[test]
+fn a_real_server_behind_another_interface() {
+    let shown = shown(&json!({
+        "real_server": server(),
+        "verdict": { "action": "redirect", "reason": null, "because": null, "interface": "eth1" },
+    }));
+    assert!(shown.contains("verdict     XDP_REDIRECT: forward out of eth1\n"), "{shown}");
 }

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use serde_json::json;
 
@@ -19,21 +20,31 @@ fn question(changes: &serde_json::Value) -> Question {
 #[test]
 fn every_flag_has_its_bit() {
     let names: Vec<&str> = TCP_FLAGS.iter().map(|(name, _)| *name).collect();
-    let parsed = question(&json!({ "flags": names })).parse().expect("there is such a frame");
+    let parsed = question(&json!({ "flags": names })).frame(0).expect("there is such a frame");
     assert_eq!(parsed.tcp_flags, 0xff);
     assert_eq!(flag_names(0x12), ["syn", "ack"]);
-    assert_eq!(question(&json!({})).parse().expect("there is such a frame").tcp_flags, 0);
+    assert_eq!(question(&json!({})).frame(0).expect("there is such a frame").tcp_flags, 0);
 }
 
 #[test]
 fn a_question_about_no_frame_is_refused() {
-    let refused = |changes| question(&changes).parse().expect_err("there is no such frame");
+    let refused = |changes| question(&changes).frame(0).expect_err("there is no such frame");
     assert_eq!(refused(json!({ "protocol": "sctp" })), QuestionError::Protocol("sctp".into()));
     assert_eq!(refused(json!({ "flags": ["nak"] })), QuestionError::Flag("nak".into()));
     assert_eq!(refused(json!({ "protocol": "udp", "flags": ["syn"] })), QuestionError::FlagsOfUdp);
     assert_eq!(refused(json!({ "vlan": 4095 })), QuestionError::Vlan(4095));
     let families = refused(json!({ "source": "[2001:db8::7]:40000" }));
     assert!(matches!(families, QuestionError::Families(_, _)), "{families:?}");
+}
+
+#[test]
+fn an_interface_is_asked_about_by_its_name_and_the_first_without() {
+    let interfaces = Interfaces(vec![(1, "eth0".to_owned()), (0, "eth1".to_owned())]);
+    let place = |changes| question(&changes).parse(&interfaces).map(|question| question.interface);
+    assert_eq!(place(json!({})), Ok(1));
+    assert_eq!(place(json!({ "interface": "eth1" })), Ok(0));
+    let unknown = place(json!({ "interface": "eth2" })).expect_err("there is none").to_string();
+    assert_eq!(unknown, "lb is not attached to \"eth2\"; the interface is one of eth0, eth1");
 }
 
 #[test]

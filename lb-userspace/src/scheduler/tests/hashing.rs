@@ -166,7 +166,9 @@ fn few_flows_of_mh_move_when_a_server_leaves() {
 fn shares_over_a_million_flows_are_those_of_the_weights() {
     const FLOWS: u32 = 1_000_000;
     let ignores_weights = ["rr", "dh"];
-    for scheduler in ALL.into_iter().filter(|scheduler| !ignores_weights.contains(&scheduler.name())) {
+    // Those that compare loads depend on how long connections last.
+    let tables = ALL.into_iter().filter(|scheduler| !scheduler.selector().compares_loads());
+    for scheduler in tables.filter(|scheduler| !ignores_weights.contains(&scheduler.name())) {
         for weights in [&[1, 1, 1][..], &[3, 2, 1], &[5, 1, 1, 1], &[4, 3, 2, 1]] {
             let table = Table::of(scheduler, &servers(weights), &Parameters::default());
             let mut flows = vec![0u32; weights.len()];

@@ -1,20 +1,40 @@
 //! What a frame costs: `cargo xtask bench`.
 //!
+//! ```text
+//!   cases (one list) ──> per_frame: BPF_PROG_TEST_RUN ─┐
+//!                        live: a pair of interfaces ───┼──> report, goals ──> table, JSON, chart
+//!                        memory: what the maps take ───┘
+//! ```
+//!
 //! Everything is measured in one run, turn by turn, so that what disturbs the machine disturbs all alike:
 //! the ratios are the point. No test depends on these figures.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
+mod cases;
+mod chart;
+mod frames;
+mod goals;
 mod live;
+mod machine;
+mod memory;
 mod per_frame;
 mod plane;
 mod report;
+mod setting;
+mod table;
 mod testbed;
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::Parser;
 use lb_lab::{HostSpec, Lab};
+
+use machine::Machine;
+use report::{Figures, Report};
 
 /// Measures what a frame costs
 #[derive(Debug, Parser)]
@@ -23,23 +43,48 @@ use lb_lab::{HostSpec, Lab};
     bin_name = "cargo xtask bench",
     after_help = "\
 Examples:
-  cargo xtask bench                       everything, about a minute
-  cargo xtask bench -- --rounds 3         sooner, less exact
-  cargo xtask bench -- --json > now.json  for a program to read
+  cargo xtask bench                               everything, some two minutes
+  cargo xtask bench -- --list                     what there is to measure
+  cargo xtask bench -- established veth           rows whose name contains one of these
+  cargo xtask bench -- --rounds 3 --frames 200000 sooner, less exact
+  cargo xtask bench -- --json                     for a program to read, instead of the tables
+  cargo xtask bench -- --json now.json --svg now.svg
+  cargo xtask bench -- established --against ../old/target/bpf/bpfel-unknown-none/release/lb-ebpf
+                                                  this build and another in turn
 
-Needs root: it loads XDP programs and runs them on made-up frames. It attaches nothing outside namespaces
-of its own, and removes what it made, also on Ctrl-C."
+Needs root: it loads XDP programs and runs them on made-up frames. It attaches nothing outside
+namespaces of its own, and removes what it made, also on Ctrl-C."
 )]
 struct Arguments {
-    /// How often each program is measured; the median counts
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// Only rows whose name (`--list`) contains one of these, and what they are compared with
+    #[arg(value_name = "ROW")]
+    rows: Vec<String>,
+    /// List the rows' names, and measure nothing
+    #[arg(long)]
+    list: bool,
+    /// How often each row is measured; the least counts
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// How many frames one measurement runs through a program
+    /// How many frames one measurement runs through a program at most; 0.2 seconds are enough
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1000..=100_000_000))]
     frames: u32,
-    /// JSON instead of tables
-    #[arg(long)]
-    json: bool,
+    /// JSON: into a file whose name ends in .json, or instead of the tables
+    #[arg(long, value_name = "FILE", num_args = 0..=1, value_parser = json_file)]
+    json: Option<Option<PathBuf>>,
+    /// A chart into a file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Measure the program of another build's object too: a file `lb-ebpf` with the same maps
+    #[arg(long, value_name = "OBJECT")]
+    against: Option<PathBuf>,
+}
+
+/// Without the ending `--json established` would measure everything, and write it to `established`.
+fn json_file(name: &str) -> std::result::Result<PathBuf, String> {
+    match Path::new(name).extension() {
+        Some(extension) if extension == "json" => Ok(name.into()),
+        _ => Err("the file's name must end in .json; names of rows come before --json".to_owned()),
+    }
 }
 
 /// Anything that goes wrong ends the run, and is said as it is.
@@ -57,15 +102,75 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    let all = cases::all(arguments.against.is_some())?;
+    if arguments.list {
+        let others = live::ids().into_iter().chain(memory::IDS.map(String::from));
+        for id in all.into_iter().map(|case| case.id).chain(others) {
+            println!("{id}");
+        }
+        return Ok(());
+    }
+    let is_named = |id: &str| arguments.rows.iter().any(|word| id.contains(word.as_str()));
+    let is_chosen = |id: &str| arguments.rows.is_empty() || is_named(id);
+    let cases = cases::choose(&all, &arguments.rows);
+    let (has_live, has_memory) =
+        (live::ids().iter().any(|id| is_chosen(id)), memory::IDS.into_iter().any(is_chosen));
+    if cases.is_empty() && !has_live && !has_memory {
+        let words = arguments.rows.join("\" and no \"");
+        return Err(format!("there is no row \"{words}\": `cargo xtask bench -- --list` has all").into());
+    }
+    let machine = Machine::this(humantime::format_rfc3339_seconds(SystemTime::now()).to_string());
+
     let lab = Lab::builder().host(HostSpec::other("bench")).build()?;
-    let per_frame = per_frame::measure(&lab, arguments)?;
-    let live = live::measure(&lab, arguments)?;
+    let bench = per_frame::Bench::open(&lab, &cases, arguments.against.as_deref())?;
+    let nanoseconds = bench.measure(&cases, arguments)?;
+    let memory = if has_memory { memory::measure(&lab, &bench)? } else { Vec::new() };
+    drop(bench);
+    let mut live = if has_live { live::measure(&lab, arguments)? } else { Vec::new() };
+    live.retain(|live| is_chosen(&live.id));
     lab.remove()?;
-    let report = report::Report::new(per_frame, live);
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{report}");
+
+    let per_frame = cases.into_iter().zip(nanoseconds).collect();
+    let report =
+        Report::new(machine, arguments.rounds, arguments.frames, Figures { per_frame, live, memory });
+    put_out(&report, arguments)
+}
+
+fn put_out(report: &Report, arguments: &Arguments) -> Result<()> {
+    let write = |path: &Path, text: &str| {
+        fs::write(path, text).map_err(|error| format!("write {}: {error}", path.display()))
+    };
+    if let Some(path) = &arguments.svg {
+        write(path, &chart::svg(report)?)?;
+    }
+    match &arguments.json {
+        Some(None) => println!("{}", serde_json::to_string_pretty(report)?),
+        Some(Some(path)) => {
+            write(path, &format!("{}\n", serde_json::to_string_pretty(report)?))?;
+            print!("{report}");
+        }
+        None => print!("{report}"),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Arguments;
+    use clap::{CommandFactory as _, Parser as _};
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn json_goes_to_a_file_or_to_the_terminal() {
+        let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
+        assert_eq!(parse("bench established --json").unwrap().json, Some(None));
+        assert_eq!(parse("bench --json a.json established").unwrap().json, Some(Some("a.json".into())));
+        assert_eq!(parse("bench established").unwrap().json, None);
+        let error = parse("bench --json established").unwrap_err().to_string();
+        assert!(error.contains("names of rows come before --json"), "{error}");
+    }
 }

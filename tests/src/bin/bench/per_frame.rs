@@ -1,133 +1,190 @@
 //! Nanoseconds per frame, by BPF_PROG_TEST_RUN.
+//!
+//! ```text
+//!   cases ──> planes, testbeds (those that a case needs)
+//!     round 1: case, case, case …
+//!     round 2: case, case, case …      the least of a case's rounds counts
+//! ```
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::Path;
 
+use aya::programs::Xdp;
+use indicatif::ProgressBar;
 use lb_lab::Lab;
-use lb_userspace::scheduler;
 use serde::Serialize;
 
-use crate::plane::{FIRST_UDP, Plane, VIP, WEB};
-use crate::testbed::{Testbed, Transport, frame, nanoseconds};
+use crate::cases::{Case, Program};
+use crate::plane::Plane;
+use crate::setting::Setting;
+use crate::testbed::{Selection, Testbed, run};
 use crate::{Arguments, Result};
 
-/// What was measured.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Measured {
-    /// What it is called.
-    pub(crate) name: String,
-    /// How many flows took turns.
-    pub(crate) flows: u32,
-    /// The median of the rounds.
-    pub(crate) nanoseconds: u64,
-    /// The least and the most of the rounds.
-    pub(crate) range: (u64, u64),
+/// What a row cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Nanoseconds {
+    /// The least of the rounds: what the machine does while nobody disturbs it.
+    pub(crate) least: u64,
+    pub(crate) median: u64,
+    pub(crate) most: u64,
 }
 
-/// One program on one frame.
-struct Case<'a> {
-    name: String,
-    flows: u32,
-    testbed: &'a Testbed,
-    program: &'static str,
-    frame: &'a [u8],
+/// Nobody learns more from a longer measurement.
+const LONGEST_NANOSECONDS: u64 = 200_000_000;
+const FEWEST_FRAMES: u32 = 1000;
+/// What the programs of a testbed were told: where, how many sources, and where those lie.
+type Place = (Setting, u32, u32);
+
+/// Loaded programs and the maps they work on.
+pub(crate) struct Bench {
+    planes: BTreeMap<Setting, Plane>,
+    testbeds: BTreeMap<Place, Testbed>,
+    other: Option<Testbed>,
 }
 
-/// Names that the report refers to.
-pub(crate) mod names {
-    /// A program that returns at once.
-    pub(crate) const EMPTY: &str = "empty program";
-    /// Both MACs swapped, XDP_TX.
-    pub(crate) const SWAP: &str = "MAC swap";
-    /// A packet of an established connection.
-    pub(crate) const ESTABLISHED: &str = "established";
-    /// The same with 4096 virtual servers.
-    pub(crate) const ESTABLISHED_4096: &str = "established, 4096 services";
-    /// A frame to an address that is no VIP.
-    pub(crate) const MISS: &str = "not a VIP";
-    /// The same where other addresses have prefixes and ranges of ports.
-    pub(crate) const MISS_BESIDE_FORMS: &str = "not a VIP, beside 64 prefixes and ranges";
-    /// Hash map, LRU map, clock.
-    pub(crate) const REFERENCE: &str = "reference: HASH + LRU_HASH + ktime";
-    /// A datagram of a flow nobody has seen, with a place for it.
-    pub(crate) const NEW_FLOW: &str = "new flow, ";
-    /// The same when every place is taken by another flow that lives.
-    pub(crate) const FLOOD: &str = "flood of new flows";
-}
-
-const MANY: [u32; 2] = [1 << 16, 1 << 20];
-
-/// Runs all cases, round by round.
-pub(crate) fn measure(lab: &Lab, arguments: &Arguments) -> Result<Vec<Measured>> {
-    let established = frame(VIP, WEB, Transport::TcpAck)?;
-    let miss = frame(Ipv4Addr::new(192, 0, 2, 77), WEB, Transport::TcpAck)?;
-    let udp = |n: u16| frame(VIP, FIRST_UDP + n, Transport::Udp);
-    let new: Vec<Vec<u8>> = (0u16..).take(scheduler::ALL.len()).map(udp).collect::<Result<_>>()?;
-
-    // New flows on tables that fit into a cache, where a flow is forgotten at once: there is always room.
-    let small = Plane::open(lab, "small", 1024, 1, 0)?;
-    let plane = Plane::open(lab, "default", 1 << 20, 1, 300)?;
-    let services = Plane::open(lab, "services", 1024, 4096, 300)?;
-    plane.establish(1)?;
-    services.establish(1)?;
-
-    let one = Testbed::load(&plane, 1, 0, &["empty", "swap", "lb", "reference"])?;
-    let among_4096 = Testbed::load(&services, 1, 0, &["lb"])?;
-    let fresh = Testbed::load(&small, 1 << 24, 0, &["vary_lb"])?;
-    // Each table holds the flows that take turns, and no others: ours and the reference's.
-    let load_many = |flows: u32| {
-        let plane = Plane::open(lab, &format!("{flows}-flows"), 1 << 20, 1, 300)?;
-        plane.establish(flows)?;
-        let testbed = Testbed::load(&plane, flows, 0, &["vary_swap", "vary_lb", "vary_reference"])?;
-        Ok((flows, plane, testbed))
-    };
-    let many: Vec<(u32, Plane, Testbed)> = MANY.into_iter().map(load_many).collect::<Result<_>>()?;
-
-    let full = many.last().map(|(_, plane, _)| Testbed::load(plane, 1 << 24, 0, &["vary_lb"])).transpose()?;
-    let case = |name: &str, flows, testbed, program, frame| Case {
-        name: name.to_owned(),
-        flows,
-        testbed,
-        program,
-        frame,
-    };
-    let mut cases = vec![
-        case(names::EMPTY, 1, &one, "empty", established.as_slice()),
-        case(names::SWAP, 1, &one, "swap", &established),
-        case(names::ESTABLISHED, 1, &one, "lb", &established),
-        case(names::ESTABLISHED_4096, 1, &among_4096, "lb", &established),
-        case(names::MISS, 1, &one, "lb", &miss),
-        case(names::MISS_BESIDE_FORMS, 1, &among_4096, "lb", &miss),
-        case(names::REFERENCE, 1, &one, "reference", &established),
-    ];
-    for (scheduler, frame) in scheduler::ALL.iter().zip(&new) {
-        cases.push(case(&format!("{}{scheduler}", names::NEW_FLOW), 1, &fresh, "vary_lb", frame));
+impl Bench {
+    /// Opens what the cases need.
+    pub(crate) fn open(lab: &Lab, cases: &[Case], other: Option<&Path>) -> Result<Self> {
+        let mut planes = BTreeMap::new();
+        for case in cases {
+            if let Entry::Vacant(vacant) = planes.entry(case.setting) {
+                vacant.insert(Plane::open(lab, case.setting)?);
+            }
+        }
+        let mut programs: BTreeMap<Place, Vec<&'static str>> = BTreeMap::new();
+        for case in cases {
+            if let Program::Testbed(name) = case.program {
+                let names = programs.entry(place(case)).or_default();
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        let mut testbeds = BTreeMap::new();
+        for (place, programs) in programs {
+            let (setting, sources, source_at) = place;
+            let selection = Selection { programs: &programs, sources, source_at, target: 0 };
+            testbeds.insert(place, Testbed::load(&planes[&setting], &selection)?);
+        }
+        let of_other = cases.iter().find(|case| case.program == Program::Other);
+        let other = match (of_other, other) {
+            (Some(case), Some(path)) => Some(Testbed::load_other(&planes[&case.setting], path)?),
+            _ => None,
+        };
+        Ok(Self { planes, testbeds, other })
     }
-    for (flows, _, testbed) in &many {
-        cases.push(case(names::SWAP, *flows, testbed, "vary_swap", &established));
-        cases.push(case(names::ESTABLISHED, *flows, testbed, "vary_lb", &established));
-        cases.push(case(names::REFERENCE, *flows, testbed, "vary_reference", &established));
-    }
-    if let (Some(frame), Some(full)) = (new.first(), &full) {
-        cases.push(case(names::FLOOD, 1 << 24, full, "vary_lb", frame));
-    }
-    // The reference records its flows, and every program comes into the caches.
-    for case in &cases {
-        nanoseconds(case.testbed.program(case.program)?, case.frame, case.flows.clamp(1000, 1 << 20))?;
-    }
-    let mut results: Vec<Vec<u64>> = vec![Vec::new(); cases.len()];
-    for _ in 0..arguments.rounds {
-        for (case, results) in cases.iter().zip(&mut results) {
-            results.push(nanoseconds(case.testbed.program(case.program)?, case.frame, arguments.frames)?);
+
+    fn program(&self, case: &Case) -> Result<&Xdp> {
+        match case.program {
+            Program::Product => Ok(self.planes[&case.setting].dataplane().program()?),
+            Program::Testbed(name) => self.testbeds[&place(case)].program(name),
+            Program::Other => self.other.as_ref().ok_or("there is no other object")?.program("lb"),
         }
     }
-    let measured = cases.iter().zip(results).map(|(case, mut results)| {
+
+    /// The maps of a setting, if any case needed it.
+    pub(crate) fn plane(&self, setting: Setting) -> Option<&Plane> {
+        self.planes.get(&setting)
+    }
+
+    /// Runs all cases, round by round.
+    pub(crate) fn measure(&self, cases: &[Case], arguments: &Arguments) -> Result<Vec<Nanoseconds>> {
+        let mut turns =
+            cases.iter().map(|case| self.warm_up(case, arguments.frames)).collect::<Result<Vec<_>>>()?;
+        let progress = ProgressBar::new(u64::from(arguments.rounds));
+        for _ in 0..arguments.rounds {
+            for turn in &mut turns {
+                let nanoseconds = turn.run(turn.frames)?;
+                turn.results.push(nanoseconds);
+            }
+            progress.inc(1);
+        }
+        progress.finish_and_clear();
+        Ok(turns.into_iter().map(|turn| Nanoseconds::of(turn.results)).collect())
+    }
+
+    /// Brings a program into the caches, lets the reference record its flows, and finds out how many frames are
+    /// enough.
+    fn warm_up<'a>(&'a self, case: &'a Case, frames: u32) -> Result<Turn<'a>> {
+        let mut turn =
+            Turn { case, program: self.program(case)?, next: 0, frames: FEWEST_FRAMES, results: Vec::new() };
+        let mut nanoseconds = turn.run(FEWEST_FRAMES)?;
+        if case.warm_up > 0 {
+            nanoseconds = turn.run(case.warm_up)?;
+        }
+        let affordable = frames_in(LONGEST_NANOSECONDS, nanoseconds);
+        turn.frames = affordable.clamp(FEWEST_FRAMES, frames).max(case.fewest_frames);
+        Ok(turn)
+    }
+}
+
+fn place(case: &Case) -> Place {
+    (case.setting, case.sources, case.source_at)
+}
+
+/// How many frames of so many nanoseconds fit.
+fn frames_in(time: u64, nanoseconds: u64) -> u32 {
+    u32::try_from(time / nanoseconds.max(1)).unwrap_or(u32::MAX)
+}
+
+/// A case, and how far it is.
+struct Turn<'a> {
+    case: &'a Case,
+    program: &'a Xdp,
+    /// The first source of the next run: a flow that was seen is not new.
+    next: u32,
+    frames: u32,
+    results: Vec<u64>,
+}
+
+impl Turn<'_> {
+    fn run(&mut self, frames: u32) -> Result<u64> {
+        if let Some(before) = &self.case.before {
+            run(self.program, before, 1)?;
+        }
+        let mut frame = self.case.frame.clone();
+        let at = self.case.source_at as usize;
+        if let Some(source) = frame.get_mut(at..).and_then(|source| source.first_chunk_mut::<4>()) {
+            let first = u32::from_be_bytes(*source) | self.next;
+            *source = first.to_be_bytes();
+        }
+        self.next = self.next.wrapping_add(frames) & (self.case.sources - 1);
+        let ran = run(self.program, &frame, frames)?;
+        if ran.verdict == self.case.verdict {
+            return Ok(ran.nanoseconds);
+        }
+        let Case { id, verdict, .. } = self.case;
+        Err(format!(
+            "{id}: the program's verdict is {}, not {verdict}: that is not what was to be measured",
+            ran.verdict
+        )
+        .into())
+    }
+}
+
+impl Nanoseconds {
+    fn of(mut results: Vec<u64>) -> Self {
         results.sort_unstable();
-        Measured {
-            name: case.name.clone(),
-            flows: case.flows,
-            nanoseconds: results[results.len() / 2],
-            range: (results[0], results[results.len() - 1]),
-        }
-    });
-    Ok(measured.collect())
+        let at = |i: usize| results.get(i).copied().unwrap_or_default();
+        Self { least: at(0), median: at(results.len() / 2), most: at(results.len().saturating_sub(1)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Nanoseconds, frames_in};
+
+    #[test]
+    fn rounds_become_least_median_and_most() {
+        let of = |rounds: &[u64]| Nanoseconds::of(rounds.to_vec());
+        assert_eq!(of(&[40, 35, 90]), Nanoseconds { least: 35, median: 40, most: 90 });
+        assert_eq!(of(&[7]), Nanoseconds { least: 7, median: 7, most: 7 });
+    }
+
+    #[test]
+    fn slow_programs_run_on_fewer_frames() {
+        assert_eq!(frames_in(200_000_000, 200), 1_000_000);
+        assert_eq!(frames_in(200_000_000, 0), 200_000_000);
+    }
 }

@@ -1,153 +1,123 @@
-//! A data plane to measure: the product's maps, filled by the product.
+//! A data plane to measure: the product's maps, filled by the product from a configuration.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Deref;
 
-use lb_common::connection::{Inserted, Meta, State, Timeouts, insert, key_v4};
+use lb_common::connection::{Buckets, Inserted, Meta, State, Terms, Timeouts, insert, key_v4, key_v6};
 use lb_common::hash::FlowHash;
 use lb_lab::Lab;
-use lb_userspace::config::Protocol;
-use lb_userspace::dataplane::{AclView, Capacity, InterfaceView, Options, ServiceAddress, Way};
-use lb_userspace::forms::{Ports, Prefix, VirtualAddress};
-use lb_userspace::scheduler::{self, Parameters, Server};
-use lb_userspace::state::{Desired, DesiredServer, DesiredService};
-use macaddr::MacAddr6;
+use lb_userspace::config::{self, Config, Protocol};
+use lb_userspace::dataplane::{Capacity, Options, ServiceAddress};
+use lb_userspace::neighbour::Resolutions;
+use lb_userspace::state::{Network, desired};
 
 use crate::Result;
+use crate::frames::{source_v4, source_v6};
+use crate::setting::{MAC, SOURCE_PORT, Setting, TRUNK, VIP, VIP_V6, WEB};
 
-/// The NIC's MAC, and the real servers': a frame that is fed back stays one that the director accepts.
-pub(crate) const MAC: MacAddr6 = MacAddr6::new(2, 0, 0, 0, 0, 1);
-/// The one VIP.
-pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// The TCP service whose connections are established.
-pub(crate) const WEB: u16 = 80;
-/// The UDP services, one for each scheduler, have ports from here on.
-pub(crate) const FIRST_UDP: u16 = 5000;
-/// Sources of frames begin here.
-pub(crate) const SOURCES: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 0);
-/// The source port of every frame.
-pub(crate) const SOURCE_PORT: u16 = 1000;
-
-const REAL_SERVERS: u8 = 16;
-
-/// Maps with services in them.
-pub(crate) struct Plane(lb_lab::Plane);
+/// Maps with services and connections in them.
+pub(crate) struct Plane {
+    plane: lb_lab::Plane,
+    config: Config,
+}
 
 impl Deref for Plane {
     type Target = lb_lab::Plane;
 
     fn deref(&self) -> &lb_lab::Plane {
-        &self.0
+        &self.plane
     }
 }
 
 impl Plane {
-    /// Maps of their own for so many connections, with the TCP service, a UDP service for each scheduler, and
-    /// `services` in all. UDP flows are forgotten after `udp_timeout` seconds.
-    pub(crate) fn open(
-        lab: &Lab,
-        name: &str,
-        max_connections: u32,
-        services: u16,
-        udp_timeout: u32,
-    ) -> Result<Self> {
+    /// Maps of their own, filled as the setting says.
+    pub(crate) fn open(lab: &Lab, setting: Setting) -> Result<Self> {
+        Self::open_as(lab, setting, &setting.name())
+    }
+
+    /// The same in a directory of this name.
+    pub(crate) fn open_as(lab: &Lab, setting: Setting, name: &str) -> Result<Self> {
+        let config = config::parse(name, &setting.text()).map_err(|errors| errors.to_string())?.config;
+        let max_connections = config.director.max_connections;
         let options = Options {
             bpffs: lab.bpffs().join(name),
-            capacity: Capacity { max_connections, has_ipv6: true },
+            capacity: Capacity { max_connections, has_ipv6: setting.has_ipv6() },
             log_flows: false,
         };
         let mut plane = lb_lab::Plane::open(&options)?;
-        plane.reconcile(&desired(services, udp_timeout))?;
-        Ok(Self(plane))
+        let mut desired = desired(&config, &Network::of_one(MAC), &Resolutions::new(), &plane.view());
+        if setting == Setting::Schedulers {
+            // Less than can be configured: an entry holds for no time at all.
+            desired.timeouts = Timeouts::with(900, 120, 0);
+        }
+        plane.reconcile(&desired)?;
+        let plane = Self { plane, config };
+        plane.establish(setting.flows())?;
+        Ok(plane)
     }
 
-    /// Records established connections to the TCP service, from `count` sources.
-    pub(crate) fn establish(&self, count: u32) -> Result<()> {
-        let view = self.view();
-        let destination = view.destinations.keys().next().copied().unwrap_or_default();
-        let now = self.dataplane().clock().now()?;
-        let timeouts = Timeouts::ipvs();
-        let table = self.dataplane().memory().connections_v4();
-        for source in 0..count {
-            let key = flow(source);
-            let hash = FlowHash::new(&key, self.dataplane().flow_seed());
-            let meta = Meta::new(destination, State::Established, now);
-            match insert(table, &key, hash, meta, now, &timeouts, &timeouts) {
-                Inserted::Stored | Inserted::EvictedLive | Inserted::Existing(_) => {}
-                Inserted::Lost => return Err("a connection could not be recorded".into()),
+    /// Records established connections to the TCP services whose established frames are measured, from `flows` sources.
+    fn establish(&self, flows: u32) -> Result<()> {
+        let dataplane = self.dataplane();
+        let (v4, v6) = (dataplane.memory().connections_v4(), dataplane.memory().connections_v6());
+        for (vip, port) in [(VIP.into(), WEB), (VIP.into(), TRUNK), (IpAddr::from(VIP_V6), WEB)] {
+            let Some(destination) = self.first_real_server(SocketAddr::new(vip, port)) else { continue };
+            // The others fill a table.
+            let flows = if port == TRUNK { flows.min(1) } else { flows };
+            for source in 0..flows {
+                match vip {
+                    IpAddr::V4(vip) => self.record(v4, flow_v4(source, vip, port), destination)?,
+                    IpAddr::V6(vip) => self.record(v6, flow_v6(source, vip, port), destination)?,
+                }
             }
         }
         Ok(())
     }
+
+    fn record<const K: usize>(&self, table: &impl Buckets<K>, key: [u64; K], destination: u32) -> Result<()> {
+        let now = self.dataplane().clock().now()?;
+        let timeouts = Timeouts::ipvs();
+        let hash = FlowHash::new(&key, self.dataplane().flow_seed());
+        let meta = Meta::new(destination, State::Established, now);
+        let terms = Terms { now, timeouts: &timeouts, ranks: &timeouts };
+        match insert(table, &key, hash, meta, terms, |_, _| {}) {
+            Inserted::Stored | Inserted::EvictedLive | Inserted::Existing(_) => Ok(()),
+            Inserted::Lost => Err("a connection could not be recorded".into()),
+        }
+    }
+
+    /// The number of the first real server of the TCP service at an address, if there is such a service.
+    fn first_real_server(&self, address: SocketAddr) -> Option<u32> {
+        let view = self.view();
+        let is_it =
+            |found: &ServiceAddress| found.protocol == Protocol::Tcp && found.address == address.into();
+        let service = view.addresses.iter().find_map(|(found, number)| is_it(found).then_some(*number))?;
+        let mut destinations = view.destinations.iter();
+        destinations.find_map(|(number, found)| (found.service == service).then_some(*number))
+    }
+
+    /// How many connections of one family there is room for.
+    pub(crate) fn max_connections(&self) -> u32 {
+        self.config.director.max_connections
+    }
 }
 
 /// The key of the TCP flow from the `n`th source.
-fn flow(n: u32) -> [u64; 2] {
-    let source = u32::from_le_bytes(Ipv4Addr::from_bits(SOURCES.to_bits() | n).octets());
-    let addresses = u64::from(source) | u64::from(u32::from_le_bytes(VIP.octets())) << 32;
-    key_v4(addresses, u32::from(SOURCE_PORT.to_be()) | u32::from(WEB.to_be()) << 16, Protocol::Tcp.number())
+fn flow_v4(n: u32, vip: Ipv4Addr, port: u16) -> [u64; 2] {
+    let word = |address: Ipv4Addr| u64::from(u32::from_le_bytes(address.octets()));
+    key_v4(word(source_v4(n)) | word(vip) << 32, ports(port), Protocol::Tcp.number())
 }
 
-/// The addresses of a service with 32 prefixes, each with a range of ports and any port.
-fn forms() -> Option<Vec<ServiceAddress>> {
-    let of =
-        |n: u8| {
-            let vips = Prefix::new(Ipv4Addr::new(203, 0, n, 0).into(), 28)?;
-            Some([Ports { first: 8000, last: 8100 }, Ports::ANY].map(|ports| ServiceAddress {
-                address: VirtualAddress { vips, ports },
-                protocol: Protocol::Tcp,
-            }))
-        };
-    Some((0..32).map(of).collect::<Option<Vec<_>>>()?.concat())
-}
-
-fn desired(services: u16, udp_timeout: u32) -> Desired {
-    let service = |address: ServiceAddress, scheduler: scheduler::Scheduler| {
-        let server = |n: u8| DesiredServer {
-            address: Ipv4Addr::new(172, 16, 0, n).into(),
-            weight: u32::from(n % 4 + 1),
-            last_weight: u32::from(n % 4 + 1),
-            way: Some(Way::to(MAC)),
-            is_reachable: true,
-        };
-        let servers: Vec<DesiredServer> = (0..REAL_SERVERS).map(server).collect();
-        let scheduled: Vec<Server> = servers
-            .iter()
-            .map(|server| Server {
-                address: server.address,
-                weight: server.weight,
-                weight_before: server.last_weight,
-                usable: true,
-            })
-            .collect();
-        let parameters = Parameters::default();
-        DesiredService {
-            addresses: vec![address],
-            selector: scheduler.selector(),
-            options: scheduler.options(&parameters),
-            slots: scheduler.slots(&scheduled, &parameters),
-            servers,
-            acl: AclView::default(),
-        }
+fn flow_v6(n: u32, vip: Ipv6Addr, port: u16) -> [u64; 5] {
+    let words = |address: Ipv6Addr| {
+        let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| address.octets()[at + i]));
+        [word(0), word(8)]
     };
-    let [rr, ..] = scheduler::ALL;
-    let tcp =
-        |port| ServiceAddress { address: SocketAddr::new(VIP.into(), port).into(), protocol: Protocol::Tcp };
-    let udp =
-        |port| ServiceAddress { address: SocketAddr::new(VIP.into(), port).into(), protocol: Protocol::Udp };
-    let mut all = vec![service(tcp(WEB), rr)];
-    all.extend((FIRST_UDP..).zip(scheduler::ALL).map(|(port, scheduler)| service(udp(port), scheduler)));
-    let others = usize::from(services).saturating_sub(all.len() + 1);
-    let other = |port| DesiredService { servers: Vec::new(), slots: Vec::new(), ..service(tcp(port), rr) };
-    all.extend((10_000..).take(others).map(other));
-    if others > 0 {
-        all.extend(forms().map(|addresses| DesiredService { addresses, ..other(0) }));
-    }
-    Desired {
-        interfaces: BTreeMap::from([(0, InterfaceView { mac: Some(MAC), peers: BTreeSet::new() })]),
-        timeouts: Timeouts::with(900, 120, udp_timeout),
-        acl: AclView::default(),
-        services: all,
-    }
+    let ([a, b], [c, d]) = (words(source_v6(n)), words(vip));
+    key_v6([a, b, c, d], ports(port), Protocol::Tcp.number())
+}
+
+/// Source and destination port as they lie in the frame.
+fn ports(port: u16) -> u32 {
+    u32::from(SOURCE_PORT.to_be()) | u32::from(port.to_be()) << 16
 }

@@ -1,39 +1,43 @@
-//! The testbed's programs, loaded against a plane's maps.
+//! The testbed's programs, and the object to compare with, loaded against a plane's maps.
 
 use std::env;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::io;
+use std::path::Path;
 
-use aya::maps::{Array, HashMap, PerCpuArray};
+use aya::maps::{Array, HashMap, MapInfo, PerCpuArray};
 use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
+use aya_obj::Object;
 
 use crate::Result;
-use crate::plane::{MAC, Plane, VIP, WEB};
+use crate::frames::SOURCE_V4;
+use crate::plane::Plane;
+use crate::setting::{MAC, VIP, WEB};
 
 const VARIABLE: &str = "LB_TESTBED_OBJECT";
-
-/// Maps that the testbed's programs share with the product's.
-const SHARED: [&str; 15] = [
-    "SETTINGS",
-    "SERVICES_V4",
-    "SERVICES_V6",
-    "SERVICES",
-    "SLOTS",
-    "DESTINATIONS",
-    "CONNECTIONS_V4",
-    "HALF_OPEN_V4",
-    "CONNECTIONS_V6",
-    "HALF_OPEN_V6",
-    "FRAGMENTS",
-    "DEVICES",
-    "HELD",
-    "COUNTERS",
-    "REAL_STATS",
-];
+/// The reference's large map.
+pub(crate) const REFERENCE_CONNECTIONS: &str = "REFERENCE_CONNECTIONS";
 
 /// Loaded programs.
 pub(crate) struct Testbed(Ebpf);
+
+/// Which programs, and what they are told.
+pub(crate) struct Selection<'a> {
+    pub(crate) programs: &'a [&'static str],
+    /// How many sources they step through, a power of two.
+    pub(crate) sources: u32,
+    /// Where the last four bytes of the source address lie.
+    pub(crate) source_at: u32,
+    /// The interface that `generate` sends to.
+    pub(crate) target: u32,
+}
+
+impl Default for Selection<'_> {
+    fn default() -> Self {
+        Self { programs: &[], sources: 1, source_at: SOURCE_V4, target: 0 }
+    }
+}
 
 /// `Address` in the reference's service map.
 #[repr(C)]
@@ -56,26 +60,78 @@ struct RealServer {
 // SAFETY: bytes.
 unsafe impl Pod for RealServer {}
 
+/// The names of all that a plane has pinned.
+fn pins(plane: &Plane) -> Result<Vec<String>> {
+    let name = |pin: io::Result<fs::DirEntry>| Ok(pin?.file_name().to_string_lossy().into_owned());
+    fs::read_dir(plane.dataplane().directory())?.map(name).collect()
+}
+
+/// Has an object that is about to be loaded share every map that the plane has pinned.
+fn share<'a>(loader: &mut EbpfLoader<'a>, plane: &'a Plane, pins: &'a [String]) {
+    let dataplane = plane.dataplane();
+    dataplane.constants().set(loader);
+    for name in pins {
+        loader.map_pin_path(name, dataplane.directory().join(name));
+    }
+}
+
 impl Testbed {
-    /// Loads the programs whose sources step through `sources` addresses, a power of two, and send to the
-    /// interface `target`.
-    pub(crate) fn load(plane: &Plane, sources: u32, target: u32, programs: &[&str]) -> Result<Self> {
+    /// Loads programs of the testbed.
+    pub(crate) fn load(plane: &Plane, selection: &Selection<'_>) -> Result<Self> {
         let path = env::var_os(VARIABLE).ok_or_else(|| {
             format!("{VARIABLE} is not set: run `cargo xtask bench`, which builds it and sets it")
         })?;
         let object = fs::read(&path)?;
-        let (mask, constants) = (sources - 1, plane.dataplane().constants());
+        let mask = selection.sources - 1;
+        let pins = pins(plane)?;
         let mut loader = EbpfLoader::new();
-        loader.btf(None).override_global("SOURCE_MASK", &mask, true).override_global("TARGET", &target, true);
-        constants.set(&mut loader);
-        for map in SHARED {
-            loader.map_pin_path(map, plane.dataplane().directory().join(map));
+        loader
+            .btf(None)
+            .override_global("SOURCE_MASK", &mask, true)
+            .override_global("SOURCE_AT", &selection.source_at, true)
+            .override_global("TARGET", &selection.target, true);
+        share(&mut loader, plane, &pins);
+        let has_reference = selection.programs.iter().any(|program| program.contains("reference"));
+        if !has_reference {
+            // It would take its memory all the same.
+            loader.map_max_entries(REFERENCE_CONNECTIONS, 1);
         }
         let mut testbed = Self(loader.load(&object)?);
-        for program in programs {
+        for program in selection.programs {
             testbed.program_mut(program)?.load()?;
         }
-        testbed.fill_reference()?;
+        if has_reference {
+            testbed.fill_reference()?;
+        }
+        Ok(testbed)
+    }
+
+    /// Loads the product's program from an object of another build.
+    ///
+    /// # Errors
+    /// Its maps are laid out in another way than this build's, among others.
+    pub(crate) fn load_other(plane: &Plane, path: &Path) -> Result<Self> {
+        let failed = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
+        let bytes = fs::read(path).map_err(|error| failed(&error))?;
+        let object = Object::parse(&bytes).map_err(|error| failed(&error))?;
+        let pinned = |name: &str| {
+            let info = MapInfo::from_pin(plane.dataplane().directory().join(name)).ok()?;
+            Some(Shape { kind: info.map_type().ok()? as u32, key: info.key_size(), value: info.value_size() })
+        };
+        let theirs = object.maps.iter().map(|(name, map)| {
+            let shape = Shape { kind: map.map_type(), key: map.key_size(), value: map.value_size() };
+            (name.as_str(), shape)
+        });
+        if let Some(difference) = difference(theirs, pinned) {
+            let advice = "only builds with the same maps can be compared in one run";
+            return Err(failed(&format!("{difference}; {advice}")).into());
+        }
+        let pins = pins(plane)?;
+        let mut loader = EbpfLoader::new();
+        loader.btf(None);
+        share(&mut loader, plane, &pins);
+        let mut testbed = Self(loader.load(&bytes).map_err(|error| failed(&error))?);
+        testbed.program_mut("lb")?.load().map_err(|error| failed(&error))?;
         Ok(testbed)
     }
 
@@ -98,13 +154,13 @@ impl Testbed {
 
     /// A loaded program.
     pub(crate) fn program(&self, name: &str) -> Result<&Xdp> {
-        let program = self.0.program(name).ok_or_else(|| format!("the testbed has no program {name}"))?;
+        let program = self.0.program(name).ok_or_else(|| format!("the object has no program {name}"))?;
         Ok(program.try_into()?)
     }
 
     /// A program to load or attach.
     pub(crate) fn program_mut(&mut self, name: &str) -> Result<&mut Xdp> {
-        let program = self.0.program_mut(name).ok_or_else(|| format!("the testbed has no program {name}"))?;
+        let program = self.0.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
         Ok(program.try_into()?)
     }
 
@@ -114,12 +170,55 @@ impl Testbed {
         let counts: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
         Ok(counts.get(&0, 0)?.iter().sum())
     }
+
+    /// The maps.
+    pub(crate) fn maps(&self) -> &Ebpf {
+        &self.0
+    }
 }
 
-/// Nanoseconds for each of `frames` runs of a program on a frame.
-pub(crate) fn nanoseconds(program: &Xdp, frame: &[u8], frames: u32) -> Result<u64> {
+/// What must be the same for a map to be shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    kind: u32,
+    key: u32,
+    value: u32,
+}
+
+/// The first map of an object that is not like this build's map of that name, in words.
+fn difference<'a>(
+    theirs: impl Iterator<Item = (&'a str, Shape)>,
+    ours: impl Fn(&str) -> Option<Shape>,
+) -> Option<String> {
+    // What is compiled into the object, and what is each process's own.
+    let is_private = |name: &str| name.starts_with('.') || ["TRACE", "AYA_LOGS"].contains(&name);
+    let mut maps: Vec<(&str, Shape)> = theirs.filter(|(name, _)| !is_private(name)).collect();
+    maps.sort_unstable_by_key(|(name, _)| *name);
+    let unlike = |(name, theirs): (&str, Shape)| match ours(name) {
+        None => Some(format!("its map {name} does not exist in this build")),
+        Some(ours) if ours == theirs => None,
+        Some(ours) if ours.kind != theirs.kind => Some(format!("its map {name} is of another type")),
+        Some(ours) => Some(format!(
+            "its map {name} has keys of {} bytes and values of {}, this build's {} and {}",
+            theirs.key, theirs.value, ours.key, ours.value
+        )),
+    };
+    maps.into_iter().find_map(unlike)
+}
+
+/// What a run of a program on one frame was like.
+pub(crate) struct Ran {
+    /// For each frame.
+    pub(crate) nanoseconds: u64,
+    /// Of the last frame.
+    pub(crate) verdict: u32,
+}
+
+/// Runs a program `frames` times on a frame, each time on what the last made of it.
+pub(crate) fn run(program: &Xdp, frame: &[u8], frames: u32) -> Result<Ran> {
     let options = TestRunOptions { data_in: Some(frame), repeat: frames, ..TestRunOptions::new() };
-    Ok(u64::try_from(program.test_run(options)?.duration.as_nanos())?)
+    let result = program.test_run(options)?;
+    Ok(Ran { nanoseconds: u64::try_from(result.duration.as_nanos())?, verdict: result.return_value })
 }
 
 /// Sends `frames` live frames through a program.
@@ -134,31 +233,28 @@ pub(crate) fn send(program: &Xdp, frame: &[u8], frames: u32) -> Result<()> {
     Ok(())
 }
 
-/// An IPv4 frame of 60 bytes from the first source.
-pub(crate) fn frame(destination: Ipv4Addr, port: u16, transport: Transport) -> Result<Vec<u8>> {
-    use etherparse::PacketBuilder;
+#[cfg(test)]
+mod tests {
+    use super::{Shape, difference};
 
-    use crate::plane::{SOURCE_PORT, SOURCES};
+    const ARRAY: Shape = Shape { kind: 2, key: 4, value: 64 };
 
-    let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 9], MAC.into_array()).ipv4(
-        SOURCES.octets(),
-        destination.octets(),
-        64,
-    );
-    let mut frame = Vec::new();
-    match transport {
-        Transport::TcpAck => builder.tcp(SOURCE_PORT, port, 1, 1024).ack(1).write(&mut frame, &[])?,
-        Transport::Udp => builder.udp(SOURCE_PORT, port).write(&mut frame, &[])?,
+    #[test]
+    fn an_object_whose_maps_are_laid_out_otherwise_is_refused_with_the_first_that_is() {
+        let ours = |name: &str| (name == "SERVICES").then_some(ARRAY);
+        let of = |maps: &[(&'static str, Shape)]| difference(maps.iter().copied(), ours);
+        assert_eq!(
+            of(&[("SERVICES", ARRAY), (".rodata", Shape { value: 1, ..ARRAY }), ("TRACE", ARRAY)]),
+            None
+        );
+        assert_eq!(
+            of(&[("SERVICES", Shape { value: 72, ..ARRAY })]).as_deref(),
+            Some("its map SERVICES has keys of 4 bytes and values of 72, this build's 4 and 64")
+        );
+        assert_eq!(of(&[("LOAD", ARRAY)]).as_deref(), Some("its map LOAD does not exist in this build"));
+        assert_eq!(
+            of(&[("SERVICES", Shape { kind: 1, ..ARRAY })]).as_deref(),
+            Some("its map SERVICES is of another type")
+        );
     }
-    frame.resize(60, 0);
-    Ok(frame)
-}
-
-/// What a frame carries.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Transport {
-    /// A segment of an established connection.
-    TcpAck,
-    /// A datagram.
-    Udp,
 }

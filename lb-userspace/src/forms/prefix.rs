@@ -1,17 +1,17 @@
-//! Prefixes of addresses: `198.51.100.0/24`, `2001:db8::/32`.
+//! Prefixes of addresses, of VIPs and of clients: `198.51.100.0/24`, `2001:db8::/32`, or one address.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::forms::{bits, masked};
-
 /// All addresses that begin with the same bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Prefix {
-    address: IpAddr,
+    first: IpAddr,
     length: u8,
 }
 
@@ -33,39 +33,78 @@ pub enum PrefixError {
         /// The prefix without them.
         network: Prefix,
         /// The address alone.
-        host: Prefix,
+        host: IpAddr,
     },
 }
 
 impl Prefix {
-    /// The addresses that have the first `length` bits of this one; all of them if there are not so many.
+    /// The prefix of `length` bits, of which `first` is the first address; `None` if it is not, or cannot be.
     #[must_use]
-    pub fn around(address: IpAddr, length: u8) -> Self {
-        let length = length.min(bits(address));
-        Self { address: masked(address, length).unwrap_or(address), length }
+    pub fn new(first: IpAddr, length: u8) -> Option<Self> {
+        Self::around(first, length).filter(|prefix| prefix.first == first)
     }
 
-    /// The address alone.
+    /// The prefix of `length` bits that `address` is in; `None` if an address has no so many bits.
     #[must_use]
-    pub fn host(address: IpAddr) -> Self {
-        Self { address, length: bits(address) }
+    pub fn around(address: IpAddr, length: u8) -> Option<Self> {
+        Some(Self { first: masked(address, length)?, length })
     }
 
-    /// The first of its addresses.
+    /// Its first address.
     #[must_use]
-    pub const fn address(self) -> IpAddr {
-        self.address
+    pub const fn first(self) -> IpAddr {
+        self.first
     }
 
-    /// How many bits count.
+    /// Bits that all its addresses have in common.
     #[must_use]
     pub const fn length(self) -> u8 {
         self.length
     }
 
+    /// The address, if it has one only.
+    #[must_use]
+    pub fn host(self) -> Option<IpAddr> {
+        (self.length == bits(self.first)).then_some(self.first)
+    }
+
+    /// The family.
+    #[must_use]
+    pub fn is_ipv4(&self) -> bool {
+        self.first.is_ipv4()
+    }
+
+    /// Whether an address is in it.
+    #[must_use]
+    pub fn contains(self, address: IpAddr) -> bool {
+        Self::around(address, self.length) == Some(self)
+    }
+
     /// This prefix and all that it lies in, shortest first.
     pub fn enclosing(self) -> impl Iterator<Item = Self> {
-        (0..=self.length).map(move |length| Self::around(self.address, length))
+        (0..=self.length).filter_map(move |length| Self::around(self.first, length))
+    }
+}
+
+impl From<IpAddr> for Prefix {
+    fn from(address: IpAddr) -> Self {
+        Self { first: address, length: bits(address) }
+    }
+}
+
+/// `192.0.2.0/28`, or `192.0.2.1` for one address.
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host() {
+            Some(address) => f.pad(&address.to_string()),
+            None => f.pad(&format!("{}/{}", self.first, self.length)),
+        }
+    }
+}
+
+impl fmt::Debug for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -93,41 +132,65 @@ impl FromStr for Prefix {
         if length >= 96 && address.to_canonical() != address {
             return Err(PrefixError::Mapped);
         }
-        let network = Self::around(address, length);
-        if network.address == address {
+        let network = Self::around(address, length).ok_or(PrefixError::Length(most))?;
+        if network.first == address {
             Ok(network)
         } else {
-            Err(PrefixError::HostBits { network, host: Self::host(address) })
+            Err(PrefixError::HostBits { network, host: address })
         }
     }
 }
 
-impl fmt::Display for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{}/{}", self.address, self.length))
+impl TryFrom<String> for Prefix {
+    type Error = PrefixError;
+
+    fn try_from(text: String) -> Result<Self, PrefixError> {
+        text.parse()
     }
+}
+
+impl From<Prefix> for String {
+    fn from(prefix: Prefix) -> Self {
+        prefix.to_string()
+    }
+}
+
+/// Bits of an address of this family.
+pub(super) fn bits(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// The first `length` bits of an address, and zeroes; `None` if it has no so many.
+fn masked(address: IpAddr, length: u8) -> Option<IpAddr> {
+    let rest = u32::from(bits(address).checked_sub(length)?);
+    Some(match address {
+        IpAddr::V4(address) => {
+            Ipv4Addr::from_bits(address.to_bits() & u32::MAX.checked_shl(rest).unwrap_or(0)).into()
+        }
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & u128::MAX.checked_shl(rest).unwrap_or(0)).into()
+        }
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
 
     #[test]
     fn prefixes_are_shown_as_they_are_written() {
-        for text in ["0.0.0.0/0", "198.51.100.0/24", "192.0.2.1/32", "::/0", "2001:db8::/32", "fe80::1/128"] {
+        for text in ["0.0.0.0/0", "198.51.100.0/24", "192.0.2.1", "::/0", "2001:db8::/32", "fe80::1"] {
             assert_eq!(text.parse::<Prefix>().map(|prefix| prefix.to_string()).as_deref(), Ok(text));
         }
-        assert_eq!("192.0.2.1".parse(), Ok(Prefix::host(Ipv4Addr::new(192, 0, 2, 1).into())));
+        assert_eq!("192.0.2.1/32".parse(), Ok(Prefix::from(IpAddr::from([192, 0, 2, 1]))));
     }
 
     #[test]
     fn host_bits_name_the_prefix_that_was_meant() {
         let shown = |text: &str| text.parse::<Prefix>().map_err(|error| error.to_string()).err();
         for (text, network, host) in [
-            ("198.51.100.7/24", "198.51.100.0/24", "198.51.100.7/32"),
-            ("2001:db8::7/64", "2001:db8::/64", "2001:db8::7/128"),
+            ("198.51.100.7/24", "198.51.100.0/24", "\"198.51.100.7\""),
+            ("2001:db8::7/64", "2001:db8::/64", "\"2001:db8::7\""),
         ] {
             let message = shown(text).unwrap_or_default();
             assert!(message.contains(network) && message.contains(host), "{message}");

@@ -1,0 +1,125 @@
+//! Each walk against the definition of its scheduler.
+
+extern crate std;
+
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::load::Thresholds;
+
+/// A server: weight, active and inactive connections, whether it has too many.
+type Server = (u32, u32, u32, bool);
+
+fn load((_, active, inactive, is_overloaded): Server) -> Load {
+    let load = Load::default();
+    assert!(load.correct(Counts::default(), Counts { active, inactive }));
+    if is_overloaded {
+        load.set_thresholds(Thresholds { upper: 1, lower: 0 });
+        assert!(load.is_overloaded() || active + inactive == 0);
+    }
+    load
+}
+
+fn walk(mut search: Search, servers: &[Server]) -> Search {
+    for i in 0..search.length {
+        let number = search.slot(i);
+        let server = servers[number as usize];
+        if !search.step(Slot::new(number, server.0), &load(server)) {
+            break;
+        }
+    }
+    search
+}
+
+fn length(servers: &[Server]) -> u32 {
+    servers.len() as u32
+}
+
+fn best(selector: Selector, servers: &[Server]) -> Option<usize> {
+    found(walk(Search::best(selector, 0, length(servers)), servers))
+}
+
+fn found(search: Search) -> Option<usize> {
+    (search.best != NO_DESTINATION).then_some(search.best as usize)
+}
+
+fn servers() -> impl Strategy<Value = Vec<Server>> {
+    let server = (0..5u32, 0..6u32, 1..600u32, proptest::bool::weighted(0.2));
+    proptest::collection::vec(server, 1..12)
+}
+
+/// The first server with the least of `cost` among those that take connections.
+fn least<C: PartialOrd>(servers: &[Server], cost: impl Fn(Server) -> Option<C>) -> Option<usize> {
+    let mut best: Option<(usize, C)> = None;
+    for (i, server) in servers.iter().enumerate().filter(|(_, server)| server.0 > 0 && !server.3) {
+        let Some(cost) = cost(*server) else { continue };
+        if best.as_ref().is_none_or(|(_, least)| cost < *least) {
+            best = Some((i, cost));
+        }
+    }
+    best.map(|(i, _)| i)
+}
+
+proptest! {
+    #[test]
+    fn each_is_as_ipvs_defines_it(servers in servers()) {
+        let overhead = |server: Server| f64::from(server.1 * 256 + server.2);
+        let weight = |server: Server| f64::from(server.0);
+        let active = |server: Server| f64::from(server.1);
+        prop_assert_eq!(best(Selector::LeastConnection, &servers), least(&servers, |s| Some(overhead(s))));
+        let wlc = least(&servers, |s| Some(overhead(s) / weight(s)));
+        prop_assert_eq!(best(Selector::WeightedLeastConnection, &servers), wlc);
+        prop_assert_eq!(best(Selector::Locality, &servers), wlc);
+        prop_assert_eq!(best(Selector::ReplicatedLocality, &servers), wlc);
+        let sed = least(&servers, |s| Some((active(s) + 1.0) / weight(s)));
+        prop_assert_eq!(best(Selector::ShortestExpectedDelay, &servers), sed);
+        let idle = least(&servers, |s| (s.1 == 0).then_some(0));
+        prop_assert_eq!(best(Selector::NeverQueue, &servers), idle.or(sed));
+        prop_assert_eq!(best(Selector::WeightedFailover, &servers), least(&servers, |s| Some(-weight(s))));
+        let ovf = least(&servers, |s| (s.1 <= s.0).then_some(-weight(s)));
+        prop_assert_eq!(best(Selector::WeightedOverflow, &servers), ovf);
+    }
+
+    #[test]
+    fn the_next_that_is_not_overloaded(servers in servers(), start in 0usize..12) {
+        let start = start % servers.len();
+        let expected = (start..start + servers.len()).map(|i| i % servers.len()).find(|i| !servers[*i].3);
+        let search = Search::next(0, length(&servers), start as u32);
+        prop_assert_eq!(found(walk(search, &servers)), expected);
+    }
+
+    /// `ip_vs_twos_schedule`, written as it is there.
+    #[test]
+    fn the_better_of_two(servers in servers(), random: [u32; 2]) {
+        let taking = || servers.iter().copied().enumerate().filter(|(_, server)| server.0 > 0 && !server.3);
+        let sum: u64 = taking().map(|(_, server)| u64::from(server.0)).sum();
+        let pick = |random: u32| {
+            let mut left = ((u64::from(random) * (sum + 1)) >> 32).cast_signed();
+            taking().find(|(_, server)| {
+                left -= i64::from(server.0);
+                left <= 0
+            })
+        };
+        let weighed = |(_, server): (usize, Server)| f64::from(server.1 * 256 + server.2) / f64::from(server.0);
+        let search = walk(Search::best(Selector::TwoChoices, 0, length(&servers)), &servers);
+        prop_assert_eq!(search.sum, sum);
+        let chosen = found(walk(search.of_two(random), &servers));
+        match [pick(random[0]), pick(random[1])] {
+            [Some(one), Some(other)] => {
+                let better = if weighed(other) < weighed(one) { other } else { one };
+                let worse_or_equal = weighed(one) == weighed(other) && (chosen == Some(one.0) || chosen == Some(other.0));
+                prop_assert!(chosen == Some(better.0) || worse_or_equal);
+            }
+            _ => prop_assert_eq!(chosen, None),
+        }
+    }
+
+    #[test]
+    fn whoever_has_half_its_connections_left_is_a_spare(servers in servers()) {
+        let spare = servers.iter().any(|server| server.0 > 0 && !server.3 && server.1 * 2 < server.0);
+        let search = walk(Search::best(Selector::Locality, 0, length(&servers)), &servers);
+        prop_assert_eq!(search.found().has_spare(), spare);
+    }
+}

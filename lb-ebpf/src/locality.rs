@@ -1,0 +1,148 @@
+//! lblc and lblcr: a destination address keeps its real server, or its few, while they are not overloaded
+//! (`net/netfilter/ipvs/ip_vs_lblc.c`, `ip_vs_lblcr.c`).
+
+use lb_common::destination::Flags;
+use lb_common::locality::{LocalityKey, Members, SET_SECONDS, TOUCH_SECONDS};
+use lb_common::selector::{NO_DESTINATION, Selector};
+use lb_common::service::SlotTable;
+
+use crate::tables::Tables;
+
+/// The destination for a new flow to `address`; [`NO_DESTINATION`] if no real server takes connections.
+#[inline(always)]
+pub(crate) fn local<T: Tables>(table: SlotTable, service: u32, address: u64, tables: &T) -> u32 {
+    let known = tables.member(service, address);
+    if known.destination() != NO_DESTINATION && !known.is_full() {
+        return known.destination();
+    }
+    let found = tables.search(table, None);
+    if known.destination() != NO_DESTINATION && !found.has_spare() {
+        return known.destination();
+    }
+    if found.destination() != NO_DESTINATION {
+        let is_one_of_several = table.selector == Selector::ReplicatedLocality as u8;
+        tables.add_member(service, address, found.destination(), is_one_of_several);
+    }
+    found.destination()
+}
+
+/// The least loaded server that an address had, in one word: what a function of a BPF program can return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member(u64);
+
+impl Member {
+    const FULL: u64 = 1 << 32;
+
+    /// From the word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// The word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// Its number, or [`NO_DESTINATION`].
+    #[inline(always)]
+    pub(crate) const fn destination(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Whether it has more active connections than its weight stands for.
+    #[inline(always)]
+    pub(crate) const fn is_full(self) -> bool {
+        self.0 & Self::FULL != 0
+    }
+}
+
+/// What a server of a set has to do, and can.
+#[derive(Clone, Copy)]
+struct Burden {
+    active: u64,
+    overhead: u64,
+    weight: u64,
+}
+
+/// What the server number `number` has to do; `None` if it takes no connections.
+#[inline(always)]
+fn burden<T: Tables>(number: u32, tables: &T) -> Option<Burden> {
+    let destination = tables.destination(number)?;
+    let load = tables.load(number)?;
+    let flags = Flags::from_word(destination.flags.load());
+    let weight = destination.weight.load() & 0xffff;
+    if !flags.contains(Flags::USABLE) || flags.contains(Flags::DOWN) || weight == 0 || load.is_overloaded() {
+        return None;
+    }
+    let counts = load.counts();
+    let active = u64::from(counts.active);
+    Some(Burden { active, overhead: (active << 8) + u64::from(counts.inactive), weight })
+}
+
+/// The least loaded of the servers that an address had (`ip_vs_dest_set_min`). A set that did not change for a day
+/// loses the most loaded (`ip_vs_dest_set_max`).
+#[inline(always)]
+pub fn member<T: Tables>(service: u32, address: u64, tables: &T) -> Member {
+    let (key, now) = (LocalityKey::new(service, address), tables.now());
+    let Some(mut members) = tables.members(&key).filter(|members| !members.is_forgotten(now)) else {
+        return Member(NO_DESTINATION.into());
+    };
+    let (mut least, mut most) = (NO_DESTINATION, 0);
+    let mut lowest = Burden { active: 0, overhead: 0, weight: 0 };
+    let mut highest = lowest;
+    for i in 0..members.servers.len() {
+        let Some(burden) = burden(members.servers[i], tables) else { continue };
+        if least == NO_DESTINATION || lowest.overhead * burden.weight > burden.overhead * lowest.weight {
+            least = members.servers[i];
+            lowest = burden;
+        }
+        if highest.weight == 0 || highest.overhead * burden.weight < burden.overhead * highest.weight {
+            most = i;
+            highest = burden;
+        }
+    }
+    let is_set = members.servers[1] != NO_DESTINATION;
+    if is_set && lb_common::clock::age(now, members.modified) >= SET_SECONDS {
+        // The others move up.
+        for i in 0..members.servers.len() - 1 {
+            if i >= most {
+                members.servers[i] = members.servers[i + 1];
+            }
+        }
+        members.servers[members.servers.len() - 1] = NO_DESTINATION;
+        members.modified = now;
+        members.used = now;
+        tables.remember_members(&key, &members);
+    } else if lb_common::clock::age(now, members.used) >= TOUCH_SECONDS {
+        members.used = now;
+        tables.remember_members(&key, &members);
+    }
+    let full = if lowest.active > lowest.weight { Member::FULL } else { 0 };
+    Member(full | u64::from(least))
+}
+
+/// Gives an address a server: one more, or another.
+#[inline(always)]
+pub fn add_member<T: Tables>(
+    service: u32,
+    address: u64,
+    destination: u32,
+    is_one_of_several: bool,
+    tables: &T,
+) {
+    let (key, now) = (LocalityKey::new(service, address), tables.now());
+    let one = Members::one(destination, now);
+    let members = match tables.members(&key) {
+        Some(mut members) if is_one_of_several && !members.is_forgotten(now) => {
+            members.add(destination, now);
+            members.used = now;
+            members
+        }
+        _ => one,
+    };
+    tables.remember_members(&key, &members);
+}
