@@ -20,7 +20,7 @@ pub struct Destination {
     /// The real server's address, for the daemon that takes over: IPv4 as `::ffff:a.b.c.d`, the bytes in
     /// network order, loaded as two little-endian words.
     pub address: [Word; 2],
-    /// The configured weight.
+    /// The configured weight in the low half; the last that was not 0 in the high half.
     pub weight: Word,
     /// [`Detour`]; read only if [`Flags::DETOUR`] is set.
     pub detour: Word,

@@ -30,6 +30,7 @@ pub mod locality;
 pub mod selector;
 pub mod service;
 pub mod settings;
+pub mod siphash;
 pub mod trace;
 
 pub use atomic::{Setting, Word};

@@ -5,17 +5,24 @@
 
 mod search;
 
+use core::net::IpAddr;
+
 pub use search::{Found, Search};
 
 use crate::hash::hash_32;
+use crate::siphash::hsiphash_u32;
 
-/// A slot whose flows get no real server: `sh` and `dh` keep the place of a server of weight 0.
+/// A slot whose flows get no real server: `sh`, `dh` and `mh` keep the place of a server of weight 0.
 pub const NO_DESTINATION: u32 = u32::MAX;
 
 /// Slots in the table of a hash selector (`IP_VS_SH_TAB_SIZE`, `IP_VS_DH_TAB_SIZE`).
 pub const HASH_SLOTS: u32 = 1 << HASH_BITS;
 const HASH_BITS: u32 = 8;
 
+/// Lengths that the table of [`Selector::Maglev`] may have (`primes` in `ip_vs_mh.c`).
+pub const MAGLEV_SLOTS: [u32; 10] = [251, 509, 1021, 2039, 4093, 8191, 16_381, 32_749, 65_521, 131_071];
+/// The length that it has unless another is asked for: that of `CONFIG_IP_VS_MH_TAB_INDEX` 12, as kernels are built.
+pub const DEFAULT_MAGLEV_SLOTS: u32 = 4093;
 /// A slot: a destination, its weight where the selector compares loads, and whether it has thresholds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(u64);
@@ -85,6 +92,9 @@ pub enum Selector {
     Source = 2,
     /// By a hash of the VIP: dh (`ip_vs_dh_hashkey`).
     Destination = 3,
+    /// By a better hash of the client's address, into a table that changes little with its servers: mh
+    /// (`ip_vs_mh_hashkey`).
+    Maglev = 4,
     /// The server with the least connections: lc.
     LeastConnection = 5,
     /// The same, by weight: wlc.
@@ -107,10 +117,11 @@ pub enum Selector {
 
 impl Selector {
     /// Every selector.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Counter,
         Self::Source,
         Self::Destination,
+        Self::Maglev,
         Self::LeastConnection,
         Self::WeightedLeastConnection,
         Self::ShortestExpectedDelay,
@@ -122,14 +133,21 @@ impl Selector {
         Self::ReplicatedLocality,
     ];
 
-    /// The selector with this number, if there is one.
+    /// The byte of a slot table that says how a slot is picked.
+    #[must_use]
+    pub const fn with(self, options: Options) -> u8 {
+        self as u8 | options.0
+    }
+
+    /// The selector with this number, if there is one. [`Options`] beside the number make no difference.
     #[inline(always)]
     #[must_use]
     pub const fn from_number(number: u8) -> Option<Self> {
-        match number {
+        match number & !Options::ALL {
             1 => Some(Self::Counter),
             2 => Some(Self::Source),
             3 => Some(Self::Destination),
+            4 => Some(Self::Maglev),
             5 => Some(Self::LeastConnection),
             6 => Some(Self::WeightedLeastConnection),
             7 => Some(Self::ShortestExpectedDelay),
@@ -148,25 +166,110 @@ impl Selector {
     #[inline(always)]
     #[must_use]
     pub const fn is_reproducible(self) -> bool {
-        matches!(self, Self::Source | Self::Destination)
+        matches!(self, Self::Source | Self::Destination | Self::Maglev)
     }
 
     /// Whether the slots are a list of all servers with their weights, of which the data plane compares the loads.
     #[inline(always)]
     #[must_use]
     pub const fn compares_loads(self) -> bool {
-        !matches!(self, Self::Counter | Self::Source | Self::Destination)
+        !matches!(self, Self::Counter | Self::Source | Self::Destination | Self::Maglev)
     }
 }
 
-/// The slot of an address for [`Selector::Source`] and [`Selector::Destination`]: `hash_32` of the address in
-/// host byte order.
+/// What a selector does besides: bits above its number, in the byte of the slot table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options(u8);
+
+impl Options {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// [`Selector::Source`] and [`Selector::Maglev`] hash the client's port too (`sh-port`, `mh-port`).
+    pub const PORT: Self = Self(0x20);
+    /// The same try one slot after the other until they find one whose real server takes connections (`sh-fallback`,
+    /// `mh-fallback`).
+    pub const FALLBACK: Self = Self(0x40);
+
+    /// Bits that are no part of a selector's number.
+    const ALL: u8 = 0xe0;
+
+    /// From the byte of a slot table.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_byte(byte: u8) -> Self {
+        Self(byte & Self::ALL)
+    }
+
+    /// Both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is among them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// What a client is hashed as: its address in host byte order, and its port in host byte order (0 if that does not
+/// count) added.
 ///
 /// `address` is as it lies in the frame, loaded as a little-endian word; of an IPv6 address [`fold`] makes one.
 #[inline(always)]
 #[must_use]
-pub const fn hash_slot(address: u32) -> u32 {
-    hash_32(address.swap_bytes(), HASH_BITS)
+pub const fn hashed(address: u32, port: u16) -> u32 {
+    address.swap_bytes().wrapping_add(port as u32)
+}
+
+/// The slot of what is [`hashed`] for [`Selector::Source`] and [`Selector::Destination`].
+#[inline(always)]
+#[must_use]
+pub const fn hash_slot(hashed: u32) -> u32 {
+    hash_32(hashed, HASH_BITS)
+}
+
+/// The slot of what is [`hashed`] for [`Selector::Maglev`], among `slots`, which is not 0.
+#[inline(always)]
+#[must_use]
+pub const fn maglev_slot(hashed: u32, slots: u32) -> u32 {
+    hsiphash_u32(hashed, MAGLEV_KEYS[0]) % slots
+}
+
+/// The slot that is tried as the `nth` when the `own` has no real server, for a selector that hashes the source: those
+/// from 0 to `slots` - 1 go through every offset once (`ip_vs_sh_get_fallback`, `ip_vs_mh_get_fallback`).
+#[inline(always)]
+#[must_use]
+pub const fn fallback_slot(selector: Selector, hashed: u32, slots: u32, own: u32, nth: u32) -> u32 {
+    let offset = (own + nth) % slots;
+    match selector {
+        Selector::Maglev => maglev_slot(hashed.wrapping_add(offset), slots),
+        _ => (own + offset) % slots,
+    }
+}
+
+/// Where [`Selector::Maglev`]'s table is populated from for one real server, whose address and port are [`hashed`]: its
+/// first slot, and the distance to each next (`ip_vs_mh_permutate`).
+#[must_use]
+pub const fn maglev_permutation(hashed: u32, slots: u32) -> (u32, u32) {
+    (maglev_slot(hashed, slots), hsiphash_u32(hashed, MAGLEV_KEYS[1]) % (slots - 1) + 1)
+}
+
+/// Both words of the two keys (`generate_hash_secret`).
+const MAGLEV_KEYS: [u64; 2] = [2_654_435_761, 2_654_446_892];
+
+/// An address as one word, for hashing.
+#[must_use]
+pub const fn word(address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(address) => u32::from_le_bytes(address.octets()),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, e, f, g, h, rest @ ..] = address.octets();
+            fold([u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(rest)])
+        }
+    }
 }
 
 /// An IPv6 address as one word, for hashing: the exclusive or of its four (`ip_vs_sh_hashkey`).
@@ -176,4 +279,64 @@ pub const fn hash_slot(address: u32) -> u32 {
 pub const fn fold(address: [u64; 2]) -> u32 {
     let both = address[0] ^ address[1];
     (both ^ both >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENTS: [[u8; 4]; 3] = [[192, 168, 1, 1], [192, 168, 1, 2], [203, 0, 113, 7]];
+
+    fn hashed_as(address: [u8; 4], port: u16) -> u32 {
+        hashed(u32::from_le_bytes(address), port)
+    }
+
+    /// What a kernel of Linux 6.1 gave.
+    #[test]
+    fn clients_have_the_slots_that_the_kernel_gives_them() {
+        let sh = |port| CLIENTS.map(|client| hash_slot(hashed_as(client, port)));
+        assert_eq!((sh(0), sh(40_000)), ([136, 234, 124], [44, 142, 32]));
+        let mh = CLIENTS.map(|client| maglev_slot(hashed_as(client, 0), DEFAULT_MAGLEV_SLOTS));
+        assert_eq!(mh, [2456, 811, 1705]);
+    }
+
+    #[test]
+    fn real_servers_have_the_permutations_that_the_kernel_gives_them() {
+        let permutation = |last| maglev_permutation(hashed_as([10, 0, 0, last], 80), DEFAULT_MAGLEV_SLOTS);
+        assert_eq!([1, 2, 3].map(permutation), [(3167, 700), (1231, 3544), (1631, 3453)]);
+    }
+
+    #[test]
+    fn options_do_not_change_the_selector() {
+        let both = Options::PORT.and(Options::FALLBACK);
+        for selector in Selector::ALL {
+            for options in [Options::NONE, Options::PORT, Options::FALLBACK, both] {
+                let byte = selector.with(options);
+                assert_eq!(
+                    (Selector::from_number(byte), Options::from_byte(byte)),
+                    (Some(selector), options)
+                );
+            }
+        }
+        assert!(both.contains(Options::PORT) && !Options::FALLBACK.contains(Options::PORT));
+        assert_eq!([0, 31].map(Selector::from_number), [None; 2]);
+    }
+
+    #[test]
+    fn a_fallback_begins_at_the_first_slots_number_and_tries_every_offset() {
+        let (client, slots) = (hashed_as([203, 0, 113, 7], 0), MAGLEV_SLOTS[0]);
+        let first = maglev_slot(client, slots);
+        let mut offsets = [false; 251];
+        for nth in 0..slots {
+            let offset = (first + nth) % slots;
+            assert_eq!(
+                fallback_slot(Selector::Maglev, client, slots, first, nth),
+                maglev_slot(client + offset, slots)
+            );
+            offsets[offset as usize] = true;
+        }
+        assert_eq!(offsets, [true; 251]);
+        let sh = |nth| fallback_slot(Selector::Source, client, HASH_SLOTS, 124, nth);
+        assert_eq!([0, 1, 7, 8, 255].map(sh), [248, 249, 255, 0, 247]);
+    }
 }

@@ -201,7 +201,7 @@ const _: () = assert!(size_of::<Service>() == 64, "one cache line");
 /// words, of which the first counts the picks, then `length` slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotTable {
-    /// The number of the [`Selector`](crate::selector::Selector).
+    /// The number of the [`Selector`](crate::selector::Selector), and its [`Options`](crate::selector::Options).
     pub selector: u8,
     /// The first word of the header: below [`SLOT_WORDS`](crate::limits::SLOT_WORDS), which is 2^20.
     pub base: u32,

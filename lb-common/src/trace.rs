@@ -33,6 +33,8 @@ notes! {
     Picks,
     /// The slot that was picked now.
     Slot,
+    /// The slot that would have been picked if it had a real server, if another may be picked in its place.
+    OwnSlot,
     /// What an entry would have become: a [`Meta`](crate::connection::Meta).
     Changed,
     /// The table that the flow would have been recorded in: 0 half-open flows, 1 the main one.

@@ -29,6 +29,7 @@ use lb_common::trace::Trace;
 
 use crate::acl::{Admission, admit};
 use crate::forward::take_detour;
+use crate::select::{Fallback, by_hash};
 use crate::track::{Decision, Record, decide, try_record};
 use crate::{Buffers, DryRun, Families, Family, Outcome, Packet, Rehearsal, Tables, process};
 
@@ -134,7 +135,7 @@ pub(super) struct Director {
     v4: FamilyTables<KEY_WORDS_V4, ADDRESS_WORDS_V4>,
     v6: FamilyTables<KEY_WORDS_V6, ADDRESS_WORDS_V6>,
     pub(super) services: Vec<Service>,
-    slots: Vec<Word>,
+    pub(super) slots: Vec<Word>,
     destinations: Vec<Destination>,
     pub(super) loads: Vec<Load>,
     fragments: RefCell<Vec<(FragmentKey, u32)>>,
@@ -383,6 +384,12 @@ impl Tables for Director {
     }
     fn now(&self) -> u32 {
         self.now.get()
+    }
+    fn by_hash(&self, table: SlotTable, client: u32) -> u64 {
+        let all = |fallback: &mut Fallback| {
+            let _ = (0..fallback.tries()).any(|nth| fallback.is_over(nth, self));
+        };
+        by_hash(table, client, self, all)
     }
     fn count(&self, reason: Reason) {
         *self.counters.borrow_mut().entry(reason).or_default() += 1;

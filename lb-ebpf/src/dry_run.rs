@@ -83,6 +83,11 @@ impl<T: Tables> Tables for DryRun<'_, T> {
     }
 
     #[inline(always)]
+    fn by_hash(&self, table: SlotTable, client: u32) -> u64 {
+        self.tables.by_hash(table, client)
+    }
+
+    #[inline(always)]
     fn count(&self, reason: Reason) {
         self.note(Note::Reason, u64::from(reason as u32));
     }

@@ -35,7 +35,7 @@ use crate::frame::LONGEST_HEADER;
 use crate::locality::{Member, add_member, member};
 use crate::network::{Extensions, VLAN_TAG, walk_extensions};
 use crate::parse::{Parsed, parse};
-use crate::select::{search, step};
+use crate::select::{Fallback, by_hash, search, step};
 use crate::track::{Decision, Record, decide, try_record};
 use crate::{Family, Frame, Outcome, Packet, PacketV4, PacketV6, Tables, Verdict, process};
 
@@ -187,6 +187,24 @@ extern "C" fn lb_store_macs(context: *mut xdp_md, head: u64, tail: u32) -> u32 {
     // SAFETY: the helper reads the context and the MACs, and writes the frame.
     let failed = unsafe { bpf_xdp_store_bytes(context, 0, macs.as_mut_ptr().cast(), 12) };
     u32::from(failed == 0)
+}
+
+/// [`by_hash`]: a hash may be long, and a search is a loop.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_by_hash(table: u64, client: u32) -> u64 {
+    by_hash(SlotTable::from_word(table), client, &Maps, |fallback| {
+        // SAFETY: the helper calls the function with the pointer, as often as there are slots at most.
+        unsafe { bpf_loop(fallback.tries(), try_slot as *mut c_void, (&raw mut *fallback).cast(), 0) };
+    })
+}
+
+/// What `bpf_loop` (kernel 5.17) calls. Without a symbol of its own: the verifier wants a callback to be static.
+#[inline(never)]
+extern "C" fn try_slot(nth: u64, fallback: *mut Fallback) -> i64 {
+    // SAFETY: the caller's, for as long as it waits.
+    let fallback = unsafe { &mut *fallback };
+    i64::from(fallback.is_over(nth as u32, &Maps))
 }
 
 /// The kernel's jiffies, for the daemon that wants to know how they relate to its own clock.
@@ -403,6 +421,11 @@ impl Tables for Maps {
     #[inline(always)]
     fn now(&self) -> u32 {
         clock::seconds(jiffies(), TICK_RECIPROCAL.load())
+    }
+
+    #[inline(always)]
+    fn by_hash(&self, table: SlotTable, client: u32) -> u64 {
+        lb_by_hash(table.word(), client)
     }
 
     #[inline(always)]

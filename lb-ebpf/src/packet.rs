@@ -80,6 +80,13 @@ impl<const K: usize> Packet<K> {
         self.key[K - 1] as u32
     }
 
+    /// The source port in host byte order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn source_port(&self) -> u16 {
+        (self.ports() as u16).swap_bytes()
+    }
+
     /// The destination port.
     #[inline(always)]
     #[must_use]

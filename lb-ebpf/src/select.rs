@@ -1,7 +1,9 @@
 //! A virtual server and a new flow to a real server: the selector picks a slot, the slot names a destination.
 
 use lb_common::load::Load;
-use lb_common::selector::{Found, NO_DESTINATION, Search, Selector, Slot, hash_slot};
+use lb_common::selector::{
+    Found, NO_DESTINATION, Options, Search, Selector, Slot, fallback_slot, hash_slot, hashed, maglev_slot,
+};
 use lb_common::service::{SLOT_HEADER, SlotTable};
 use lb_common::trace::Note;
 
@@ -22,10 +24,20 @@ pub(crate) fn select<const K: usize, T: Tables>(
     if table.length == 0 {
         return None;
     }
+    let options = Options::from_byte(table.selector);
+    let port = if options.contains(Options::PORT) { packet.source_port() } else { 0 };
+    let client = hashed(packet.source(), port);
     let number = match selector {
         Selector::Counter => in_turn(table, tables)?,
-        Selector::Source => in_slot(table, hash_slot(packet.source()), tables)?,
-        Selector::Destination => in_slot(table, hash_slot(packet.destination()), tables)?,
+        Selector::Source if !options.contains(Options::FALLBACK) => {
+            in_slot(table, hash_slot(client), tables)?
+        }
+        Selector::Source | Selector::Maglev => {
+            let found = tables.by_hash(table, client);
+            tables.note(Note::OwnSlot, found >> 32);
+            in_slot(table, found as u32, tables)?
+        }
+        Selector::Destination => in_slot(table, hash_slot(hashed(packet.destination(), 0)), tables)?,
         Selector::Locality | Selector::ReplicatedLocality => {
             local(table, service, packet.destination_word(), tables)
         }
@@ -96,5 +108,76 @@ pub fn step<T: Tables>(i: u32, search: &mut Search, tables: &T) -> bool {
     match tables.load(slot.destination()) {
         Some(load) => search.step(slot, load),
         None => true,
+    }
+}
+
+/// The slot of a client above, and below the one that it is to have: the same; or if that one's real server takes no
+/// connections, with [`Options::FALLBACK`], the one that `search` finds; [`NO_DESTINATION`] for none.
+#[inline(always)]
+pub fn by_hash<T: Tables>(table: SlotTable, client: u32, tables: &T, search: impl Fn(&mut Fallback)) -> u64 {
+    let own = match Selector::from_number(table.selector) {
+        _ if table.length == 0 => NO_DESTINATION,
+        Some(Selector::Maglev) => maglev_slot(client, table.length),
+        _ => hash_slot(client),
+    };
+    let mut found = own;
+    if Options::from_byte(table.selector).contains(Options::FALLBACK)
+        && !takes_connections(table, own, tables)
+    {
+        let mut fallback = Fallback { table: table.word(), client, own, found: NO_DESTINATION, _padding: 0 };
+        search(&mut fallback);
+        found = fallback.found;
+    }
+    u64::from(own) << 32 | u64::from(found)
+}
+
+/// Whether a slot has a real server that takes connections (`is_unavailable` of ip_vs_sh.c and ip_vs_mh.c).
+#[inline(always)]
+fn takes_connections<T: Tables>(table: SlotTable, position: u32, tables: &T) -> bool {
+    let Some(slot) = tables.slot(table.base.wrapping_add(SLOT_HEADER).wrapping_add(position)) else {
+        return false;
+    };
+    let slot = Slot::from_word(slot.load());
+    slot.destination() != NO_DESTINATION
+        && !(slot.has_thresholds() && tables.load(slot.destination()).is_some_and(Load::is_overloaded))
+}
+
+/// A search for another slot than a client's own, whose real server takes no connections.
+///
+/// It can take as many tries as there are slots, which is more than the verifier follows in a loop: in the kernel,
+/// `bpf_loop` tries one after the other.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Fallback {
+    table: u64,
+    client: u32,
+    own: u32,
+    found: u32,
+    /// So that no byte of it is left unwritten, which the verifier would not let another function have.
+    _padding: u32,
+}
+
+impl Fallback {
+    /// Tries the `nth` slot. Whether the search is over.
+    #[inline(always)]
+    pub fn is_over<T: Tables>(&mut self, nth: u32, tables: &T) -> bool {
+        let table = SlotTable::from_word(self.table);
+        let Some(selector) = Selector::from_number(table.selector) else { return true };
+        if table.length == 0 {
+            return true;
+        }
+        let position = fallback_slot(selector, self.client, table.length, self.own, nth);
+        if takes_connections(table, position, tables) {
+            self.found = position;
+            return true;
+        }
+        false
+    }
+
+    /// The slots of the table: how often to try at most.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tries(&self) -> u32 {
+        SlotTable::from_word(self.table).length
     }
 }

@@ -40,6 +40,8 @@ pub trait Tables: Sized {
     fn random(&self) -> u32;
     /// The current second ([`lb_common::clock`]).
     fn now(&self) -> u32;
+    /// [`select::by_hash`](crate::select::by_hash), out of line in the kernel.
+    fn by_hash(&self, table: SlotTable, client: u32) -> u64;
     /// Counts a verdict that is not to forward, or an event.
     fn count(&self, reason: Reason);
     /// Counts a forwarded frame whose IP packet has `bytes` bytes.

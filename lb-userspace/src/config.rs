@@ -20,6 +20,7 @@ mod machine;
 mod model;
 mod reader;
 mod report;
+mod scheduler;
 mod source;
 mod suggest;
 mod syntax;

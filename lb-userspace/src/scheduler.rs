@@ -8,10 +8,12 @@
 //! one file and one line of it.
 
 mod dh;
+mod flag;
 mod fo;
 mod lblc;
 mod lblcr;
 mod lc;
+mod mh;
 mod nq;
 mod ovf;
 mod rr;
@@ -22,11 +24,14 @@ mod wlc;
 mod wrr;
 
 use std::fmt;
+use std::net::IpAddr;
 
-use lb_common::selector::Selector;
+use lb_common::selector::{Options, Selector};
+
+pub use flag::{Flag, Parameters};
 
 /// Every scheduler.
-pub static ALL: [Scheduler; 13] = [
+pub static ALL: [Scheduler; 14] = [
     Scheduler(&rr::RoundRobin),
     Scheduler(&wrr::WeightedRoundRobin),
     Scheduler(&lc::LeastConnection),
@@ -37,6 +42,7 @@ pub static ALL: [Scheduler; 13] = [
     Scheduler(&dh::DestinationHashing),
     Scheduler(&sed::ShortestExpectedDelay),
     Scheduler(&nq::NeverQueue),
+    Scheduler(&mh::MaglevHashing),
     Scheduler(&fo::WeightedFailover),
     Scheduler(&ovf::WeightedOverflow),
     Scheduler(&twos::TwoChoices),
@@ -49,8 +55,12 @@ pub struct Scheduler(&'static (dyn Algorithm + Sync));
 /// A real server as a scheduler sees it. Slices of these are in the order of addition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Server {
+    /// Its address.
+    pub address: IpAddr,
     /// The configured weight; 0 takes no new connections.
     pub weight: u32,
+    /// If that is 0: what it was before, or 0 if it always was.
+    pub weight_before: u32,
     /// Whether frames can be sent to it at all: a server whose MAC is unknown gets no traffic, whatever its weight.
     pub usable: bool,
 }
@@ -58,6 +68,11 @@ pub struct Server {
 impl Server {
     fn takes_connections(self) -> bool {
         self.usable && self.weight > 0
+    }
+
+    /// The last weight that was not 0, if there was one (`last_weight` of `struct ip_vs_dest`).
+    fn last_weight(self) -> u32 {
+        if self.weight > 0 { self.weight } else { self.weight_before }
     }
 }
 
@@ -73,7 +88,17 @@ trait Algorithm {
     fn name(&self) -> &'static str;
     fn description(&self) -> &'static str;
     fn selector(&self) -> Selector;
-    fn slots(&self, servers: &[Server]) -> Vec<Slot>;
+    fn slots(&self, servers: &[Server], parameters: &Parameters) -> Vec<Slot>;
+
+    /// Flags that it knows.
+    fn flags(&self) -> &'static [Flag] {
+        &[]
+    }
+
+    /// What the data plane does because of flags.
+    fn options(&self, _parameters: &Parameters) -> Options {
+        Options::NONE
+    }
 }
 
 impl Scheduler {
@@ -101,11 +126,23 @@ impl Scheduler {
         self.0.selector()
     }
 
+    /// The flags that it knows.
+    #[must_use]
+    pub fn flags(self) -> &'static [Flag] {
+        self.0.flags()
+    }
+
+    /// What the data plane does besides picking a slot.
+    #[must_use]
+    pub fn options(self, parameters: &Parameters) -> Options {
+        self.0.options(parameters)
+    }
+
     /// The slot table; empty if no server takes connections. At most [`lb_common::limits::MAX_SLOTS`] long.
     #[must_use]
-    pub fn slots(self, servers: &[Server]) -> Vec<Slot> {
+    pub fn slots(self, servers: &[Server], parameters: &Parameters) -> Vec<Slot> {
         if servers.iter().any(|server| server.takes_connections()) {
-            self.0.slots(servers)
+            self.0.slots(servers, parameters)
         } else {
             Vec::new()
         }
@@ -130,6 +167,10 @@ impl fmt::Display for Scheduler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@
 mod builder;
 mod capture;
 mod change;
+mod choice;
 mod cleanup;
 mod command;
 mod config;
@@ -60,6 +61,7 @@ mod web;
 
 pub use builder::{LabBuilder, Subnet};
 pub use capture::{Capture, Captured, Direction};
+pub use choice::HashTable;
 pub use cleanup::{labs, remove, remove_stale};
 pub use command::{Command, Output};
 pub use config::VirtualServer;

@@ -38,20 +38,23 @@ pub(crate) struct Received {
 impl PacketSocket {
     /// Opens a socket for an interface of the namespace. Frames from now on are received.
     pub(crate) fn open(namespace: &Namespace, interface: &str, protocol: u16) -> Result<Self> {
-        let open = || -> io::Result<Self> {
-            let index = if_nametoindex(interface)?;
-            // Protocol 0 receives nothing until the socket is bound: no frame of another interface slips in.
-            let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
-            let socket = Self(socket);
-            if protocol != NOTHING {
-                setsockopt(&socket.0, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
-                setsockopt(&socket.0, sockopt::ReceiveTimestampns, &true)?;
-                socket.enable(libc::PACKET_AUXDATA)?;
-            }
-            socket.bind(index, protocol)?;
-            Ok(socket)
-        };
+        let open = || Self::here(interface, protocol);
         namespace.enter(open)?.doing(|| format!("open a packet socket on {interface} of {}", namespace.name))
+    }
+
+    /// The same in the namespace of the calling thread.
+    fn here(interface: &str, protocol: u16) -> io::Result<Self> {
+        let index = if_nametoindex(interface)?;
+        // Protocol 0 receives nothing until the socket is bound: no frame of another interface slips in.
+        let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+        let socket = Self(socket);
+        if protocol != NOTHING {
+            setsockopt(&socket.0, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
+            setsockopt(&socket.0, sockopt::ReceiveTimestampns, &true)?;
+            socket.enable(libc::PACKET_AUXDATA)?;
+        }
+        socket.bind(index, protocol)?;
+        Ok(socket)
     }
 
     fn bind(&self, interface: u32, protocol: u16) -> io::Result<()> {
@@ -159,6 +162,12 @@ pub struct FrameSender {
 impl FrameSender {
     pub(crate) fn open(namespace: &Namespace, interface: &str) -> Result<Self> {
         Ok(Self { socket: PacketSocket::open(namespace, interface, NOTHING)? })
+    }
+
+    /// For an interface of the namespace of the calling thread.
+    pub fn here(interface: &str) -> Result<Self> {
+        let socket = PacketSocket::here(interface, NOTHING);
+        Ok(Self { socket: socket.doing(|| format!("open a packet socket on {interface}"))? })
     }
 
     /// Sends one frame, from the destination address to the last byte of payload.

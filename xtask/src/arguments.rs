@@ -46,10 +46,12 @@ pub(crate) enum Level {
     Labs,
     /// On demand only: it fetches a kernel first.
     Vm,
+    /// On demand only: it fetches a kernel, too.
+    Ipvs,
 }
 
 impl Level {
-    const ALL: [Self; 4] = [Self::Unit, Self::Fixtures, Self::Labs, Self::Vm];
+    const ALL: [Self; 5] = [Self::Unit, Self::Fixtures, Self::Labs, Self::Vm, Self::Ipvs];
     /// What runs when no level is named.
     pub(crate) const USUAL: [Self; 3] = [Self::Unit, Self::Fixtures, Self::Labs];
 
@@ -59,6 +61,7 @@ impl Level {
             Self::Fixtures => "fixtures",
             Self::Labs => "labs",
             Self::Vm => "vm",
+            Self::Ipvs => "ipvs",
         }
     }
 
@@ -142,7 +145,7 @@ fn passed_on(mut rest: Vec<OsString>) -> Vec<OsString> {
     rest
 }
 
-/// `[unit|fixtures|labs|vm] [FILTER…] [-- LIBTEST…]`
+/// `[unit|fixtures|labs|vm|ipvs] [FILTER…] [-- LIBTEST…]`
 fn selection(rest: &[OsString]) -> Outcome<Selection> {
     let words = rest
         .iter()

@@ -99,7 +99,7 @@ Examples:
         name: "test",
         summary: "run the tests: unit, fixtures, labs (root)",
         text: "\
-Usage: cargo xtask test [unit|fixtures|labs|vm] [FILTER...] [-- OPTION...]
+Usage: cargo xtask test [unit|fixtures|labs|vm|ipvs] [FILTER...] [-- OPTION...]
 
 Builds everything, then runs three levels in this order and sums them up:
 
@@ -107,11 +107,14 @@ Builds everything, then runs three levels in this order and sums them up:
   fixtures   frame in, verdict and frame out, through the loaded program (root)
   labs       the daemon with real clients and servers in network namespaces (root)
 
-and, only when it is named:
+and, only when they are named:
 
   vm         fixtures and the director's labs on Debian 12's kernel 6.1, in a virtual machine without a
              network: QEMU with KVM, or emulated. Fetches both from Debian's packages, once (some 90 MB),
              into $XDG_CACHE_HOME/lb-build; installs nothing. Emulated, it leaves out tests of speed and load.
+  ipvs       more than 10,000 random flows to random sh, mh and dh services, by the product and by the kernel's
+             IPVS: Debian's user-mode Linux, a program that needs no root, fetched like the above (some 45 MB).
+             Says how many it compared, and with which seed; LB_SEED repeats one.
 
 FILTERs choose tests by a part of their name; OPTIONs go to the test programs. Labs run a few at a time:
 as many as there are cores, from 2 to 4; RUST_TEST_THREADS or `-- --test-threads=N` says otherwise.
@@ -120,7 +123,8 @@ Examples:
   cargo xtask test
   cargo xtask test unit scheduler
   cargo xtask test labs -- --nocapture
-  cargo xtask test vm restart",
+  cargo xtask test vm restart
+  cargo xtask test ipvs -- --nocapture    # with the number of flows",
     },
     Topic {
         name: "fuzz",

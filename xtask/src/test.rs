@@ -1,5 +1,6 @@
 //! `cargo xtask test`: unit tests, verdict fixtures, labs, and one summary.
 
+mod ipvs;
 mod report;
 mod vm;
 
@@ -19,8 +20,9 @@ use crate::setup::{self, Needs};
 use crate::workspace::{Profile, Workspace};
 use report::{Counts, LevelReport};
 
-/// The integration test of lb-tests that is a level of its own.
+/// The integration tests of lb-tests that are levels of their own.
 const FIXTURES: &str = "fixtures";
+const IPVS: &str = "ipvs";
 
 const COLOR: &str = "--color=always";
 
@@ -45,6 +47,7 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Outcome {
         let outcome = match (&privilege, level) {
             (_, Level::Unit) => run.unit(),
             (_, Level::Vm) => run.vm(),
+            (_, Level::Ipvs) => run.ipvs(),
             (Ok(privilege), Level::Fixtures) => run.fixtures(privilege),
             (Ok(privilege), Level::Labs) => run.labs(privilege),
             (Err(failure), _) if failure.is_interrupt() => Err(Failure::interrupted()),
@@ -112,7 +115,7 @@ impl LevelRun<'_> {
     }
 
     fn labs(&mut self, privilege: &Privilege) -> Outcome {
-        let labs = self.integration_tests(&[FIXTURES]);
+        let labs = self.integration_tests(&[FIXTURES, IPVS]);
         let mut targets = Vec::new();
         for lab in &labs {
             targets.extend(["--test", lab]);

@@ -1,4 +1,5 @@
-//! A virtual machine with an old kernel and this machine's programs, for `cargo xtask test vm`.
+//! A virtual machine with an old kernel and this machine's programs, for `cargo xtask test vm`; and the parts of another
+//! for `cargo xtask test ipvs`.
 //!
 //! ```text
 //!   Debian's packages ──> packages ──> cache: kernel, modules, busybox, QEMU
@@ -34,6 +35,15 @@ pub(crate) struct Program {
 pub(crate) struct Surroundings<'a> {
     pub(crate) directory: PathBuf,
     pub(crate) variables: &'a [(&'static str, OsString)],
+}
+
+/// A directory with user-mode Linux, its modules, ipvsadm and busybox, as Debian's packages hold them; fetched if they
+/// are missing.
+///
+/// # Errors
+/// They cannot be had; the failure says what to do.
+pub(crate) fn user_mode_linux() -> Outcome<PathBuf> {
+    packages::user_mode_linux()
 }
 
 /// A machine that is ready to be started.

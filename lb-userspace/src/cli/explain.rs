@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
 
+use super::list::with_flags;
 use super::output::{print, print_json};
 use super::{ControlSocket, Failure, USAGE, answered, runtime};
 use crate::control::client;
@@ -132,7 +133,9 @@ fn parsed(explained: &Explanation) -> String {
 
 fn service(explained: &Explanation) -> String {
     match (&explained.virtual_server, explained.near.as_slice()) {
-        (Some(service), _) => format!("{} ({})", service.name, service.scheduler),
+        (Some(service), _) => {
+            format!("{} ({})", service.name, with_flags(&service.scheduler, &service.scheduler_flags))
+        }
         (None, _) if explained.packet.is_none() => "not looked for".to_owned(),
         (None, []) => "none has this address".to_owned(),
         (None, near) => format!("none has this address; there are {}", near.join(", ")),
@@ -170,7 +173,11 @@ fn spoken(table: &str) -> String {
 fn scheduler(explained: &Explanation) -> String {
     let Some(choice) = &explained.choice else { return "not asked".to_owned() };
     match choice.slot {
-        Some(slot) => format!("slot {slot} of {}, by {}", choice.slots, reason_of(choice)),
+        Some(slot) => {
+            let instead =
+                choice.fallback.map_or(String::new(), |other| format!("; slot {other} in its place"));
+            format!("slot {slot} of {}, by {}{instead}", choice.slots, reason_of(choice))
+        }
         None if choice.slots == 0 => "no real server is usable".to_owned(),
         None => format!("of {} real servers, by {}", choice.slots, reason_of(choice)),
     }
@@ -179,6 +186,7 @@ fn scheduler(explained: &Explanation) -> String {
 fn reason_of(choice: &Choice) -> String {
     match (choice.by.as_str(), choice.turn) {
         ("source", _) => "the hash of the client's address".to_owned(),
+        ("source and port", _) => "the hash of the client's address and port".to_owned(),
         ("destination", _) => "the hash of the VIP".to_owned(),
         ("load", _) => "their connections and weights".to_owned(),
         ("chance", _) => "chance, then connections and weights".to_owned(),

@@ -138,7 +138,8 @@ fn table(listed: &VirtualServers, numeric: bool, columns: Columns) -> String {
     let headings = columns.headings().into_iter().map(str::to_owned).collect();
     rows.push(("  -> RemoteAddress".to_owned(), headings));
     for service in &listed.virtual_servers {
-        let mut scheduler = service.scheduler.as_str();
+        let with_flags = with_flags(&service.scheduler, &service.scheduler_flags);
+        let mut scheduler = with_flags.as_str();
         let mut sums = columns.of_sums(&service.stats, &service.rate);
         if let Some(fwmark) = service.fwmark {
             rows.push((format!("FWM  {fwmark} {scheduler}"), std::mem::take(&mut sums)));
@@ -172,6 +173,11 @@ fn table(listed: &VirtualServers, numeric: bool, columns: Columns) -> String {
         text.push('\n');
     }
     text
+}
+
+/// As `ipvsadm -L` shows them: `sh (sh-fallback,sh-port)`.
+pub(super) fn with_flags(scheduler: &str, flags: &[String]) -> String {
+    if flags.is_empty() { scheduler.to_owned() } else { format!("{scheduler} ({})", flags.join(",")) }
 }
 
 /// The MAC that a real server's frames get.
@@ -267,6 +273,7 @@ mod tests {
             fwmark: None,
             protocol: "tcp".to_owned(),
             scheduler: "rr".to_owned(),
+            scheduler_flags: Vec::new(),
             real_servers: real_servers.iter().map(|address| server(address)).collect(),
             stats: Stats::default(),
             rate: Rate::default(),
@@ -292,6 +299,27 @@ TCP  [2001:db8::1]:80 rr allow 1
     }
 
     #[test]
+    fn flags_stand_behind_their_scheduler() {
+        let virtual_servers = vec![api::VirtualServer {
+            name: "dns".to_owned(),
+            addresses: vec!["192.0.2.1:53".to_owned(), "192.0.2.2:53".to_owned()],
+            fwmark: None,
+            protocol: "udp".to_owned(),
+            scheduler: "mh".to_owned(),
+            scheduler_flags: vec!["mh-fallback".to_owned(), "mh-port".to_owned()],
+            real_servers: Vec::new(),
+            stats: Stats::default(),
+            rate: Rate::default(),
+            acl: Acl { deny: vec!["10.0.0.0/8".to_owned()], allow: Vec::new() },
+        }];
+        let lines = table(&VirtualServers { virtual_servers }, true, Columns::State);
+        assert!(
+            lines.ends_with("UDP  192.0.2.1:53 mh (mh-fallback,mh-port) deny 1\n     192.0.2.2:53\n"),
+            "{lines}"
+        );
+    }
+
+    #[test]
     fn a_group_with_a_number_is_listed_by_it() {
         let virtual_servers = vec![api::VirtualServer {
             name: "web".to_owned(),
@@ -299,6 +327,7 @@ TCP  [2001:db8::1]:80 rr allow 1
             fwmark: Some(7),
             protocol: "tcp".to_owned(),
             scheduler: "rr".to_owned(),
+            scheduler_flags: Vec::new(),
             real_servers: Vec::new(),
             stats: Stats::default(),
             rate: Rate::default(),
@@ -328,6 +357,7 @@ TCP  [2001:db8::1]:80 rr allow 1
             fwmark: None,
             protocol: "tcp".to_owned(),
             scheduler: "wrr".to_owned(),
+            scheduler_flags: Vec::new(),
             stats: real_servers.iter().map(|server| server.stats).sum(),
             rate: real_servers.iter().map(|server| server.rate).sum(),
             real_servers,

@@ -66,9 +66,18 @@ pub(super) static ACL: Section = Section { header: "[acl]", keys: &["deny", "all
 
 pub(super) static VIRTUAL_SERVER: Section = Section {
     header: "[[virtual_server]]",
-    keys: &["name", "addresses", "protocol", "scheduler", "fwmark", "real_server", "acl"],
+    keys: &[
+        "name",
+        "addresses",
+        "protocol",
+        "scheduler",
+        "scheduler_flags",
+        "mh_table_size",
+        "fwmark",
+        "real_server",
+        "acl",
+    ],
     later: &[
-        refused("scheduler_flags", "sh hashes the client's address without its port").harmless_as("[]"),
         refused("persistence", "`scheduler = \"sh\"` keeps a client on one real server"),
         refused("one_packet", "datagrams of one flow go to one real server").harmless_as("false"),
         refused("on_down", NOTHING_IS_CHECKED),
@@ -94,16 +103,6 @@ const NOTHING_IS_CHECKED: &str = "nothing checks real servers: one that fails ke
 /// Every section.
 pub(super) static SECTIONS: [&Section; 6] =
     [&FILE, &DIRECTOR, &TIMEOUTS, &ACL, &VIRTUAL_SERVER, &REAL_SERVER];
-
-/// A scheduler of IPVS that may not be here yet.
-pub(super) struct LaterScheduler {
-    pub(super) name: &'static str,
-    /// The one that comes nearest.
-    pub(super) instead: &'static str,
-}
-
-/// IPVS's schedulers. Those that have come since are in `scheduler::ALL`, which is asked first.
-pub(super) static LATER_SCHEDULERS: [LaterScheduler; 1] = [LaterScheduler { name: "mh", instead: "sh" }];
 
 /// The sentence about anything of the contract that this version lacks.
 pub(super) fn not_available(what: &str, verb: &str) -> String {

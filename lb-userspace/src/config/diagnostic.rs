@@ -49,6 +49,10 @@ codes! {
     UnknownValue = "unknown-value",
     /// No scheduler has this name.
     UnknownScheduler = "unknown-scheduler",
+    /// A flag twice.
+    DuplicateFlag = "duplicate-flag",
+    /// A flag, or a size, that another scheduler has.
+    OtherScheduler = "other-scheduler",
     /// A number or a duration outside its limits.
     OutOfRange = "out-of-range",
     /// More than the maps hold.

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use lb_common::limits::MAX_WEIGHT;
 use lb_common::load::Thresholds;
+use lb_common::selector::DEFAULT_MAGLEV_SLOTS;
 use macaddr::MacAddr6;
 
 use super::acl::{self, AclDraft};
@@ -14,10 +15,11 @@ use super::diagnostic::{Code, Diagnostic};
 use super::model::{Protocol, RealServer, VirtualServer};
 use super::reader::{Table, Value};
 use super::report::{Partial, Reported};
+use super::scheduler;
 use super::source::{Located, Span};
 use super::value;
 use crate::forms::VirtualAddress;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Flag, Scheduler};
 
 /// A `[[virtual_server]]`.
 pub(super) struct VirtualServerDraft {
@@ -27,7 +29,10 @@ pub(super) struct VirtualServerDraft {
     pub(super) fwmark: Result<Option<Located<u32>>, Reported>,
     pub(super) addresses: Partial<Located<VirtualAddress>>,
     pub(super) protocol: Result<Protocol, Reported>,
-    pub(super) scheduler: Result<Scheduler, Reported>,
+    pub(super) scheduler: Result<Located<Scheduler>, Reported>,
+    pub(super) scheduler_flags: Partial<Located<Flag>>,
+    /// None if the file gives none.
+    pub(super) mh_table_size: Result<Option<Located<u32>>, Reported>,
     pub(super) real_servers: Partial<RealServerDraft>,
     pub(super) acl: Result<AclDraft, Reported>,
 }
@@ -63,7 +68,9 @@ fn virtual_server(table: &Table<'_>) -> VirtualServerDraft {
         Err(reported) => Partial::none(reported),
     };
     let protocol = table.value_or("protocol", Protocol::Tcp, |value| value.choice(&Protocol::NAMES));
-    let scheduler = table.required("scheduler", value::schedulers()).and_then(value::scheduler);
+    let scheduler = table.required("scheduler", scheduler::names()).and_then(scheduler::scheduler);
+    let scheduler_flags = table.optional("scheduler_flags").map(scheduler::flags).unwrap_or_default();
+    let mh_table_size = table.value_or("mh_table_size", None, |value| scheduler::table_size(value).map(Some));
     let fwmark = table.value_or("fwmark", None, |value| {
         let number =
             value.integer(1..=u32::MAX, "write any number that no other virtual server has: fwmark = 7")?;
@@ -78,6 +85,8 @@ fn virtual_server(table: &Table<'_>) -> VirtualServerDraft {
         addresses,
         protocol,
         scheduler,
+        scheduler_flags,
+        mh_table_size,
         real_servers,
         acl,
     }
@@ -171,13 +180,17 @@ impl VirtualServerDraft {
         let protocol = self.protocol?;
         let made = addresses.first().map(|first| default_name(protocol, *first));
         let name = self.name?.map(|name| name.value).or(made).unwrap_or_default();
+        let flags = self.scheduler_flags.all()?.into_iter().map(|flag| flag.value);
+        let table_size = self.mh_table_size?.map(|size| size.value);
         let real_servers = self.real_servers.all()?.into_iter().map(RealServerDraft::finish);
         Ok(VirtualServer {
             name,
             addresses,
             fwmark: self.fwmark?.map(|fwmark| fwmark.value),
             protocol,
-            scheduler: self.scheduler?,
+            scheduler: self.scheduler?.value,
+            scheduler_flags: flags.collect(),
+            mh_table_size: table_size.unwrap_or(DEFAULT_MAGLEV_SLOTS),
             real_servers: real_servers.collect::<Result<_, _>>()?,
             acl: self.acl.and_then(AclDraft::finish)?,
         })

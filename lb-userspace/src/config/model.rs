@@ -13,7 +13,7 @@ use macaddr::MacAddr6;
 use super::source::Located;
 use crate::forms::Prefix;
 use crate::forms::VirtualAddress;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Flag, Parameters, Scheduler};
 
 /// Everything that the file says, with the defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,10 +155,33 @@ pub struct VirtualServer {
     pub protocol: Protocol,
     /// Who chooses the real server of a new connection.
     pub scheduler: Scheduler,
+    /// What is asked of it besides; flags of its own only.
+    pub scheduler_flags: BTreeSet<Flag>,
+    /// Slots of its table if it is `mh`: one of [`MAGLEV_SLOTS`](lb_common::selector::MAGLEV_SLOTS), at least as many
+    /// as real servers.
+    pub mh_table_size: u32,
     /// At least one, of the family of the addresses; each address once; in the order of the file.
     pub real_servers: Vec<RealServer>,
     /// Its own, beside `[acl]`; all of the family of the addresses.
     pub acl: Acl,
+}
+
+impl VirtualServer {
+    /// What the scheduler's slot table depends on besides the real servers.
+    ///
+    /// The port of a real server is the service's in direct routing. A group has none, as one of IPVS's by firewall
+    /// mark, unless all of its addresses have the same.
+    #[must_use]
+    pub fn parameters(&self) -> Parameters {
+        let mut ports = self.addresses.iter().map(|address| address.ports.only());
+        let first = ports.next().flatten().filter(|_| self.fwmark.is_none());
+        let port = first.filter(|first| ports.all(|port| port == Some(*first)));
+        Parameters {
+            flags: self.scheduler_flags.clone(),
+            table_size: self.mh_table_size,
+            port: port.unwrap_or(0),
+        }
+    }
 }
 
 /// Whose new connections are let in.

@@ -14,10 +14,11 @@ use super::diagnostic::{Code, Diagnostic};
 use super::draft::{VirtualServerDraft, default_name};
 use super::model::VirtualServer;
 use super::report::{Partial, Report, Reported};
+use super::scheduler::parameters_belong_together;
 use super::source::{Located, Span, repetitions};
 use super::suggest::quoted;
 use crate::forms::{Form, Ports, Prefix, TooMany, VirtualAddress, lay_out};
-use crate::scheduler::Server;
+use crate::scheduler::{Parameters, Server};
 
 /// Half of the slot map: while a service changes, its previous table and the new one exist side by side, and a
 /// reload may change all services.
@@ -38,6 +39,7 @@ pub(super) fn virtual_servers(
         one_family(draft, report);
         real_servers_are_unique(draft, report);
         ports_are_not_translated(draft, report);
+        parameters_belong_together(draft, report);
     }
     let within_limits = fits(&drafts.read, report).and(prefixes_fit(&drafts.read, acl, report));
     let virtual_servers: Vec<_> = drafts.all()?.into_iter().map(VirtualServerDraft::finish).collect();
@@ -215,19 +217,29 @@ fn fits(drafts: &[VirtualServerDraft], report: &Report) -> Result<(), Reported> 
     forms_fit::<ADDRESS_WORDS_V6>(drafts, true, report)?;
     let mut slots = 0;
     for draft in drafts {
-        let Ok(scheduler) = draft.scheduler else { continue };
-        let servers = draft.real_servers.read.iter().filter_map(|server| server.weight.ok());
-        let servers: Vec<Server> = servers.map(|weight| Server { weight, usable: true }).collect();
-        slots += scheduler.slots(&servers).len();
+        slots += slots_of(draft);
         if slots > MAX_SLOTS_OF_ALL {
             let message =
                 format!("the virtual servers up to this one need more than {MAX_SLOTS_OF_ALL} slots");
             let help = "wrr takes a slot for each unit of weight: divide the weights by what they have in common, or \
-                        round them; sh and dh take 256";
+                        round them; sh and dh take 256, mh `mh_table_size`";
             return Err(report.error(Diagnostic::new(Code::TooMany, &draft.header, message).help(help)));
         }
     }
     Ok(())
+}
+
+/// Slots of one virtual server, as far as it could be read.
+fn slots_of(draft: &VirtualServerDraft) -> usize {
+    let Ok(scheduler) = &draft.scheduler else { return 0 };
+    let servers = draft.real_servers.read.iter().filter_map(|server| {
+        let (address, weight) = (server.address.as_ref().ok()?.address.value, server.weight.ok()?);
+        Some(Server { address, weight, weight_before: 0, usable: true })
+    });
+    let table_size = draft.mh_table_size.as_ref().ok().and_then(|size| Some(size.as_ref()?.value));
+    let default = Parameters::default();
+    let parameters = Parameters { table_size: table_size.unwrap_or(default.table_size), ..default };
+    scheduler.value.slots(&servers.collect::<Vec<_>>(), &parameters).len()
 }
 
 /// Addresses that are not exact, of one family.

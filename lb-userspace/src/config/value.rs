@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use lb_common::clock::MAX_TIMEOUT_SECONDS;
 
-use super::contract::{LATER_SCHEDULERS, not_available};
 use super::diagnostic::{Code, Diagnostic};
 use super::reader::{Text, Value};
 use super::report::Reported;
-use super::suggest::{alternatives, in_quotes, nearest, quoted};
-use crate::scheduler::{self, Scheduler};
+use super::suggest::quoted;
 
 /// A timeout of the connection table, which counts whole seconds.
 pub(super) fn timeout(value: Value<'_>) -> Result<Duration, Reported> {
@@ -115,41 +113,4 @@ pub(super) fn name(text: &Text<'_>) -> Result<(), Reported> {
     };
     let message = format!("the name {} {problem}", quoted(text));
     Err(text.error(Code::InvalidName, message, "write a short name such as \"web\", or leave `name` out"))
-}
-
-/// One of `scheduler::ALL`, by its name.
-pub(super) fn scheduler(value: Value<'_>) -> Result<Scheduler, Reported> {
-    let text = value.text(&schedulers())?;
-    if let Some(scheduler) = Scheduler::by_name(&text) {
-        return Ok(scheduler);
-    }
-    if let Some(later) = LATER_SCHEDULERS.iter().find(|later| later.name == text.as_str()) {
-        let message = not_available(&format!("the scheduler `{}`", later.name), "is");
-        let diagnostic = Diagnostic::new(Code::NotAvailable, &text.span(), message);
-        let diagnostic = match Scheduler::by_name(later.instead) {
-            Some(instead) => {
-                diagnostic.help(format!("the nearest is \"{instead}\", {}", instead.description()))
-            }
-            None => diagnostic,
-        };
-        return Err(value.report().error(diagnostic.help(schedulers())));
-    }
-    let message = format!("there is no scheduler {}", quoted(&text));
-    let diagnostic = Diagnostic::new(Code::UnknownScheduler, &text.span(), message);
-    let names = scheduler::ALL.iter().map(|scheduler| scheduler.name());
-    let diagnostic = match nearest(&text, names.chain(LATER_SCHEDULERS.iter().map(|later| later.name))) {
-        Some(name) if Scheduler::by_name(name).is_some() => {
-            diagnostic.help(format!("did you mean \"{name}\"?"))
-        }
-        Some(name) => {
-            diagnostic.help(format!("did you mean \"{name}\"? it is not available in this version of lb"))
-        }
-        None => diagnostic,
-    };
-    Err(value.report().error(diagnostic.help(schedulers())))
-}
-
-/// What can be written, in one sentence.
-pub(super) fn schedulers() -> String {
-    format!("write scheduler = {}", alternatives(scheduler::ALL.iter().map(in_quotes)))
 }

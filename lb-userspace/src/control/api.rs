@@ -35,6 +35,9 @@ pub struct VirtualServer {
     pub protocol: String,
     /// The scheduler's name.
     pub scheduler: String,
+    /// What is asked of it besides: names of flags, as `ipvsadm -b` takes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scheduler_flags: Vec<String>,
     /// In the order of addition.
     pub real_servers: Vec<RealServer>,
     /// Of its real servers together, since they were last zeroed.

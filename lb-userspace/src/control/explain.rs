@@ -2,7 +2,7 @@
 
 mod question;
 
-use lb_common::selector::Selector;
+use lb_common::selector::{Options, Selector};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Protocol;
@@ -72,6 +72,9 @@ pub struct VirtualServer {
     pub name: String,
     /// Its scheduler.
     pub scheduler: String,
+    /// What is asked of that besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scheduler_flags: Vec<String>,
 }
 
 /// An entry of the connection table.
@@ -101,12 +104,16 @@ pub struct Next {
 /// What the scheduler chose.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
-    /// What the choice depends on: `turn`, `source`, `destination`, `load`, `chance` (and load) or `locality` (and load).
+    /// What the choice depends on: `turn`, `source`, `source and port`, `destination`, `load`, `chance` (and load) or
+    /// `locality` (and load).
     pub by: String,
     /// Slots of the virtual server; 0 if no real server is usable.
     pub slots: u32,
     /// The slot, from 0; null if there is none, or if all are compared.
     pub slot: Option<u32>,
+    /// The slot that was found where that one has no real server; null if none was looked for or found.
+    #[serde(default)]
+    pub fallback: Option<u32>,
     /// Connections scheduled before, if the choice depends on that.
     pub turn: Option<u64>,
 }
@@ -195,6 +202,7 @@ pub(super) fn answer(
         virtual_server: service.map(|service| VirtualServer {
             name: service.name.clone(),
             scheduler: service.scheduler.name().to_owned(),
+            scheduler_flags: service.scheduler_flags.iter().map(ToString::to_string).collect(),
         }),
         near: if is_none { near(asked, published) } else { Vec::new() },
         connection: found.connection.as_ref().map(|known| Connection {
@@ -209,9 +217,10 @@ pub(super) fn answer(
             table: table.map(|table| table_name(table).to_owned()),
         }),
         choice: found.choice.map(|choice| Choice {
-            by: choice.selector.map_or("", selector_name).to_owned(),
+            by: choice.selector.map_or("", |selector| depends_on(selector, choice.options)).to_owned(),
             slots: choice.slots,
             slot: choice.slot,
+            fallback: choice.fallback,
             turn: choice.picks,
         }),
         real_server: found.destination.as_ref().map(|sent| RealServer {
@@ -291,10 +300,11 @@ fn table_name(table: Table) -> &'static str {
     }
 }
 
-fn selector_name(selector: Selector) -> &'static str {
+fn depends_on(selector: Selector, options: Options) -> &'static str {
     match selector {
         Selector::Counter => "turn",
-        Selector::Source => "source",
+        Selector::Source | Selector::Maglev if options.contains(Options::PORT) => "source and port",
+        Selector::Source | Selector::Maglev => "source",
         Selector::Destination => "destination",
         Selector::TwoChoices => "chance",
         Selector::Locality | Selector::ReplicatedLocality => "locality",

@@ -201,6 +201,7 @@ async fn virtual_servers(
             scheduler: service.scheduler.name().to_owned(),
             stats: real_servers.iter().map(|server| server.stats).sum(),
             rate: real_servers.iter().map(|server| server.rate).sum(),
+            scheduler_flags: service.scheduler_flags.iter().map(ToString::to_string).collect(),
             real_servers,
             acl: acl::shown(&service.acl),
         });

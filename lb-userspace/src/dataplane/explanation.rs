@@ -2,7 +2,7 @@
 
 use lb_common::connection::{Meta, State};
 use lb_common::counter::Reason;
-use lb_common::selector::Selector;
+use lb_common::selector::{NO_DESTINATION, Options, Selector};
 use lb_common::service::{NO_SERVICE, SlotTable};
 use lb_common::trace::{Note, Trace};
 use macaddr::MacAddr6;
@@ -84,10 +84,14 @@ pub struct Known {
 pub struct Choice {
     /// How.
     pub selector: Option<Selector>,
+    /// What was done besides.
+    pub options: Options,
     /// Slots of the virtual server; 0 if no real server is usable.
     pub slots: u32,
     /// Which was picked; `None` if there is none.
     pub slot: Option<u32>,
+    /// The one that was found where the picked one had no real server; `None` if none was looked for or found.
+    pub fallback: Option<u32>,
     /// How often one was picked before, if that is what the choice depends on.
     pub picks: Option<u64>,
 }
@@ -164,8 +168,12 @@ impl Explanation {
             next: trace.get(Note::Changed).map(|word| (state(Meta::from_word(word)), recorded)),
             choice: trace.get(Note::SlotTable).map(SlotTable::from_word).map(|table| Choice {
                 selector: Selector::from_number(table.selector),
+                options: Options::from_byte(table.selector),
                 slots: table.length,
-                slot: number(Note::Slot),
+                slot: number(Note::OwnSlot).or_else(|| number(Note::Slot)),
+                fallback: number(Note::OwnSlot).and_then(|own| {
+                    number(Note::Slot).filter(|slot| *slot != own && *slot != NO_DESTINATION)
+                }),
                 picks: trace.get(Note::Picks),
             }),
             scheduled: number(Note::Connection),

@@ -15,7 +15,7 @@ use lb_common::destination::{Destination, Detour, Flags, destination_mac, ethern
 use lb_common::interface::{mac_word, peer_bit};
 use lb_common::limits::{MAX_PEERS, SLOT_WORDS};
 use lb_common::load::Load;
-use lb_common::selector::{Selector, Slot};
+use lb_common::selector::{Options, Selector, Slot};
 use lb_common::service::{SLOT_HEADER, SlotTable};
 use macaddr::MacAddr6;
 
@@ -195,7 +195,7 @@ impl Tables {
         destination.service.store(u64::from(view.service));
         destination.address[0].store(low);
         destination.address[1].store(high);
-        destination.weight.store(u64::from(view.weight));
+        destination.weight.store(u64::from(view.last_weight) << 32 | u64::from(view.weight));
         if let Some(load) = self.memory.loads.get(number as usize)
             && load.thresholds() != view.thresholds
         {
@@ -228,12 +228,13 @@ impl Tables {
         let first = (table.base + SLOT_HEADER) as usize;
         let words = self.memory.slots.get(first..first + table.length as usize)?;
         let slots = words.iter().map(|word| Slot::from_word(word.load()));
-        Some(ServiceView { selector, slots: slots.collect() })
+        let options = Options::from_byte(table.selector);
+        Some(ServiceView { selector, options, slots: slots.collect() })
     }
 
     fn publish_slots(&mut self, service: u32, view: &ServiceView) -> Result<(), DataplaneError> {
         let length = u32::try_from(view.slots.len()).unwrap_or(u32::MAX);
-        let mut table = SlotTable { selector: view.selector as u8, base: 0, length };
+        let mut table = SlotTable { selector: view.selector.with(view.options), base: 0, length };
         if length > 0 {
             table.base = match self.free_space(table.words()) {
                 Some(base) => base,
@@ -413,10 +414,14 @@ pub(super) fn destination_view(destination: &Destination, load: Option<&Load>) -
         return None;
     }
     let [low, high] = [destination.address[0].load(), destination.address[1].load()];
+    let weights = destination.weight.load();
+    #[expect(clippy::cast_possible_truncation, reason = "both halves are meant")]
+    let (weight, last_weight) = (weights as u32, (weights >> 32) as u32);
     Some(DestinationView {
         service: u32::try_from(destination.service.load()).ok()?,
         address: address_from_words([low, high]),
-        weight: u32::try_from(destination.weight.load()).ok()?,
+        weight,
+        last_weight,
         thresholds: load.map(Load::thresholds).unwrap_or_default(),
         is_down: flags.contains(Flags::DOWN),
         way: way(destination),

@@ -11,7 +11,7 @@ use lb_common::connection::{
 use lb_common::hash::{FlowHash, FlowSeed};
 use lb_common::limits::{MAX_SLOTS, SLOT_WORDS};
 use lb_common::load::Thresholds;
-use lb_common::selector::{Selector, Slot};
+use lb_common::selector::{Options, Selector, Slot};
 use macaddr::MacAddr6;
 
 use super::memory::ConnectionTable;
@@ -50,6 +50,7 @@ fn usable(tables: &mut Tables, number: u32) {
         service: 0,
         address: Ipv4Addr::new(10, 0, 0, 1).into(),
         weight: 1,
+        last_weight: 1,
         thresholds: Thresholds::default(),
         is_down: false,
         way: Some(Way::to(MacAddr6::new(2, 0, 0, 0, 0, 9))),
@@ -155,7 +156,8 @@ fn slot_tables_of_the_largest_size_can_be_replaced_again_and_again() {
     });
     usable(&mut tables, 0);
     let table = |length: u32| ServiceView {
-        selector: Selector::Counter,
+        selector: Selector::Maglev,
+        options: Options::PORT.and(Options::FALLBACK),
         slots: vec![Slot::new(0, 0); length as usize],
     };
     let largest = MAX_SLOTS;
@@ -237,6 +239,7 @@ fn a_real_server_of_either_family_is_read_back() {
             service: 0,
             address,
             weight: 1,
+            last_weight: 7,
             thresholds: Thresholds::default(),
             is_down: true,
             way: None,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use lb_common::connection::Timeouts;
 use lb_common::load::Thresholds;
-use lb_common::selector::{Selector, Slot};
+use lb_common::selector::{Options, Selector, Slot};
 use macaddr::MacAddr6;
 
 use super::acl::AclViews;
@@ -27,6 +27,8 @@ pub struct ServiceAddress {
 pub struct ServiceView {
     /// How a slot is picked.
     pub selector: Selector,
+    /// What is done besides.
+    pub options: Options,
     /// The slots.
     pub slots: Vec<Slot>,
 }
@@ -40,6 +42,8 @@ pub struct DestinationView {
     pub address: IpAddr,
     /// The configured weight.
     pub weight: u32,
+    /// The last weight that was not 0; 0 if there was none.
+    pub last_weight: u32,
     /// How many connections it gets at most.
     pub thresholds: Thresholds,
     /// Whether it gets no new connections because it does not answer.

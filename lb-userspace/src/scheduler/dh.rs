@@ -2,7 +2,7 @@
 
 use lb_common::selector::{HASH_SLOTS, Selector};
 
-use super::{Algorithm, Server, Slot};
+use super::{Algorithm, Parameters, Server, Slot};
 
 pub(super) struct DestinationHashing;
 
@@ -23,7 +23,7 @@ impl Algorithm for DestinationHashing {
     ///
     /// A bucket's flows get nobody if its server has weight 0, and the next server that can be reached if it
     /// cannot.
-    fn slots(&self, servers: &[Server]) -> Vec<Slot> {
+    fn slots(&self, servers: &[Server], _parameters: &Parameters) -> Vec<Slot> {
         let list: Vec<usize> = (0..servers.len()).rev().collect();
         let choice = |bucket: usize| {
             let server = servers[list[bucket % list.len()]];

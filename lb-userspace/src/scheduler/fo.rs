@@ -2,7 +2,7 @@
 
 use lb_common::selector::Selector;
 
-use super::{Algorithm, Server, Slot, taking_connections};
+use super::{Algorithm, Parameters, Server, Slot, taking_connections};
 
 pub(super) struct WeightedFailover;
 
@@ -19,7 +19,7 @@ impl Algorithm for WeightedFailover {
         Selector::WeightedFailover
     }
 
-    fn slots(&self, servers: &[Server]) -> Vec<Slot> {
+    fn slots(&self, servers: &[Server], _parameters: &Parameters) -> Vec<Slot> {
         taking_connections(servers)
     }
 }

@@ -1,8 +1,8 @@
 //! Source hashing (`net/netfilter/ipvs/ip_vs_sh.c`): the client's address names a bucket, the bucket a server.
 
-use lb_common::selector::{HASH_SLOTS, Selector};
+use lb_common::selector::{HASH_SLOTS, Options, Selector};
 
-use super::{Algorithm, Server, Slot};
+use super::{Algorithm, Flag, Parameters, Server, Slot};
 
 pub(super) struct SourceHashing;
 
@@ -19,9 +19,20 @@ impl Algorithm for SourceHashing {
         Selector::Source
     }
 
-    fn slots(&self, servers: &[Server]) -> Vec<Slot> {
+    fn flags(&self) -> &'static [Flag] {
+        &[Flag::ShFallback, Flag::ShPort]
+    }
+
+    fn options(&self, parameters: &Parameters) -> Options {
+        let falls_back = if parameters.has(Flag::ShFallback) { Options::FALLBACK } else { Options::NONE };
+        let by_port = if parameters.has(Flag::ShPort) { Options::PORT } else { Options::NONE };
+        falls_back.and(by_port)
+    }
+
+    fn slots(&self, servers: &[Server], parameters: &Parameters) -> Vec<Slot> {
         let buckets = buckets(servers);
-        (0..buckets.len()).map(|bucket| choice(bucket, &buckets, servers)).collect()
+        let falls_back = parameters.has(Flag::ShFallback);
+        (0..buckets.len()).map(|bucket| choice(bucket, &buckets, servers, falls_back)).collect()
     }
 }
 
@@ -32,14 +43,15 @@ fn buckets(servers: &[Server]) -> Vec<usize> {
     (0..servers.len()).rev().flat_map(in_a_row).cycle().take(HASH_SLOTS as usize).collect()
 }
 
-/// What clients of a bucket get: its server; nobody if that has weight 0; and if it cannot be reached, the
-/// one that IPVS with `sh-fallback` would choose in its place (`ip_vs_sh_get_fallback`).
-fn choice(bucket: usize, buckets: &[usize], servers: &[Server]) -> Slot {
+/// What clients of a bucket get: its server; nobody if that has weight 0; and if it cannot be reached, which IPVS has no
+/// notion of, the one that `sh-fallback` finds (`ip_vs_sh_get_fallback`). With that flag the data plane looks for it: a
+/// server that is overloaded is passed over, too.
+fn choice(bucket: usize, buckets: &[usize], servers: &[Server], falls_back: bool) -> Slot {
     let server = servers[buckets[bucket]];
     if server.takes_connections() {
         return Some(buckets[bucket]);
     }
-    if server.weight == 0 {
+    if server.weight == 0 || falls_back {
         return None;
     }
     // The offset of the hash begins at the hash itself, so the search begins at twice the bucket's number.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use lb_common::limits::MAX_SLOTS;
 use lb_common::selector::Selector;
 
-use super::{Algorithm, Server, Slot};
+use super::{Algorithm, Parameters, Server, Slot, gcd};
 
 pub(super) struct WeightedRoundRobin;
 
@@ -27,7 +27,7 @@ impl Algorithm for WeightedRoundRobin {
     ///
     /// IPVS schedules while servers are added one by one: the first makes the current weight 1, and nothing
     /// after it changes that, so the sequence begins with the pass of weight 1, in which every server takes part.
-    fn slots(&self, servers: &[Server]) -> Vec<Slot> {
+    fn slots(&self, servers: &[Server], _parameters: &Parameters) -> Vec<Slot> {
         let weights = within_limit(weights(servers));
         let step = weights.iter().copied().fold(0, gcd).max(1);
         // ip_vs_wrr_dst_changed: mw = max weight - (di - 1). All passes: 1, then mw down to 1 + di.
@@ -65,8 +65,4 @@ fn within_limit(weights: Vec<u32>) -> Vec<u32> {
     }
     let scaled = |weight: u32| u32::try_from(u64::from(weight / step) * limit / sum).unwrap_or(u32::MAX);
     weights.into_iter().map(|weight| if weight == 0 { 0 } else { scaled(weight).max(1) }).collect()
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use lb_common::connection::Timeouts;
 use lb_common::load::Thresholds;
-use lb_common::selector::Selector;
+use lb_common::selector::{Options, Selector};
 use macaddr::MacAddr6;
 
 use super::network::{Location, Network};
 use crate::config::{Config, Peer, RealServer, VirtualServer};
-use crate::dataplane::{AclView, InterfaceView, ServiceAddress, Way};
+use crate::dataplane::{AclView, DestinationView, InterfaceView, ServiceAddress, View, Way};
 use crate::forms::VirtualAddress;
 use crate::neighbour::{Addresses, Resolution, Resolutions};
 use crate::scheduler::{Server, Slot};
@@ -35,6 +35,8 @@ pub struct DesiredService {
     pub addresses: Vec<ServiceAddress>,
     /// How a slot is picked.
     pub selector: Selector,
+    /// What is done besides.
+    pub options: Options,
     /// The slots: indices into `servers`.
     pub slots: Vec<Slot>,
     /// Its real servers, in the order of addition.
@@ -50,6 +52,8 @@ pub struct DesiredServer {
     pub address: IpAddr,
     /// Its weight.
     pub weight: u32,
+    /// The last weight that was not 0; 0 if there was none.
+    pub last_weight: u32,
     /// How many connections it gets at most.
     pub thresholds: Thresholds,
     /// Where its frames go: to its MAC, or the one it had when it last answered. `None` if it never did.
@@ -58,9 +62,9 @@ pub struct DesiredServer {
     pub is_reachable: bool,
 }
 
-/// What the data plane should do.
+/// What the data plane should do. `view` is what it does: it remembers the weights of servers that are quiesced.
 #[must_use]
-pub fn desired(config: &Config, network: &Network, resolutions: &Resolutions) -> Desired {
+pub fn desired(config: &Config, network: &Network, resolutions: &Resolutions, view: &View) -> Desired {
     let resolution = |address| resolutions.get(&address).copied().unwrap_or_default();
     let peer = |peer: &Peer| match peer {
         Peer::Mac(mac) => Some(*mac),
@@ -70,11 +74,16 @@ pub fn desired(config: &Config, network: &Network, resolutions: &Resolutions) ->
     let interface =
         |(place, mac): (&u8, &MacAddr6)| (*place, InterfaceView { mac: Some(*mac), peers: peers.clone() });
     let way = |server: &RealServer| way(server, network, resolution);
+    let remembered = weights(view);
     Desired {
         interfaces: network.macs.iter().map(interface).collect(),
         timeouts: Timeouts::from(&config.timeouts),
         acl: AclView::from(&config.acl),
-        services: config.virtual_servers.iter().map(|server| service(server, way)).collect(),
+        services: config
+            .virtual_servers
+            .iter()
+            .map(|server| service(server, way, view, &remembered))
+            .collect(),
     }
 }
 
@@ -98,32 +107,50 @@ fn way(
     }
 }
 
+/// The last weights that were not 0, by the number of the virtual server and the address of the real one.
+fn weights(view: &View) -> BTreeMap<(u32, IpAddr), u32> {
+    let of = |server: &DestinationView| ((server.service, server.address), server.last_weight);
+    view.destinations.values().map(of).collect()
+}
+
 fn service(
     virtual_server: &VirtualServer,
     way: impl Fn(&RealServer) -> (Option<Way>, bool),
+    view: &View,
+    remembered: &BTreeMap<(u32, IpAddr), u32>,
 ) -> DesiredService {
-    let server = |real_server: &RealServer| {
-        let (way, is_reachable) = way(real_server);
-        DesiredServer {
-            address: real_server.address,
-            weight: real_server.weight,
-            thresholds: real_server.thresholds,
-            way,
-            is_reachable,
-        }
-    };
-    let servers: Vec<DesiredServer> = virtual_server.real_servers.iter().map(server).collect();
-    let scheduled: Vec<Server> =
-        servers.iter().map(|server| Server { weight: server.weight, usable: server.is_reachable }).collect();
     let protocol = virtual_server.protocol;
     let address = |address: &VirtualAddress| ServiceAddress { address: *address, protocol };
+    let addresses: Vec<ServiceAddress> = virtual_server.addresses.iter().map(address).collect();
+    let number = addresses.iter().find_map(|address| view.addresses.get(address)).copied();
+    let server = |real_server: &RealServer| {
+        let (way, is_reachable) = way(real_server);
+        let RealServer { address, weight, .. } = *real_server;
+        let last_weight = match number {
+            _ if weight > 0 => weight,
+            Some(number) => remembered.get(&(number, address)).copied().unwrap_or(0),
+            None => 0,
+        };
+        let thresholds = real_server.thresholds;
+        DesiredServer { address, weight, last_weight, thresholds, way, is_reachable }
+    };
+    let servers: Vec<DesiredServer> = virtual_server.real_servers.iter().map(server).collect();
+    let scheduled: Vec<Server> = servers.iter().map(scheduled).collect();
+    let parameters = virtual_server.parameters();
+    let scheduler = virtual_server.scheduler;
     DesiredService {
-        addresses: virtual_server.addresses.iter().map(address).collect(),
-        selector: virtual_server.scheduler.selector(),
-        slots: virtual_server.scheduler.slots(&scheduled),
+        addresses,
+        selector: scheduler.selector(),
+        options: scheduler.options(&parameters),
+        slots: scheduler.slots(&scheduled, &parameters),
         servers,
         acl: AclView::from(&virtual_server.acl),
     }
+}
+
+fn scheduled(server: &DesiredServer) -> Server {
+    let DesiredServer { address, weight, last_weight, is_reachable, .. } = *server;
+    Server { address, weight, weight_before: last_weight, usable: is_reachable }
 }
 
 /// The addresses of real servers and peers, each with the VLAN that the configuration names.

@@ -61,7 +61,7 @@ pub fn plan(found: &View, known: &View, desired: &Desired) -> Result<Vec<Operati
         desired.services.iter().zip(&numbered.destinations).zip(&numbered.services)
     {
         let slots = slots(service, servers);
-        let table = ServiceView { selector: service.selector, slots };
+        let table = ServiceView { selector: service.selector, options: service.options, slots };
         if found.services.get(number) != Some(&table) {
             operations.push(Operation::PublishSlots { service: *number, table });
         }
@@ -121,6 +121,7 @@ fn destination(server: &DesiredServer, service: u32) -> DestinationView {
         service,
         address: server.address,
         weight: server.weight,
+        last_weight: server.last_weight,
         thresholds: server.thresholds,
         is_down: !server.is_reachable,
         way: server.way,

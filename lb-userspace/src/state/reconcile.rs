@@ -1,6 +1,6 @@
 //! The one place where desired state becomes operations on the maps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::config::{Acl, Config, Protocol, Timeouts};
 use crate::dataplane::{DataplaneError, Operation, SweepOrder, Swept, Tables, View, Way};
 use crate::forms::VirtualAddress;
 use crate::neighbour::Resolutions;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Flag, Scheduler};
 
 /// Something that has a say in the desired state, or in what may be forgotten.
 #[derive(Debug)]
@@ -89,6 +89,8 @@ pub struct PublishedService {
     pub protocol: Protocol,
     /// Its scheduler.
     pub scheduler: Scheduler,
+    /// What is asked of it besides.
+    pub scheduler_flags: BTreeSet<Flag>,
     /// Its real servers, in the order of addition.
     pub servers: Vec<PublishedServer>,
     /// Whose clients are let in.
@@ -221,7 +223,7 @@ impl Reconciler {
     }
 
     fn carry_out(&mut self, now: Instant, is_refusing: &mut bool) -> Result<(), ReconcileError> {
-        let desired = desired(&self.config, &self.network, &self.resolutions);
+        let desired = desired(&self.config, &self.network, &self.resolutions, &self.view);
         let found = self.found.take();
         let is_mending = found.is_some();
         let operations = plan(found.as_ref().unwrap_or(&self.view), &self.view, &desired)?;
@@ -271,7 +273,7 @@ impl Reconciler {
 
     /// Gives back numbers of retired destinations that no connection refers to, nor the fragments of any datagram.
     fn release(&mut self, began: Instant, swept: &Swept) {
-        let desired = desired(&self.config, &self.network, &self.resolutions);
+        let desired = desired(&self.config, &self.network, &self.resolutions, &self.view);
         let is_forgotten = |number: &u32| {
             // An earlier daemon's: retired at some time before.
             let retired = *self.retired.entry(*number).or_insert(began);
@@ -308,6 +310,7 @@ impl Reconciler {
                 fwmark: config.fwmark,
                 protocol: config.protocol,
                 scheduler: config.scheduler,
+                scheduler_flags: config.scheduler_flags.clone(),
                 acl: config.acl.clone(),
                 servers: servers
                     .map(|(server, destination)| PublishedServer {

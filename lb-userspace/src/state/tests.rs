@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use lb_common::connection::Timeouts;
 use lb_common::load::Thresholds;
-use lb_common::selector::{Selector, Slot};
+use lb_common::selector::{Options, Selector, Slot};
 use macaddr::MacAddr6;
 use proptest::prelude::*;
 
 use super::plan::retired;
 use super::*;
-use crate::config::{Acl, Protocol};
+use crate::config::{self, Acl, Protocol};
 use crate::dataplane::{
     AclScope, AclView, Capacity, InterfaceView, Memory, Operation, ServiceAddress, Tables, View, Way,
 };
@@ -49,6 +49,7 @@ fn server(number: u8, is_reachable: bool) -> DesiredServer {
     DesiredServer {
         address: Ipv4Addr::new(10, 0, 0, number).into(),
         weight: 1,
+        last_weight: 1,
         thresholds: Thresholds::default(),
         way: is_reachable.then_some(way),
         is_reachable,
@@ -93,7 +94,7 @@ fn any_desired() -> impl Strategy<Value = Desired> {
                 (Selector::Counter, usable)
             };
             let acl = AclView::from(&deny(if hashed { &addresses } else { &[] }));
-            desired.push(DesiredService { addresses, selector, slots, servers, acl });
+            desired.push(DesiredService { addresses, selector, options: Options::NONE, slots, servers, acl });
         }
         desired_of(desired)
     })
@@ -186,6 +187,7 @@ fn rr(addresses: &[u8], servers: &[(u8, bool)]) -> DesiredService {
     DesiredService {
         addresses: addresses.iter().copied().map(address).collect(),
         selector: Selector::Counter,
+        options: Options::NONE,
         slots,
         servers,
         acl: AclView::default(),
@@ -304,4 +306,44 @@ fn what_somebody_else_changed_is_mended() {
         (left.destinations[&0], left.destinations[&1])
     );
     assert_eq!(mended.destinations[&7].way, None, "nobody asked for it");
+}
+
+/// mh keeps the slots of a quiesced server, whose number of them its weight said; only the maps remember that.
+#[test]
+fn the_weight_before_a_server_was_quiesced_outlives_a_restart() {
+    let config = |servers: &[(u8, u32)]| {
+        let server = |(last, weight): &(u8, u32)| {
+            format!("{{ address = \"10.0.0.{last}\", weight = {weight}, mac = \"02:00:00:00:01:0{last}\" }}")
+        };
+        let servers: Vec<String> = servers.iter().map(server).collect();
+        let text = format!(
+            "[director]\ninterfaces = [\"eth0\"]\n[[virtual_server]]\naddresses = [\"192.0.2.1:80\"]\n\
+             scheduler = \"mh\"\nreal_server = [{}]\n",
+            servers.join(", ")
+        );
+        config::parse("lb.toml", &text).expect("it is valid").config
+    };
+    let shape = |tables: &mut Tables, servers: &[(u8, u32)]| {
+        let network = Network::of_one(DIRECTOR);
+        let desired =
+            desired(&config(servers), &network, &crate::neighbour::Resolutions::new(), &tables.view());
+        drive(tables, &desired);
+        desired.services[0].slots.clone()
+    };
+    let memory = Arc::new(Memory::in_process(CAPACITY).expect("there is memory"));
+    let mut tables = Tables::in_process(Arc::clone(&memory));
+    let empty = shape(&mut tables, &[(1, 0), (2, 1)]);
+    assert!(empty.iter().all(|slot| *slot == Some(1)), "it never had a weight");
+    let before = shape(&mut tables, &[(1, 3), (2, 1)]);
+    let quiesced: Vec<_> = before.iter().map(|slot| slot.filter(|server| *server == 1)).collect();
+    assert_eq!(shape(&mut tables, &[(1, 0), (2, 1)]), quiesced);
+    let mut next = Tables::in_process(memory);
+    assert_eq!(shape(&mut next, &[(1, 0), (2, 1)]), quiesced, "the next daemon");
+    shape(&mut next, &[(2, 1)]);
+    assert_eq!(
+        shape(&mut next, &[(1, 0), (2, 1)]),
+        quiesced,
+        "removed, and back while connections remember it"
+    );
+    assert_eq!(shape(&mut next, &[(1, 3), (2, 1)]), before);
 }

@@ -38,7 +38,7 @@ fn stats(director: &Director) -> Result<Vec<Value>> {
 #[test]
 fn what_is_explained_is_what_the_next_connection_gets() -> TestResult {
     let lab = lab6(3)?;
-    for scheduler in ["rr", "wrr", "sh", "dh"] {
+    for scheduler in ["rr", "wrr", "sh", "dh", "mh"] {
         let weighted = |service: VirtualServer, addresses: [IpAddr; 3]| {
             addresses
                 .into_iter()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use lb_lab::{Director, Request, TestResult, VirtualServer};
+use lb_lab::{Director, Request, Result, TestResult, VirtualServer};
 
 use crate::support::{PATIENCE, answers, lab, web};
 
@@ -90,5 +90,49 @@ fn a_real_server_of_weight_0_gets_no_new_connections() -> TestResult {
     assert_eq!(answers(&lab, 4)?, ["rs3", "rs1", "rs3", "rs1"]);
     let listed = crate::support::real_servers(&director)?;
     assert_eq!(listed[1]["state"], "draining");
+    Ok(())
+}
+
+/// Who had the quiesced server gets another, nobody else moves, and a restart forgets nothing of it.
+#[test]
+fn a_quiesced_real_server_keeps_its_slots_of_mh_across_restarts() -> TestResult {
+    let lab = lab(3)?;
+    let servers = lab.real_servers();
+    let service = |weight: u32| {
+        VirtualServer::tcp("web", lab.vip(), 80)
+            .scheduler("mh")
+            .line("scheduler_flags = [\"mh-port\", \"mh-fallback\"]")
+            .real_server(servers[0].address(), 1)
+            .real_server(servers[1].address(), weight)
+            .real_server(servers[2].address(), 1)
+    };
+    let chosen = |director: &Director| -> Result<Vec<(String, bool)>> {
+        let explain = |port: u32| {
+            let (from, to) = (format!("{}:{port}", lab.client().address()), format!("{}:80", lab.vip()));
+            let explained = director.json(["explain", &from, &to, "tcp"])?;
+            let server = explained["real_server"]["address"].as_str().unwrap_or_default().to_owned();
+            Ok((server, !explained["choice"]["fallback"].is_null()))
+        };
+        (40_000..40_030).map(explain).collect()
+    };
+    let quiesced = servers[1].address().to_string();
+    let mut director = Director::on(&lab.director()).config(service(1)).start()?;
+    let before = chosen(&director)?;
+    assert!(before.iter().any(|(server, _)| *server == quiesced), "{before:?}");
+    assert!(before.iter().all(|(_, fell_back)| !fell_back), "{before:?}");
+    director.change_config(service(0))?;
+    let mut after = Vec::new();
+    for _ in 0..2 {
+        director.restart()?;
+        after.push(chosen(&director)?);
+        let listed = director.cli(["list", "-n"])?;
+        let line = format!("TCP  {}:80 mh (mh-fallback,mh-port)\n", lab.vip());
+        assert!(listed.contains(&line), "{listed}");
+    }
+    assert_eq!(after[0], after[1]);
+    for ((old, _), (new, fell_back)) in before.iter().zip(&after[0]) {
+        assert_eq!(*fell_back, *old == quiesced);
+        assert!(*new != quiesced && (*fell_back || new == old), "{old} {new}");
+    }
     Ok(())
 }

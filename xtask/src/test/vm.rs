@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::report::Counts;
-use super::{COLOR, LevelRun, pass_on};
+use super::{COLOR, IPVS, LevelRun, pass_on};
 use crate::build;
 use crate::console;
 use crate::failure::Outcome;
@@ -11,8 +11,9 @@ use crate::root;
 use crate::vm::{Machine, Program, Surroundings};
 use crate::workspace::{Profile, json_string};
 
-/// Integration tests that tell nothing about the product: of the labs, and of the demonstration.
-const OTHERS: [&str; 2] = ["lab", "demo"];
+/// Integration tests that tell nothing about the product on that kernel: of the labs, of the demonstration, and those
+/// with a kernel of their own.
+const OTHERS: [&str; 3] = ["lab", "demo", IPVS];
 /// Parts of the names of tests that an emulated processor is too slow for.
 const SPEED: [&str; 3] = ["within_a_second", "ten_thousand_requests", "under_load"];
 

@@ -58,6 +58,25 @@ pub(super) fn ensure() -> Outcome<Parts> {
     Ok(Parts { guest: guest(&cache)?, qemu })
 }
 
+/// The packages of a user-mode Linux that is an IPVS director; its root is this machine's.
+const USER_MODE_LINUX: [&str; 6] =
+    ["user-mode-linux", "ipvsadm", "libnl-3-200", "libnl-genl-3-200", "libpopt0", "busybox-static"];
+
+/// Finds these packages unpacked in the cache, or fetches them.
+///
+/// # Errors
+/// They cannot be fetched; the failure says what to do.
+pub(super) fn user_mode_linux() -> Outcome<PathBuf> {
+    let cache = cache("user-mode Linux")?.join("vm");
+    let ready = cache.join("uml");
+    if !ready.is_dir() {
+        known("user-mode-linux")?;
+        let unpacked = unpack(&cache, &USER_MODE_LINUX.map(str::to_owned))?;
+        rename(&unpacked, &ready)?;
+    }
+    Ok(ready)
+}
+
 /// QEMU and the packages that it needs beyond this machine's.
 fn qemu(cache: &Path) -> Outcome<PathBuf> {
     let ready = cache.join("qemu");

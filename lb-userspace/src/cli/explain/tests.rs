@@ -152,6 +152,27 @@ fn an_address_that_no_virtual_server_has() {
 }
 
 #[test]
+fn a_quiesced_real_server_with_fallback() {
+    let choice = |slot, fallback| {
+        json!({
+            "virtual_server": { "name": "web", "scheduler": "mh", "scheduler_flags": ["mh-fallback", "mh-port"] },
+            "choice": { "by": "source and port", "slots": 4093, "slot": slot, "fallback": fallback, "turn": null },
+        })
+    };
+    let line = |changes: &Value, stage: &str| {
+        shown(changes).lines().find(|line| line.starts_with(stage)).map(str::to_owned).unwrap_or_default()
+    };
+    let changes = choice(17, Some(4000));
+    assert_eq!(line(&changes, "service"), "service     web (mh (mh-fallback,mh-port))");
+    assert_eq!(
+        line(&changes, "scheduler"),
+        "scheduler   slot 17 of 4093, by the hash of the client's address and port; slot 4000 in its place"
+    );
+    let nothing_else = line(&choice(17, None), "scheduler");
+    assert!(nothing_else.ends_with("the client's address and port"), "{nothing_else}");
+}
+
+#[test]
 fn a_service_without_a_usable_real_server_and_an_expired_connection() {
     let shown = shown(&json!({
         "connection": {

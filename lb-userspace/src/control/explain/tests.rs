@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use serde_json::json;
@@ -59,6 +60,7 @@ fn addresses_of_the_same_vip_are_nearer_than_others() {
         fwmark: None,
         protocol: Protocol::Tcp,
         scheduler: Scheduler::by_name("rr").expect("it is one"),
+        scheduler_flags: BTreeSet::new(),
         servers: Vec::new(),
     };
     let services = vec![

@@ -44,12 +44,12 @@ impl Plane {
             capacity: Capacity { max_connections, has_ipv6: setting.has_ipv6() },
             log_flows: false,
         };
-        let mut desired = desired(&config, &Network::of_one(MAC), &Resolutions::new());
+        let mut plane = lb_lab::Plane::open(&options)?;
+        let mut desired = desired(&config, &Network::of_one(MAC), &Resolutions::new(), &plane.view());
         if setting == Setting::Schedulers {
             // Less than can be configured: an entry holds for no time at all.
             desired.timeouts = Timeouts::with(900, 120, 0);
         }
-        let mut plane = lb_lab::Plane::open(&options)?;
         plane.reconcile(&desired)?;
         let plane = Self { plane, config };
         plane.establish(setting.flows())?;
