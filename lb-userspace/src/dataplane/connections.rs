@@ -223,6 +223,7 @@ mod tests {
             service: 5,
             address: server,
             weight: 1,
+            last_weight: 1,
             thresholds: Thresholds::default(),
             is_down: false,
             way: Some(Way::Local),
