@@ -1,6 +1,6 @@
 //! Look-up, insert and sweep: the protocol of the module above, run by the kernel and by the daemon alike.
 
-use super::{Bucket, Entry, Meta, Timeouts, WAYS};
+use super::{Bucket, Entry, Meta, Timeouts, WAYS, Way};
 use crate::clock::SECONDS_MASK;
 use crate::hash::{FlowHash, FlowSeed};
 
@@ -182,19 +182,12 @@ pub fn insert<const K: usize, B: Buckets<K>>(
     if !way.meta.compare_exchange(before.word(), claim.word()) {
         return Inserted::Lost;
     }
-    account(before, claim);
-    // The claim is ours, unless we sleep so long that somebody takes us for dead: hence no plain stores.
-    let old: [u64; K] = core::array::from_fn(|i| way.key[i].load());
-    for i in (0..K).rev() {
-        if !way.key[i].compare_exchange(old[i], key[i]) {
-            return Inserted::Lost;
-        }
-    }
     let published = claim.published(content);
-    if !way.meta.compare_exchange(claim.word(), published.word()) {
+    if !publish(way, key, claim, published) {
+        account(before, claim);
         return Inserted::Lost;
     }
-    account(claim, published);
+    account(before, published);
     // Of two CPUs that publish one flow at the same time, at least one sees the other's entry.
     crate::atomic::full_fence();
     if let Some(existing) = flow.settle(key, place.number, &account) {
@@ -204,6 +197,16 @@ pub fn insert<const K: usize, B: Buckets<K>>(
         return Inserted::Existing(existing);
     }
     if place.evicts { Inserted::EvictedLive } else { Inserted::Stored }
+}
+
+/// Writes the keys of an entry that was claimed, and makes it valid.
+///
+/// The claim is ours, unless we sleep so long that somebody takes us for dead: hence no plain stores.
+#[inline(always)]
+fn publish<const K: usize>(way: &Way<K>, key: &[u64; K], claim: Meta, published: Meta) -> bool {
+    let old: [u64; K] = core::array::from_fn(|i| way.key[i].load());
+    (0..K).rev().all(|i| way.key[i].compare_exchange(old[i], key[i]))
+        && way.meta.compare_exchange(claim.word(), published.word())
 }
 
 /// The buckets that a flow may lie in; their ways are numbered through, 0 being the first of its own bucket.
