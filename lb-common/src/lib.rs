@@ -13,6 +13,8 @@
 // `core` for the BPF target has no compare-and-swap; its intrinsics compile to BPF's atomic instructions.
 #![cfg_attr(target_arch = "bpf", allow(internal_features, reason = "see atomic.rs"))]
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
+// A shift of which the compiler makes no branch: see selector/search.rs.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod acl;
 mod atomic;

@@ -123,6 +123,12 @@ impl Load {
         self.thresholds.load() & Thresholds::OVERLOADED != 0
     }
 
+    /// A word whose highest bit says whether [`is_overloaded`](Self::is_overloaded).
+    #[inline(always)]
+    pub(crate) fn overloaded(&self) -> u64 {
+        self.thresholds.load()
+    }
+
     /// Adds to both counts at once; negative numbers wrap.
     #[inline(always)]
     fn add(&self, counts: u64) {

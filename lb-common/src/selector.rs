@@ -7,7 +7,7 @@ mod search;
 
 use core::net::IpAddr;
 
-pub use search::{Found, Search};
+pub use search::{Found, STRIDE, Search};
 
 use crate::hash::hash_32;
 use crate::siphash::hsiphash_u32;

@@ -35,7 +35,7 @@ use crate::frame::LONGEST_HEADER;
 use crate::locality::{Member, add_member, member};
 use crate::network::{Extensions, VLAN_TAG, walk_extensions};
 use crate::parse::{Parsed, parse};
-use crate::select::{Fallback, by_hash, search, step};
+use crate::select::{Fallback, by_hash, search, step, stride};
 use crate::track::{Decision, Record, decide, try_record};
 use crate::{Family, Frame, Outcome, Packet, PacketV4, PacketV6, Tables, Verdict, process};
 
@@ -128,12 +128,23 @@ fn detour<T: Actions>(context: *mut xdp_md, number: u32, length: u32, tables: &T
     }
 }
 
-/// [`step`], as `bpf_loop` calls it: 0 to go on.
+/// What `bpf_loop` calls: 0 to go on.
+type Step = extern "C" fn(u32, *mut *mut Search) -> i64;
+
+/// [`step`].
 #[inline(never)]
 extern "C" fn walk_step(i: u32, search: *mut *mut Search) -> i64 {
     // SAFETY: what `walk` hands over.
     let search = unsafe { (*search).as_mut() };
     i64::from(!search.is_some_and(|search| step(i, search, &Maps)))
+}
+
+/// [`stride`].
+#[inline(never)]
+extern "C" fn walk_stride(i: u32, search: *mut *mut Search) -> i64 {
+    // SAFETY: what `walk` hands over.
+    let search = unsafe { (*search).as_mut() };
+    i64::from(!search.is_some_and(|search| stride(i, search, &Maps)))
 }
 
 /// [`search`].
@@ -391,11 +402,11 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn walk(&self, search: &mut Search) {
-        let length = search.length;
+        let (steps, are_strides) = search.steps();
         let mut place = &raw mut *search;
-        let step: extern "C" fn(u32, *mut *mut Search) -> i64 = walk_step;
+        let step: Step = if are_strides { walk_stride } else { walk_step };
         // SAFETY: the callback gets the pointer that it takes.
-        unsafe { bpf_loop(length, step as *mut c_void, (&raw mut place).cast(), 0) };
+        unsafe { bpf_loop(steps, step as *mut c_void, (&raw mut place).cast(), 0) };
     }
 
     #[inline(always)]

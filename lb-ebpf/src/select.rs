@@ -100,15 +100,18 @@ pub fn search<T: Tables>(table: SlotTable, start: Option<u32>, search: &mut Sear
     search.found()
 }
 
-/// One step of a walk; whether to go on.
+/// The `i`th step of a walk; whether to go on.
 #[inline(always)]
 pub fn step<T: Tables>(i: u32, search: &mut Search, tables: &T) -> bool {
-    let Some(slot) = tables.slot(search.slot(i)) else { return false };
-    let slot = Slot::from_word(slot.load());
-    match tables.load(slot.destination()) {
-        Some(load) => search.step(slot, load),
-        None => true,
-    }
+    let slot = |index| Some(Slot::from_word(tables.slot(index)?.load()));
+    search.step(i, slot, |number| tables.load(number))
+}
+
+/// The `i`th stride of a walk; whether to go on.
+#[inline(always)]
+pub fn stride<T: Tables>(i: u32, search: &mut Search, tables: &T) -> bool {
+    let slot = |index| Some(Slot::from_word(tables.slot(index)?.load()));
+    search.stride(i, slot, |number| tables.load(number))
 }
 
 /// The slot of a client above, and below the one that it is to have: the same; or if that one's real server takes no

@@ -15,7 +15,7 @@ use lb_common::trace::Note;
 use crate::Packet;
 use crate::acl::Admission;
 use crate::locality::{Member, add_member, member};
-use crate::select::{search, step};
+use crate::select::{search, step, stride};
 use crate::track::{Decision, Record};
 
 /// The tables of one interface's program that both families share.
@@ -54,8 +54,9 @@ pub trait Tables: Sized {
     /// Takes the steps of a walk over a slot table.
     #[inline(always)]
     fn walk(&self, search: &mut Search) {
+        let (steps, are_strides) = search.steps();
         let mut i = 0;
-        while i < search.length && step(i, search, self) {
+        while i < steps && if are_strides { stride(i, search, self) } else { step(i, search, self) } {
             i += 1;
         }
     }
