@@ -599,9 +599,8 @@ macro_rules! family {
 
             #[inline(always)]
             fn find(&self, which: Record, packet: &$packet) -> Option<Entry<'_>> {
-                let packet = *packet;
                 let mut found = Location::default();
-                if $find(&raw const packet, which as u32, &raw mut found) == 0 {
+                if $find(&raw const *packet, which as u32, &raw mut found) == 0 {
                     return None;
                 }
                 match which {
@@ -612,14 +611,12 @@ macro_rules! family {
 
             #[inline(always)]
             fn decide(&self, packet: &$packet, service: u32, is_known: bool) -> Decision {
-                let packet = *packet;
-                Decision::from_word($decide(&raw const packet, service, u32::from(is_known)))
+                Decision::from_word($decide(&raw const *packet, service, u32::from(is_known)))
             }
 
             #[inline(always)]
             fn try_record(&self, packet: &$packet, decision: Decision) -> Decision {
-                let packet = *packet;
-                Decision::from_word($record(&raw const packet, decision.word()))
+                Decision::from_word($record(&raw const *packet, decision.word()))
             }
         }
 

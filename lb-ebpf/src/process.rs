@@ -89,6 +89,8 @@ where
         Tracked::Known => true,
         Tracked::Unknown => false,
     };
+    // In memory, for functions that are verified by themselves; the established flow's stays in registers.
+    let packet = &{ *packet };
     let decision = tables.decide(packet, service, is_known);
     match settle(packet, decision, tables).into_result() {
         Ok(number) => to_destination(frame, number, packet.length(), tables),

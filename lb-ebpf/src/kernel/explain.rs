@@ -50,8 +50,7 @@ macro_rules! family {
                 service: u32,
                 is_known: bool,
             ) -> Decision {
-                let packet = *packet;
-                Decision::from_word($decide(&raw const packet, service, u32::from(is_known)))
+                Decision::from_word($decide(&raw const *packet, service, u32::from(is_known)))
             }
         }
 
