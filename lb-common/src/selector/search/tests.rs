@@ -128,3 +128,56 @@ proptest! {
         prop_assert_eq!(search.found().has_spare(), spare);
     }
 }
+
+/// A million connections that stay open, one after the other: how many each server of these weights gets.
+fn shares(selector: Selector, weights: &[u32]) -> Vec<f64> {
+    const CONNECTIONS: u32 = 1_000_000;
+    let loads: Vec<Load> = weights.iter().map(|_| Load::default()).collect();
+    let slot = |number: u32| Some(Slot::new(number, *weights.get(number as usize)?));
+    let load = |number: u32| loads.get(number as usize);
+    let go = |search: &mut Search| {
+        let (steps, are_strides) = search.steps();
+        let _ = (0..steps)
+            .all(|i| if are_strides { search.stride(i, slot, load) } else { search.step(i, slot, load) });
+    };
+    let mut random = 1u32;
+    let mut draw = || {
+        // xorshift32 (Marsaglia, "Xorshift RNGs").
+        random ^= random << 13;
+        random ^= random >> 17;
+        random ^= random << 5;
+        random
+    };
+    for _ in 0..CONNECTIONS {
+        let mut search = Search::best(selector, 0, weights.len() as u32);
+        go(&mut search);
+        if selector == Selector::TwoChoices {
+            search.draw([draw(), draw()]);
+            go(&mut search);
+        }
+        let chosen = &loads[search.found().destination() as usize];
+        let before = chosen.counts();
+        assert!(chosen.correct(before, Counts { active: before.active + 1, ..before }));
+    }
+    loads.iter().map(|load| f64::from(load.counts().active) / f64::from(CONNECTIONS)).collect()
+}
+
+#[test]
+fn shares_are_as_the_weights_say() {
+    let weights = [1, 2, 3, 5, 10, 20, 59];
+    let sum: u32 = weights.iter().sum();
+    for selector in [
+        Selector::WeightedLeastConnection,
+        Selector::ShortestExpectedDelay,
+        Selector::NeverQueue,
+        Selector::TwoChoices,
+    ] {
+        for (share, weight) in shares(selector, &weights).iter().zip(weights) {
+            let expected = f64::from(weight) / f64::from(sum);
+            assert!((share - expected).abs() < 0.01, "{selector:?}: {share} for weight {weight} of {sum}");
+        }
+    }
+    for share in shares(Selector::LeastConnection, &weights) {
+        assert!((share - 1.0 / weights.len() as f64).abs() < 0.01, "lc does not look at weights: {share}");
+    }
+}
