@@ -6,6 +6,7 @@ mod dry_run;
 mod forms;
 mod frames;
 mod maglev;
+mod persistence;
 
 use std::collections::BTreeMap;
 use std::vec::Vec;
