@@ -72,7 +72,7 @@ pub(super) fn command(parts: &Parts, initramfs: &Path, processor: Processor, dir
         .current_dir(directory)
         .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none"])
         .args(processor.options())
-        .args(["-smp", &processors, "-m", "2048", "-serial", "stdio"])
+        .args(["-smp", &processors, "-m", "6144", "-serial", "stdio"])
         .args(["-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"])
         .args(["-append", "console=ttyS0 panic=-1 quiet", "-kernel"])
         .arg(parts.guest.join("vmlinuz"))
