@@ -23,6 +23,7 @@ mod peers;
 mod real_server;
 mod restart;
 mod schedulers;
+mod steadiness;
 mod support;
 mod verifier;
 mod vips;
