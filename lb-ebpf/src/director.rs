@@ -274,6 +274,11 @@ impl Director {
         self.services[0].acl.store(first.word());
     }
 
+    /// Gives a server's number to one of another virtual server.
+    pub(super) fn belongs_to(&self, server: usize, service: u64) {
+        self.destinations[server].service.store(service);
+    }
+
     pub(super) fn take_away(&self, server: usize) {
         self.destinations[server].flags.store(0);
     }
