@@ -35,6 +35,12 @@ impl Destination {
         Flags::from_word(self.flags.load()).contains(Flags::USABLE)
     }
 
+    /// Whether new connections may be sent there that need not be scheduled: it answers, whatever its weight.
+    #[inline(always)]
+    pub fn is_up(&self) -> bool {
+        self.flags.load() & (Flags::USABLE.0 | Flags::DOWN.0) == Flags::USABLE.0
+    }
+
     /// Whether frames may be sent there, out of the interface they came in on, with nothing changed but the MACs.
     #[inline(always)]
     pub fn is_straight(&self) -> bool {

@@ -193,6 +193,9 @@ pub struct Service {
     pub table: Word,
     /// Whether its clients are refused: an [`acl::Gate`](crate::acl::Gate) as its word.
     pub acl: Word,
+    /// Whether new connections of a client go where its last one went: a
+    /// [`Persistence`](crate::persistence::Persistence) as its word.
+    pub persistence: Word,
 }
 
 const _: () = assert!(size_of::<Service>() == 64, "one cache line");

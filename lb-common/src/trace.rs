@@ -45,6 +45,10 @@ notes! {
     Forwarded,
     /// The [`Reason`](crate::counter::Reason) that would have been counted.
     Reason,
+    /// The client's template, if that decided: a [`Meta`](crate::connection::Meta).
+    Template,
+    /// The destination of a template that would have been recorded, or brought up to date.
+    Templated,
     /// The place of the interface that the frame would have left by, if it is not the one that it came in on.
     Redirect,
 }

@@ -19,6 +19,7 @@ use lb_common::hash::{FlowHash, FlowSeed};
 use lb_common::interface::{Interface, mac_word, peer_bit};
 use lb_common::load::Load;
 use lb_common::locality::{LocalityKey, Members};
+use lb_common::persistence::Persistence;
 use lb_common::selector::{HASH_SLOTS, Selector};
 use lb_common::service::{
     A_VIP, ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, AddressEntry, GENERATION_BUCKETS, Index,
@@ -29,6 +30,7 @@ use lb_common::trace::Trace;
 
 use crate::acl::{Admission, admit};
 use crate::forward::take_detour;
+use crate::persist::{persist, place, template};
 use crate::select::{Fallback, by_hash};
 use crate::track::{Decision, Record, decide, try_record};
 use crate::{Buffers, DryRun, Families, Family, Outcome, Packet, Rehearsal, Tables, process};
@@ -176,7 +178,11 @@ impl Director {
             vlan_offload_was_on: Word::new(0),
         };
         let index = Index::new(0x9E37_79B9_7F4A_7C15, 5, true).with_forms(FORM_BITS);
-        let service = |table: SlotTable| Service { table: Word::new(table.word()), acl: Word::new(0) };
+        let service = |table: SlotTable| Service {
+            table: Word::new(table.word()),
+            acl: Word::new(0),
+            persistence: Word::new(0),
+        };
         let hashed = SlotTable { selector: Selector::Source as u8, base: 16, length: HASH_SLOTS };
         let mut slots: Vec<u64> = vec![0; (hashed.base + hashed.words()) as usize];
         slots[SLOT_HEADER as usize..][..3].copy_from_slice(&[2, 1, 0]);
@@ -258,6 +264,18 @@ impl Director {
         send_through(&DryRun::new(self, trace), frame.into())
     }
 
+    /// The states of the entries in one of the IPv4 tables.
+    pub(super) fn states(&self, which: Record) -> Vec<u32> {
+        let table = match which {
+            Record::First => &self.v4.half_open,
+            Record::Confirmed => &self.v4.main,
+        };
+        let entries = table.0.iter().flat_map(lb_common::connection::entries);
+        let mut states: Vec<u32> = entries.map(|(_, entry)| entry.meta.state()).collect();
+        states.sort_unstable();
+        states
+    }
+
     /// All that a frame may change.
     pub(super) fn snapshot(&self) -> String {
         let counted = (&self.counters, &self.forwarded, &self.connections, &self.loads);
@@ -277,6 +295,19 @@ impl Director {
     /// Gives a server's number to one of another virtual server.
     pub(super) fn belongs_to(&self, server: usize, service: u64) {
         self.destinations[server].service.store(service);
+    }
+
+    /// Has all services remember their clients.
+    pub(super) fn persist(&self, persistence: Persistence) {
+        self.settings.timeouts.set(&Timeouts::ipvs().with_templates(persistence.timeout()));
+        for service in &self.services {
+            service.persistence.store(persistence.word());
+        }
+    }
+
+    /// What a server's record says of it.
+    pub(super) fn flag(&self, server: usize, flags: Flags) {
+        self.destinations[server].flags.store(flags.word());
     }
 
     pub(super) fn take_away(&self, server: usize) {
@@ -460,8 +491,22 @@ macro_rules! family {
                     Record::Confirmed => lookup(&self.$tables.main, &packet.key, hash),
                 }
             }
-            fn decide(&self, packet: &Packet<$key_words>, service: u32, is_known: bool) -> Decision {
-                decide(packet, service, is_known, self)
+            fn template(&self, packet: &Packet<$key_words>, service: u32, touch: bool) -> u64 {
+                template(packet, service, touch, self)
+            }
+            fn persist(&self, packet: &Packet<$key_words>, service: u32, decision: Decision) -> u32 {
+                let mut template = Packet::EMPTY;
+                let placed = place(packet, service, decision, &mut template, self);
+                persist(placed, || try_record(&template, placed, self), self)
+            }
+            fn decide(
+                &self,
+                packet: &Packet<$key_words>,
+                service: u32,
+                is_known: bool,
+                chosen: u32,
+            ) -> Decision {
+                decide(packet, service, is_known, chosen, self)
             }
             fn try_record(&self, packet: &Packet<$key_words>, decision: Decision) -> Decision {
                 try_record(packet, decision, self)
@@ -474,8 +519,9 @@ macro_rules! family {
                 packet: &Packet<$key_words>,
                 service: u32,
                 is_known: bool,
+                chosen: u32,
             ) -> Decision {
-                decide(packet, service, is_known, rehearsed)
+                decide(packet, service, is_known, chosen, rehearsed)
             }
         }
     };

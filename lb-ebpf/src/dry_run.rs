@@ -29,7 +29,13 @@ pub struct DryRun<'a, T> {
 pub trait Rehearsal<const K: usize, const W: usize>: Family<K, W> + Sized {
     /// [`track::decide`](crate::track::decide) on `rehearsed`, which is a dry run on these tables; out of line in the
     /// kernel.
-    fn rehearse(rehearsed: &DryRun<'_, Self>, packet: &Packet<K>, service: u32, is_known: bool) -> Decision;
+    fn rehearse(
+        rehearsed: &DryRun<'_, Self>,
+        packet: &Packet<K>,
+        service: u32,
+        is_known: bool,
+        chosen: u32,
+    ) -> Decision;
 }
 
 impl<'a, T> DryRun<'a, T> {
@@ -203,8 +209,25 @@ impl<const K: usize, const W: usize, T: Rehearsal<K, W>> Family<K, W> for DryRun
     }
 
     #[inline(always)]
-    fn decide(&self, packet: &Packet<K>, service: u32, is_known: bool) -> Decision {
-        T::rehearse(self, packet, service, is_known)
+    fn template(&self, packet: &Packet<K>, service: u32, _touch: bool) -> u64 {
+        let found = self.tables.template(packet, service, false);
+        if found != 0 {
+            self.note(Note::Template, found);
+        }
+        found
+    }
+
+    #[inline(always)]
+    fn persist(&self, packet: &Packet<K>, service: u32, decision: Decision) -> u32 {
+        if self.tables.template(packet, service, false) == 0 {
+            self.note(Note::Templated, u64::from(decision.number()));
+        }
+        decision.number()
+    }
+
+    #[inline(always)]
+    fn decide(&self, packet: &Packet<K>, service: u32, is_known: bool, chosen: u32) -> Decision {
+        T::rehearse(self, packet, service, is_known, chosen)
     }
 
     #[inline(always)]

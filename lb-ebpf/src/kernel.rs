@@ -35,6 +35,7 @@ use crate::frame::LONGEST_HEADER;
 use crate::locality::{Member, add_member, member};
 use crate::network::{Extensions, VLAN_TAG, walk_extensions};
 use crate::parse::{Parsed, parse};
+use crate::persist::{persist, place, template};
 use crate::select::{Fallback, by_hash, search, step, stride};
 use crate::track::{Decision, Record, decide, try_record};
 use crate::{Family, Frame, Outcome, Packet, PacketV4, PacketV6, Tables, Verdict, process};
@@ -523,7 +524,7 @@ fn hold(context: *mut xdp_md, key: FragmentKey) -> u32 {
 macro_rules! family {
     (
         $key_words:ident, $address_words:ident, $packet:ident, $connections:ident,
-        $parse:ident, $find:ident, $decide:ident, $record:ident, $fragment:ident, $remember:ident, $hold:ident,
+        $parse:ident, $find:ident, $decide:ident, $record:ident, $template:ident, $place:ident, $persist:ident, $fragment:ident, $remember:ident, $hold:ident,
         $admit:ident, $acl:ident[$source_words:ident], $source:expr,
         $main:ident[$main_len:ident], $half_open:ident[$half_open_len:ident], $services:ident, $index:ident,
         $form:ident($($word:ident),+), $spans:ident, $ports:ident, $log:literal, $address:expr
@@ -610,8 +611,18 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn decide(&self, packet: &$packet, service: u32, is_known: bool) -> Decision {
-                Decision::from_word($decide(&raw const *packet, service, u32::from(is_known)))
+            fn template(&self, packet: &$packet, service: u32, touch: bool) -> u64 {
+                $template(&raw const *packet, service, u32::from(touch))
+            }
+
+            #[inline(always)]
+            fn persist(&self, packet: &$packet, service: u32, decision: Decision) -> u32 {
+                $persist(&raw const *packet, service, decision.word())
+            }
+
+            #[inline(always)]
+            fn decide(&self, packet: &$packet, service: u32, is_known: bool, chosen: u32) -> Decision {
+                Decision::from_word($decide(&raw const *packet, service, u32::from(is_known), chosen))
             }
 
             #[inline(always)]
@@ -696,12 +707,43 @@ macro_rules! family {
         /// [`decide`]: all that an established flow does not need.
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $decide(packet: *const $packet, service: u32, is_known: u32) -> u64 {
+        extern "C" fn $decide(packet: *const $packet, service: u32, is_known: u32, chosen: u32) -> u64 {
             // SAFETY: null, or a packet: the verifier checks the callers.
             let Some(packet) = (unsafe { packet.as_ref() }) else {
                 return Decision::drop(Reason::DropInternal).word();
             };
-            decide(packet, service, is_known != 0, &Maps).word()
+            decide(packet, service, is_known != 0, chosen, &Maps).word()
+        }
+
+        /// [`template`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $template(packet: *const $packet, service: u32, touch: u32) -> u64 {
+            // SAFETY: as above.
+            let packet = unsafe { packet.as_ref() };
+            packet.map_or(0, |packet| template(packet, service, touch != 0, &Maps))
+        }
+
+        /// [`place`]: with the key in a map, where [`try_record`] finds it, for there is no room on the stack.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $place(packet: *const $packet, service: u32, decision: u64) -> u64 {
+            // SAFETY: as above; and this CPU's own element, which nobody else has before the template is recorded.
+            let template = maps::TEMPLATE.get_ptr_mut(0).map(|place| unsafe { &mut *place.cast::<$packet>() });
+            let packet = unsafe { packet.as_ref() };
+            let Some((packet, template)) = packet.zip(template) else {
+                return Decision::from_word(decision).word();
+            };
+            place(packet, service, Decision::from_word(decision), template, &Maps).word()
+        }
+
+        /// [`persist`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $persist(packet: *const $packet, service: u32, decision: u64) -> u32 {
+            let placed = Decision::from_word($place(packet, service, decision));
+            let Some(template) = maps::TEMPLATE.get_ptr(0) else { return placed.number() };
+            persist(placed, || Decision::from_word($record(template.cast(), placed.word())), &Maps)
         }
 
         /// [`try_record`]: an insert into one of the connection tables.
@@ -752,6 +794,9 @@ family!(
     lb_find_v4,
     lb_decide_v4,
     lb_record_v4,
+    lb_template_v4,
+    lb_place_v4,
+    lb_persist_v4,
     lb_fragment_v4,
     lb_remember_v4,
     lb_hold_v4,
@@ -777,6 +822,9 @@ family!(
     lb_find_v6,
     lb_decide_v6,
     lb_record_v6,
+    lb_template_v6,
+    lb_place_v6,
+    lb_persist_v6,
     lb_fragment_v6,
     lb_remember_v6,
     lb_hold_v6,

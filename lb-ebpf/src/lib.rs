@@ -24,6 +24,7 @@ mod match_service;
 pub mod network;
 mod packet;
 pub mod parse;
+pub mod persist;
 mod plain;
 mod process;
 pub mod select;

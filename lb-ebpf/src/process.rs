@@ -91,8 +91,7 @@ where
     };
     // In memory, for functions that are verified by themselves; the established flow's stays in registers.
     let packet = &{ *packet };
-    let decision = tables.decide(packet, service, is_known);
-    match settle(packet, decision, tables).into_result() {
+    match settle(packet, service, is_known, tables).into_result() {
         Ok(number) => to_destination(frame, number, packet.length(), tables),
         Err(verdict) => verdict,
     }

@@ -143,8 +143,17 @@ pub trait Family<const K: usize, const W: usize>: Tables {
     /// verified again for every place an entry may be in.
     fn find(&self, which: Record, packet: &Packet<K>) -> Option<Entry<'_>>;
 
+    /// [`persist::template`](crate::persist::template), out of line in the kernel.
+    fn template(&self, packet: &Packet<K>, service: u32, touch: bool) -> u64;
+    /// Makes sure that there is a template for what was decided, and returns where it leads: [`persist::place`], and
+    /// [`persist::persist`]; both out of line in the kernel.
+    ///
+    /// [`persist::place`]: crate::persist::place
+    /// [`persist::persist`]: crate::persist::persist
+    fn persist(&self, packet: &Packet<K>, service: u32, decision: Decision) -> u32;
+
     /// [`track::decide`](crate::track::decide), out of line in the kernel.
-    fn decide(&self, packet: &Packet<K>, service: u32, is_known: bool) -> Decision;
+    fn decide(&self, packet: &Packet<K>, service: u32, is_known: bool, chosen: u32) -> Decision;
     /// [`track::try_record`](crate::track::try_record), out of line in the kernel.
     fn try_record(&self, packet: &Packet<K>, decision: Decision) -> Decision;
 }

@@ -7,6 +7,7 @@ mod forms;
 mod frames;
 mod locality;
 mod maglev;
+mod persistence;
 
 use std::collections::BTreeMap;
 use std::vec::Vec;

@@ -12,12 +12,14 @@ use lb_common::connection::{
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
 use lb_common::hash::FlowHash;
-use lb_common::selector::Selector;
+use lb_common::persistence::Persistence;
+use lb_common::selector::{NO_DESTINATION, Selector};
 use lb_common::service::{Service, SlotTable};
 use lb_common::settings::Settings;
 use lb_common::trace::Note;
 
 use crate::acl::Admission;
+use crate::persist::of_service;
 use crate::select::select;
 use crate::tables::{Family, Tables};
 use crate::{Packet, Verdict};
@@ -65,12 +67,14 @@ pub(crate) fn track<'a, const K: usize, const W: usize, T: Family<K, W>>(
 /// Decides about every other packet: a new flow, one to confirm, one to bring up to date, one to reschedule.
 ///
 /// `service` is the number of the virtual server that the packet is for; `is_known` whether the main table has
-/// an entry for it.
+/// an entry for it. `chosen` is where a new flow goes by its client's template, or [`NO_DESTINATION`]: then a template is
+/// looked for, and if there is none but is to be one, the decision is to make it first.
 #[inline(always)]
 pub fn decide<const K: usize, const W: usize, T: Family<K, W>>(
     packet: &Packet<K>,
     service: u32,
     is_known: bool,
+    chosen: u32,
     tables: &T,
 ) -> Decision {
     let Some(settings) = tables.settings() else { return Decision::drop(Reason::DropInternal) };
@@ -94,12 +98,17 @@ pub fn decide<const K: usize, const W: usize, T: Family<K, W>>(
                 // Confirmed: the place in the small table is for others. It is not freed before the flow is in the main
                 // table, for other CPUs to find it; in state NONE it is the first to go, and gone in two seconds.
                 tables.change(entry, next.touched(State::None as u32, next.seen()));
-                return Decision::record(Record::Confirmed, next);
+                let decision = Decision::record(Record::Confirmed, next);
+                return if of_service(service, tables).is_none() {
+                    decision
+                } else {
+                    decision.with_template()
+                };
             }
             None => stale = Some(entry),
         }
     }
-    let next = match schedule(packet, service, settings, tables) {
+    let next = match schedule(packet, service, chosen, settings, tables) {
         Ok(next) => next,
         Err(decision) => return decision,
     };
@@ -190,11 +199,12 @@ fn is_syn<const K: usize>(packet: &Packet<K>) -> bool {
     packet.tcp_flags() & (flags::SYN | flags::ACK | flags::RST) == flags::SYN
 }
 
-/// Chooses a real server for a new connection: what to remember of it, or the verdict.
+/// Chooses a real server for a new connection: what to remember of it, or the verdict, or to make a template first.
 #[inline(always)]
 fn schedule<const K: usize, const W: usize, T: Family<K, W>>(
     packet: &Packet<K>,
     number: u32,
+    chosen: u32,
     settings: &Settings,
     tables: &T,
 ) -> Result<Meta, Decision> {
@@ -210,8 +220,22 @@ fn schedule<const K: usize, const W: usize, T: Family<K, W>>(
         // In the middle of a connection that nobody remembers.
         return Err(Decision::pass(Reason::PassNoConnection));
     }
-    let destination =
-        select(table, packet, number, selector, tables).ok_or(Decision::drop(Reason::DropNoRealServer))?;
+    // Loaded each time, and not kept: the verifier would walk what follows once for either answer.
+    let is_persistent = || service.persistence.load() != Persistence::NONE.word();
+    let mut destination = chosen;
+    if destination == NO_DESTINATION && is_persistent() {
+        let template = Meta::from_word(tables.template(packet, number, true));
+        if template.is_valid() {
+            destination = template.destination();
+        }
+    }
+    if destination == NO_DESTINATION {
+        destination = select(table, packet, number, selector, tables)
+            .ok_or(Decision::drop(Reason::DropNoRealServer))?;
+        if is_persistent() {
+            return Err(Decision::to(destination).with_template());
+        }
+    }
     tables.count_connection(destination);
     tables.log_scheduled(packet, destination);
     let meta = Meta::new(destination, State::None, 0);
@@ -246,13 +270,22 @@ pub enum Record {
     Confirmed = 1,
 }
 
-/// Carries out what was decided: records the flow if that is to be done; returns where to forward.
+/// Decides, and carries out what was decided: records a template and the flow if that is to be done; returns where to
+/// forward.
 #[inline(always)]
 pub(crate) fn settle<const K: usize, const W: usize, T: Family<K, W>>(
     packet: &Packet<K>,
-    decision: Decision,
+    service: u32,
+    is_known: bool,
     tables: &T,
 ) -> Decision {
+    let mut decision = tables.decide(packet, service, is_known, NO_DESTINATION);
+    if decision.needs_template() {
+        let destination = tables.persist(packet, service, decision);
+        if decision.to_record().is_none() {
+            decision = tables.decide(packet, service, is_known, destination);
+        }
+    }
     if decision.to_record().is_none() {
         return decision;
     }
@@ -309,6 +342,7 @@ impl Decision {
     const DROP: u64 = 1 << 33;
     const FIRST: u64 = 1 << 34;
     const CONFIRMED: u64 = 1 << 35;
+    const TEMPLATE: u64 = 1 << 37;
     const STATE_SHIFT: u32 = 40;
     /// No decision: a flow could not be recorded.
     pub const LOST: Self = Self(1 << 36);
@@ -330,12 +364,23 @@ impl Decision {
 
     /// To the destination of `content`, when the flow has been recorded with its state.
     #[inline(always)]
-    const fn record(which: Record, content: Meta) -> Self {
+    pub(crate) const fn record(which: Record, content: Meta) -> Self {
         let which = match which {
             Record::First => Self::FIRST,
             Record::Confirmed => Self::CONFIRMED,
         };
         Self(which | (content.state() as u64) << Self::STATE_SHIFT | content.destination() as u64)
+    }
+
+    /// The same, once there is a template for it: to record the flow, or to decide anew about it.
+    #[inline(always)]
+    const fn with_template(self) -> Self {
+        Self(self.0 | Self::TEMPLATE)
+    }
+
+    #[inline(always)]
+    const fn needs_template(self) -> bool {
+        self.0 & Self::TEMPLATE != 0
     }
 
     #[inline(always)]

@@ -61,8 +61,7 @@ where
     if service == NO_SERVICE {
         return Verdict::pass(Reason::PassNotAVip);
     }
-    let decision = tables.decide(&packet, service, true);
-    match settle(&packet, decision, tables).into_result() {
+    match settle(&packet, service, true, tables).into_result() {
         Ok(number) => {
             if parsed.is_first_fragment() {
                 tables.remember_fragment(&packet, parsed.datagram(), number);

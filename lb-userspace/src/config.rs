@@ -34,7 +34,8 @@ use std::{fs, io};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity};
 pub use machine::{Machine, check_machine};
 pub use model::{
-    Acl, Config, Director, OnExit, Peer, Protocol, RealServer, Timeouts, VirtualServer, VlanOffload, XdpMode,
+    Acl, Config, Director, OnExit, Peer, Persistence, Protocol, RealServer, Timeouts, VirtualServer,
+    VlanOffload, XdpMode,
 };
 pub use source::{Located, Span};
 pub(crate) use suggest::nearest;

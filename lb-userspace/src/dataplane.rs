@@ -34,6 +34,7 @@ mod open;
 mod stats;
 mod sweeper;
 mod tables;
+mod templates;
 mod view;
 
 pub use acl::{AclScope, AclView, AclViews, Rule};

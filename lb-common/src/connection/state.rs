@@ -35,11 +35,13 @@ pub enum State {
     SynAck = 10,
     /// A UDP flow.
     Udp = 11,
+    /// No connection: where new ones of a client go ([`persistence`](crate::persistence)).
+    Template = 12,
 }
 
 impl State {
     /// Every state, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::None,
         Self::Established,
         Self::SynSent,
@@ -52,6 +54,7 @@ impl State {
         Self::Listen,
         Self::SynAck,
         Self::Udp,
+        Self::Template,
     ];
 
     /// The state with this number, if there is one.
@@ -60,7 +63,7 @@ impl State {
         Self::ALL.get(number as usize).copied()
     }
 
-    /// The name that `ipvsadm -Lnc` prints.
+    /// The name that `ipvsadm -Lnc` prints; a template has none of its own there.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -76,6 +79,7 @@ impl State {
             Self::Listen => "LISTEN",
             Self::SynAck => "SYNACK",
             Self::Udp => "UDP",
+            Self::Template => "TEMPLATE",
         }
     }
 
@@ -89,7 +93,7 @@ impl State {
     /// Whether an entry in this state counts as a connection, active or inactive.
     #[must_use]
     pub const fn counts(self) -> bool {
-        !matches!(self, Self::None)
+        !matches!(self, Self::None | Self::Template)
     }
 }
 
@@ -198,6 +202,18 @@ impl Timeouts {
             setting(0),
             setting(0),
         ])
+    }
+
+    /// The same, where templates live for `longest` seconds at most: 0 if there are none.
+    ///
+    /// Their virtual servers tell exactly how long ([`Persistence`](crate::persistence::Persistence)), and the sweeper
+    /// whether they have connections; it has some time for that before others take their places.
+    #[must_use]
+    pub fn with_templates(self, longest: u32) -> Self {
+        const SWEEPERS: u32 = 60;
+        let seconds = if longest == 0 { 0 } else { longest.min(MAX_TIMEOUT_SECONDS) + SWEEPERS };
+        self.0[State::Template as usize].set(seconds);
+        self
     }
 
     /// What ranks the entries of the table of half-open flows: all alike, so that whoever was seen longest ago goes

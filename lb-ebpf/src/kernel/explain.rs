@@ -49,20 +49,21 @@ macro_rules! family {
                 packet: &Packet<$key_words>,
                 service: u32,
                 is_known: bool,
+                chosen: u32,
             ) -> Decision {
-                Decision::from_word($decide(&raw const *packet, service, u32::from(is_known)))
+                Decision::from_word($decide(&raw const *packet, service, u32::from(is_known), chosen))
             }
         }
 
         /// [`decide`].
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $decide(packet: *const $packet, service: u32, is_known: u32) -> u64 {
+        extern "C" fn $decide(packet: *const $packet, service: u32, is_known: u32, chosen: u32) -> u64 {
             // SAFETY: null, or a packet: the verifier checks the callers.
             let Some((packet, trace)) = (unsafe { packet.as_ref() }).zip(maps::TRACE.get(0)) else {
                 return Decision::drop(Reason::DropInternal).word();
             };
-            decide(packet, service, is_known != 0, &DryRun::new(&Maps, trace)).word()
+            decide(packet, service, is_known != 0, chosen, &DryRun::new(&Maps, trace)).word()
         }
     };
 }

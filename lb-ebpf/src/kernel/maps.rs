@@ -1,4 +1,4 @@
-//! The maps. The daemon pins them, and they outlive it; all but HEADER and TRACE, which are its own.
+//! The maps. The daemon pins them, and they outlive it; all but HEADER, TEMPLATE and TRACE, which are its own.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
@@ -17,6 +17,7 @@ use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENE
 use lb_common::settings::Settings;
 use lb_common::trace::Trace;
 
+use crate::PacketV6;
 use crate::frame::LONGEST_HEADER;
 
 /// `BPF_F_MMAPABLE`: the daemon reads and writes the array through a mapping.
@@ -100,6 +101,9 @@ pub static REAL_STATS: PerCpuArray<RealServerStats> = PerCpuArray::with_max_entr
 /// A header that does not lie in the first buffer of its frame.
 #[map]
 pub static HEADER: PerCpuArray<[u8; LONGEST_HEADER]> = PerCpuArray::with_max_entries(1, 0);
+/// The key of a template that is about to be recorded: a packet of either family.
+#[map]
+pub static TEMPLATE: PerCpuArray<PacketV6> = PerCpuArray::with_max_entries(1, 0);
 /// What a dry run noted.
 #[map]
 pub static TRACE: Array<Trace> = Array::with_max_entries(1, MMAPABLE);

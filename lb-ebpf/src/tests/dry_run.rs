@@ -3,6 +3,8 @@
 use std::vec::Vec;
 
 use etherparse::{PacketBuilder, TcpHeader, VlanId};
+use lb_common::connection::Meta;
+use lb_common::persistence::Persistence;
 use lb_common::trace::{Note, Trace};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -68,10 +70,13 @@ fn sent() -> impl Strategy<Value = Sent> {
 proptest! {
     #[test]
     fn a_dry_run_changes_nothing_and_says_what_the_frame_then_does(
-        history in vec((sent(), 0u32..40), 0..24), next in sent(), gone in 0usize..12,
+        history in vec((sent(), 0u32..40), 0..24), next in sent(), gone in 0usize..12, mask in 0u8..48,
         at in 0usize..400, byte: u8, length in 40usize..120,
     ) {
         let director = Director::new();
+        if (1..=32).contains(&mask) {
+            director.persist(Persistence::new(60, mask));
+        }
         for (sent, pause) in history {
             director.send_and_look(&sent.frame());
             director.wait(pause);
@@ -98,6 +103,23 @@ proptest! {
         let said = trace.get(Note::Connection).map(|word| word as u32);
         prop_assert_eq!((0..3).find(moved), said);
     }
+}
+
+#[test]
+fn the_notes_say_what_a_template_decides() {
+    let director = Director::new();
+    director.persist(Persistence::new(60, 32));
+    let ask = |port, flags| {
+        let trace = Trace::default();
+        director.rehearse(&tcp(port, WEB, flags), &trace);
+        let template = trace.get(Note::Template).map(|word| Meta::from_word(word).destination());
+        let noted = [Note::Templated, Note::Slot, Note::Connection].map(|note| trace.get(note).is_some());
+        (template, noted)
+    };
+    assert_eq!(ask(1000, SYN), (None, [true, true, true]), "one would be made");
+    director.tcp(1000, WEB, SYN);
+    assert_eq!(ask(1000, SYN), (None, [false, false, false]), "a connection's own");
+    assert_eq!(ask(1001, SYN), (Some(2), [false, false, true]), "it decides");
 }
 
 /// What the stages note of a connection's life.

@@ -9,7 +9,9 @@ use super::list::with_flags;
 use super::output::{print, print_json};
 use super::{ControlSocket, Failure, USAGE, answered, runtime};
 use crate::control::client;
-use crate::control::explain::{Act, Choice, Connection, Explanation, MAX_VLAN, Question, TCP_FLAGS};
+use crate::control::explain::{
+    Act, Choice, Connection, Explanation, MAX_VLAN, Question, TCP_FLAGS, Template,
+};
 
 /// Explain what would become of a frame.
 #[derive(Debug, Args)]
@@ -171,7 +173,27 @@ fn spoken(table: &str) -> String {
 }
 
 fn scheduler(explained: &Explanation) -> String {
-    let Some(choice) = &explained.choice else { return "not asked".to_owned() };
+    let Some(choice) = &explained.choice else {
+        return match &explained.template {
+            Some(template) => format!("not asked: {}", followed(template)),
+            None => "not asked".to_owned(),
+        };
+    };
+    let chosen = chosen(choice);
+    if explained.records_template {
+        format!("{chosen}; a template would keep the client there")
+    } else {
+        chosen
+    }
+}
+
+fn followed(template: &Template) -> String {
+    let Template { age, expires_in, real_server } = template;
+    let server = real_server.as_deref().unwrap_or("a real server that is gone");
+    format!("the client's template leads to {server}, last followed {age} s ago, expires in {expires_in} s")
+}
+
+fn chosen(choice: &Choice) -> String {
     match choice.slot {
         Some(slot) => {
             let instead =

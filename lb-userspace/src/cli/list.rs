@@ -1,7 +1,7 @@
 //! `lb list` and `lb counters`.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use clap::Args;
@@ -10,7 +10,9 @@ use serde::de::DeserializeOwned;
 
 use super::output::{print, print_json};
 use super::{ControlSocket, Failure, answered, runtime};
-use crate::control::api::{Acl, Director, Rate, RealServer, State, Stats, VirtualServers};
+use crate::control::api::{
+    Acl, Director, Persistence, Rate, RealServer, State, Stats, VirtualServer, VirtualServers,
+};
 use crate::control::client;
 
 /// List virtual servers.
@@ -138,7 +140,7 @@ fn table(listed: &VirtualServers, numeric: bool, columns: Columns) -> String {
     let headings = columns.headings().into_iter().map(str::to_owned).collect();
     rows.push(("  -> RemoteAddress".to_owned(), headings));
     for service in &listed.virtual_servers {
-        let with_flags = with_flags(&service.scheduler, &service.scheduler_flags);
+        let with_flags = with_flags(&service.scheduler, &service.scheduler_flags) + &persistent(service);
         let mut scheduler = with_flags.as_str();
         let mut sums = columns.of_sums(&service.stats, &service.rate);
         if let Some(fwmark) = service.fwmark {
@@ -178,6 +180,18 @@ fn table(listed: &VirtualServers, numeric: bool, columns: Columns) -> String {
 /// As `ipvsadm -L` shows them: `sh (sh-fallback,sh-port)`.
 pub(super) fn with_flags(scheduler: &str, flags: &[String]) -> String {
     if flags.is_empty() { scheduler.to_owned() } else { format!("{scheduler} ({})", flags.join(",")) }
+}
+
+/// How clients are remembered, as `ipvsadm -L` shows it: a mask only if several are remembered together.
+fn persistent(service: &VirtualServer) -> String {
+    let Some(Persistence { timeout, mask }) = service.persistence else { return String::new() };
+    let is_ipv6 = service.addresses.first().is_some_and(|address| address.starts_with('['));
+    let mask = match (is_ipv6, mask) {
+        (true, 128) | (false, 32..) => String::new(),
+        (true, bits) => format!(" mask {bits}"),
+        (false, bits) => format!(" mask {}", Ipv4Addr::from(!(u32::MAX >> bits))),
+    };
+    format!(" persistent {timeout}{mask}")
 }
 
 /// The MAC that a real server's frames get.
@@ -244,7 +258,6 @@ fn counters(director: &Director) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::api;
 
     #[test]
     fn an_address_of_ipv6_is_told_from_its_port() {
@@ -267,7 +280,7 @@ mod tests {
             stats: Stats::default(),
             rate: Rate::default(),
         };
-        let service = |address: &str, real_servers: &[&str]| api::VirtualServer {
+        let service = |address: &str, real_servers: &[&str]| VirtualServer {
             name: address.to_owned(),
             addresses: vec![address.to_owned()],
             fwmark: None,
@@ -281,6 +294,7 @@ mod tests {
                 deny: Vec::new(),
                 allow: vec!["10.0.0.0/8".to_owned(); usize::from(address.contains('['))],
             },
+            persistence: None,
         };
         let virtual_servers = vec![
             service("192.0.2.1:80", &["192.0.2.10"]),
@@ -300,7 +314,7 @@ TCP  [2001:db8::1]:80 rr allow 1
 
     #[test]
     fn flags_stand_behind_their_scheduler() {
-        let virtual_servers = vec![api::VirtualServer {
+        let virtual_servers = vec![VirtualServer {
             name: "dns".to_owned(),
             addresses: vec!["192.0.2.1:53".to_owned(), "192.0.2.2:53".to_owned()],
             fwmark: None,
@@ -311,6 +325,7 @@ TCP  [2001:db8::1]:80 rr allow 1
             stats: Stats::default(),
             rate: Rate::default(),
             acl: Acl { deny: vec!["10.0.0.0/8".to_owned()], allow: Vec::new() },
+            persistence: None,
         }];
         let lines = table(&VirtualServers { virtual_servers }, true, Columns::State);
         assert!(
@@ -321,7 +336,7 @@ TCP  [2001:db8::1]:80 rr allow 1
 
     #[test]
     fn a_group_with_a_number_is_listed_by_it() {
-        let virtual_servers = vec![api::VirtualServer {
+        let virtual_servers = vec![VirtualServer {
             name: "web".to_owned(),
             addresses: vec!["192.0.2.0/28:80".to_owned(), "192.0.2.1:8000-8100".to_owned()],
             fwmark: Some(7),
@@ -332,9 +347,43 @@ TCP  [2001:db8::1]:80 rr allow 1
             stats: Stats::default(),
             rate: Rate::default(),
             acl: Acl::default(),
+            persistence: None,
         }];
         let lines = table(&VirtualServers { virtual_servers }, false, Columns::State);
         assert!(lines.ends_with("FWM  7 rr\nTCP  192.0.2.0/28:80\n     192.0.2.1:8000-8100\n"), "{lines}");
+    }
+
+    /// As ipvsadm prints them (`print_service_entry` of ipvsadm.c).
+    #[test]
+    fn a_persistent_service_says_for_how_long() {
+        let line = |address: &str, mask: u8| {
+            let service = VirtualServer {
+                name: "web".to_owned(),
+                addresses: vec![address.to_owned()],
+                fwmark: None,
+                protocol: "tcp".to_owned(),
+                scheduler: "sh".to_owned(),
+                scheduler_flags: vec!["sh-port".to_owned()],
+                real_servers: Vec::new(),
+                stats: Stats::default(),
+                rate: Rate::default(),
+                acl: Acl::default(),
+                persistence: Some(Persistence { timeout: 360, mask }),
+            };
+            let listed = VirtualServers { virtual_servers: vec![service] };
+            table(&listed, true, Columns::State).lines().nth(2).unwrap_or_default().to_owned()
+        };
+        for (address, mask, expected) in [
+            ("192.0.2.1:80", 32, ""),
+            ("192.0.2.1:80", 24, " mask 255.255.255.0"),
+            ("192.0.2.1:80", 1, " mask 128.0.0.0"),
+            ("[2001:db8::1]:80", 128, ""),
+            ("[2001:db8::1]:80", 64, " mask 64"),
+            ("[2001:db8::1]:80", 32, " mask 32"),
+        ] {
+            let expected = format!("TCP  {address} sh (sh-port) persistent 360{expected}");
+            assert_eq!(line(address, mask), expected);
+        }
     }
 
     /// What ipvsadm has for the other direction is left out: a director in direct routing never sees it.
@@ -351,7 +400,7 @@ TCP  [2001:db8::1]:80 rr allow 1
             rate: Rate { connections: 0.4, packets: 10.6, bytes: 1e6 },
         };
         let real_servers = vec![server("192.0.2.10", 7), server("192.0.2.11", 12_345)];
-        let virtual_servers = vec![api::VirtualServer {
+        let virtual_servers = vec![VirtualServer {
             name: "web".to_owned(),
             addresses: vec!["192.0.2.1:80".to_owned(), "192.0.2.1:443".to_owned()],
             fwmark: None,
@@ -362,6 +411,7 @@ TCP  [2001:db8::1]:80 rr allow 1
             rate: real_servers.iter().map(|server| server.rate).sum(),
             real_servers,
             acl: Acl::default(),
+            persistence: None,
         }];
         let listed = VirtualServers { virtual_servers };
         let expected = "\

@@ -73,12 +73,12 @@ pub(super) static VIRTUAL_SERVER: Section = Section {
         "scheduler",
         "scheduler_flags",
         "mh_table_size",
+        "persistence",
         "fwmark",
         "real_server",
         "acl",
     ],
     later: &[
-        refused("persistence", "`scheduler = \"sh\"` keeps a client on one real server"),
         refused("one_packet", "datagrams of one flow go to one real server").harmless_as("false"),
         refused("on_down", NOTHING_IS_CHECKED),
         refused("quorum", NOTHING_IS_CHECKED).harmless_as("1"),
@@ -91,6 +91,10 @@ pub(super) static VIRTUAL_SERVER: Section = Section {
     ],
 };
 
+/// How a virtual server remembers its clients.
+pub(super) static PERSISTENCE: Section =
+    Section { header: "[virtual_server.persistence]", keys: &["timeout", "mask_v4", "mask_v6"], later: &[] };
+
 pub(super) static REAL_SERVER: Section = Section {
     header: "[[virtual_server.real_server]]",
     keys: &["address", "weight", "mac", "vlan", "upper_threshold", "lower_threshold"],
@@ -101,8 +105,8 @@ const NOTHING_IS_CHECKED: &str = "nothing checks real servers: one that fails ke
                                   weight is 0 or it is removed";
 
 /// Every section.
-pub(super) static SECTIONS: [&Section; 6] =
-    [&FILE, &DIRECTOR, &TIMEOUTS, &ACL, &VIRTUAL_SERVER, &REAL_SERVER];
+pub(super) static SECTIONS: [&Section; 7] =
+    [&FILE, &DIRECTOR, &TIMEOUTS, &ACL, &VIRTUAL_SERVER, &PERSISTENCE, &REAL_SERVER];
 
 /// The sentence about anything of the contract that this version lacks.
 pub(super) fn not_available(what: &str, verb: &str) -> String {

@@ -10,9 +10,9 @@ use macaddr::MacAddr6;
 
 use super::acl::{self, AclDraft};
 use super::address::{self, RealServerAddress};
-use super::contract::{REAL_SERVER, VIRTUAL_SERVER};
+use super::contract::{PERSISTENCE, REAL_SERVER, VIRTUAL_SERVER};
 use super::diagnostic::{Code, Diagnostic};
-use super::model::{Protocol, RealServer, VirtualServer};
+use super::model::{Persistence, Protocol, RealServer, VirtualServer};
 use super::reader::{Table, Value};
 use super::report::{Partial, Reported};
 use super::scheduler;
@@ -35,6 +35,7 @@ pub(super) struct VirtualServerDraft {
     pub(super) mh_table_size: Result<Option<Located<u32>>, Reported>,
     pub(super) real_servers: Partial<RealServerDraft>,
     pub(super) acl: Result<AclDraft, Reported>,
+    pub(super) persistence: Result<Option<Persistence>, Reported>,
 }
 
 /// A `[[virtual_server.real_server]]`.
@@ -89,7 +90,26 @@ fn virtual_server(table: &Table<'_>) -> VirtualServerDraft {
         mh_table_size,
         real_servers,
         acl,
+        persistence: persistence(table),
     }
+}
+
+fn persistence(table: &Table<'_>) -> Result<Option<Persistence>, Reported> {
+    table.value_or("persistence", None, |value| {
+        let default = Persistence::default();
+        let table = value.inline_table(&PERSISTENCE, "{ timeout = \"300s\" }")?;
+        let timeout = table.value_or("timeout", default.timeout, value::timeout);
+        let mask = |key, default, longest: u8| {
+            table.value_or(key, default, |value| {
+                let help = "it is how many bits of a client's address count: clients that have them in common are \
+                            remembered together";
+                let bits = value.integer(1..=longest.into(), help)?;
+                Ok(u8::try_from(bits).unwrap_or(longest))
+            })
+        };
+        let (mask_v4, mask_v6) = (mask("mask_v4", default.mask_v4, 32), mask("mask_v6", default.mask_v6, 128));
+        Ok(Some(Persistence { timeout: timeout?, mask_v4: mask_v4?, mask_v6: mask_v6? }))
+    })
 }
 
 const ADDRESSES_HELP: &str = "write addresses = [\"192.168.2.240:80\"]: each VIP with its port";
@@ -193,6 +213,7 @@ impl VirtualServerDraft {
             mh_table_size: table_size.unwrap_or(DEFAULT_MAGLEV_SLOTS),
             real_servers: real_servers.collect::<Result<_, _>>()?,
             acl: self.acl.and_then(AclDraft::finish)?,
+            persistence: self.persistence?,
         })
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lb_common::load::Thresholds;
+use lb_common::persistence;
 use macaddr::MacAddr6;
 
 use super::source::Located;
@@ -164,6 +165,34 @@ pub struct VirtualServer {
     pub real_servers: Vec<RealServer>,
     /// Its own, beside `[acl]`; all of the family of the addresses.
     pub acl: Acl,
+    /// How long clients keep their real server, if they do.
+    pub persistence: Option<Persistence>,
+}
+
+/// For how long new connections of a client go where its last one went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Persistence {
+    /// Since its last new connection; whole seconds.
+    pub timeout: Duration,
+    /// Bits of an IPv4 client's address that count, from 1 to 32.
+    pub mask_v4: u8,
+    /// Bits of an IPv6 client's address that count, from 1 to 128.
+    pub mask_v6: u8,
+}
+
+impl Default for Persistence {
+    /// ipvsadm's (`-p` without a number, no `-M`).
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(5 * 60), mask_v4: 32, mask_v6: 128 }
+    }
+}
+
+impl Persistence {
+    /// Bits of a client's address that count, in a family.
+    #[must_use]
+    pub const fn mask(self, is_ipv6: bool) -> u8 {
+        if is_ipv6 { self.mask_v6 } else { self.mask_v4 }
+    }
 }
 
 impl VirtualServer {
@@ -181,6 +210,16 @@ impl VirtualServer {
             table_size: self.mh_table_size,
             port: port.unwrap_or(0),
         }
+    }
+
+    /// How the data plane remembers clients.
+    #[must_use]
+    pub fn persistence_of_clients(&self) -> persistence::Persistence {
+        let is_ipv6 = self.addresses.first().is_some_and(|address| address.is_ipv6());
+        self.persistence.map_or(persistence::Persistence::NONE, |persistence| {
+            let seconds = u32::try_from(persistence.timeout.as_secs()).unwrap_or(u32::MAX);
+            persistence::Persistence::new(seconds, persistence.mask(is_ipv6))
+        })
     }
 }
 

@@ -204,8 +204,8 @@ fn as_many_as_there_may_be_are_valid() {
 /// A file with one key in one section. Keys that miss in the section are reported too.
 fn file_with(section: &Section, key: &str, value: &str) -> String {
     match section.header {
-        "[[virtual_server.real_server]]" => {
-            format!("{DIRECTOR}[[virtual_server]]\n[[virtual_server.real_server]]\n{key} = {value}\n")
+        header if header.contains("virtual_server.") => {
+            format!("{DIRECTOR}[[virtual_server]]\n{header}\n{key} = {value}\n")
         }
         header if header.starts_with('[') => format!("{header}\n{key} = {value}\n"),
         _ => format!("{key} = {value}\n"),

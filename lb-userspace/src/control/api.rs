@@ -49,6 +49,18 @@ pub struct VirtualServer {
     /// Whose clients are let in, beside the rules for all.
     #[serde(default)]
     pub acl: Acl,
+    /// How long clients keep their real server, if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistence: Option<Persistence>,
+}
+
+/// For how long new connections of a client go where its last one went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Persistence {
+    /// Seconds since its last new connection.
+    pub timeout: u64,
+    /// Bits of a client's address that count: 32, or 128, if each client is remembered by itself.
+    pub mask: u8,
 }
 
 /// A real server of a virtual server.

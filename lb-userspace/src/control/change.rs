@@ -64,7 +64,8 @@ fn shown(timeouts: Timeouts) -> api::Timeouts {
         tcp: tcp.as_secs(),
         tcp_fin: tcp_fin.as_secs(),
         udp: udp.as_secs(),
-        states: State::ALL.into_iter().map(state).collect(),
+        // A template is no connection, and each virtual server has its own timeout for them.
+        states: State::ALL.into_iter().filter(|state| *state != State::Template).map(state).collect(),
     }
 }
 

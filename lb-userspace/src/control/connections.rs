@@ -23,8 +23,10 @@ use lb_common::connection::State;
 use super::api;
 use super::failure::Failure;
 use super::server::Shared;
+use crate::config::Protocol;
 use crate::dataplane::{Connection, ConnectionReader, Cursor, PageSize};
 use crate::forms::Prefix;
+use crate::state::PublishedService;
 
 /// Some 64 KiB of JSON, or a few milliseconds of looking for what is wanted.
 const PAGE: PageSize = PageSize { connections: 256, buckets: 1 << 15 };
@@ -32,12 +34,27 @@ const PAGE: PageSize = PageSize { connections: 256, buckets: 1 << 15 };
 /// What is listed, and how it is shown.
 struct Listing {
     reader: ConnectionReader,
-    /// The names of virtual servers by number.
-    names: HashMap<u32, String>,
+    /// Virtual servers by number.
+    services: HashMap<u32, Service>,
     /// The number of the virtual server whose connections are wanted.
     service: Option<u32>,
     client: Option<Prefix>,
     server: Option<IpAddr>,
+}
+
+/// What is shown of a virtual server.
+struct Service {
+    name: String,
+    protocol: Protocol,
+    /// The first of its addresses.
+    address: String,
+}
+
+impl Service {
+    fn of(service: &PublishedService) -> Option<(u32, Self)> {
+        let address = service.addresses.first()?.to_string();
+        Some((service.number?, Self { name: service.name.clone(), protocol: service.protocol, address }))
+    }
 }
 
 pub(super) async fn list(
@@ -56,10 +73,9 @@ pub(super) async fn list(
     let server = asked.server.as_deref();
     let server =
         server.map(|text| text.parse().map_err(|error| wrong("an address", text, &error))).transpose()?;
-    let named = published.services.iter().filter_map(|service| Some((service.number?, service.name.clone())));
     let listing = Arc::new(Listing {
         reader: shared.observer.connection_reader(),
-        names: named.collect(),
+        services: published.services.iter().filter_map(Service::of).collect(),
         // One that has no number has no connections either.
         service: service.map(|service| service.number.unwrap_or(u32::MAX)),
         client,
@@ -113,15 +129,19 @@ impl Listing {
     }
 
     fn shown(&self, connection: &Connection) -> api::Connection {
+        let service = connection.destination.and_then(|(service, _)| self.services.get(&service));
+        let protocol = connection.protocol.or(service.map(|service| service.protocol));
+        let address = connection.virtual_address.map(|address| address.to_string());
+        let address = address.or_else(|| service.map(|service| service.address.clone()));
         api::Connection {
             kind: kind(connection.state),
-            protocol: connection.protocol.to_string(),
+            protocol: protocol.map_or_else(String::new, |protocol| protocol.to_string()),
             state: connection.state.name().to_owned(),
             expires_in: connection.expires_in,
             client: connection.client.to_string(),
-            virtual_address: connection.virtual_address.to_string(),
+            virtual_address: address.unwrap_or_default(),
             real_server: connection.destination.map(|(_, address)| address.to_string()),
-            service: connection.destination.and_then(|(service, _)| self.names.get(&service).cloned()),
+            service: service.map(|service| service.name.clone()),
             half_open: connection.half_open,
         }
     }
@@ -142,5 +162,6 @@ const fn kind(state: State) -> api::ConnectionKind {
         | State::Listen
         | State::SynAck
         | State::Udp => api::ConnectionKind::Connection,
+        State::Template => api::ConnectionKind::Template,
     }
 }

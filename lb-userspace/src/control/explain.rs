@@ -28,6 +28,12 @@ pub struct Explanation {
     pub connection: Option<Connection>,
     /// What the entry would be afterwards; null if nothing would be written.
     pub next: Option<Next>,
+    /// The client's template, if that decides where a new flow goes; null if not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<Template>,
+    /// Whether a template would be recorded.
+    #[serde(default)]
+    pub records_template: bool,
     /// What the scheduler chose; null if it was not asked.
     pub choice: Option<Choice>,
     /// Where the frame would go; null if to no real server.
@@ -89,6 +95,17 @@ pub struct Connection {
     /// Seconds until it expires; 0 if it has.
     pub expires_in: u32,
     /// Where it leads; null if that is gone.
+    pub real_server: Option<String>,
+}
+
+/// Where new connections of a client go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Template {
+    /// Seconds since its last new connection.
+    pub age: u32,
+    /// Seconds until the client is forgotten.
+    pub expires_in: u32,
+    /// Where they go.
     pub real_server: Option<String>,
 }
 
@@ -216,6 +233,12 @@ pub(super) fn answer(
             state: state.name().to_owned(),
             table: table.map(|table| table_name(table).to_owned()),
         }),
+        template: found.template.as_ref().map(|known| Template {
+            age: known.age,
+            expires_in: known.expires_in,
+            real_server: address(known.server.as_ref()),
+        }),
+        records_template: found.records_template,
         choice: found.choice.map(|choice| Choice {
             by: choice.selector.map_or("", |selector| depends_on(selector, choice.options)).to_owned(),
             slots: choice.slots,

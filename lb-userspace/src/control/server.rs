@@ -204,6 +204,10 @@ async fn virtual_servers(
             scheduler_flags: service.scheduler_flags.iter().map(ToString::to_string).collect(),
             real_servers,
             acl: acl::shown(&service.acl),
+            persistence: service.persistence.map(|persistence| api::Persistence {
+                timeout: persistence.timeout.as_secs(),
+                mask: persistence.mask(service.addresses.first().is_some_and(|address| address.is_ipv6())),
+            }),
         });
     }
     Ok(Json(api::VirtualServers { virtual_servers }))

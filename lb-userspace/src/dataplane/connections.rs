@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use lb_common::connection::{Buckets as _, KEY_WORDS_V4, Meta, State, Timeouts, entries, is_expired, lookup};
 use lb_common::hash::{FlowHash, FlowSeed};
+use lb_common::persistence::is_template;
 
 use super::clock::KernelClock;
 use super::error::DataplaneError;
 use super::memory::{Connections, Memory};
 use super::tables::destination_view;
+use super::templates::{of_destination, seconds_left};
 use crate::config::Protocol;
 
 /// Reads what is remembered of connections.
@@ -22,16 +24,16 @@ pub struct ConnectionReader {
 /// A connection, or another thing that the tables remember.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// Its protocol.
-    pub protocol: Protocol,
+    /// Its protocol; `None` for a template, which is for all of its virtual server.
+    pub protocol: Option<Protocol>,
     /// Its state.
     pub state: State,
     /// Seconds until it is forgotten, if no frame comes.
     pub expires_in: u32,
-    /// Who connected.
+    /// Who connected; for a template the client, or the network it is of, and port 0.
     pub client: SocketAddr,
-    /// What it connected to.
-    pub virtual_address: SocketAddr,
+    /// What it connected to; `None` for a template.
+    pub virtual_address: Option<SocketAddr>,
     /// The number of the virtual server and the real server's address; `None` if they were removed and their
     /// number is no longer in use.
     pub destination: Option<(u32, IpAddr)>,
@@ -106,12 +108,21 @@ impl ConnectionReader {
         let seed = FlowSeed { first: first.load(), second: second.load() };
         let Some(live) = live(family, half_open, index, seed, timeouts, now) else { return false };
         let read = |(key, meta): ([u64; K], Meta)| {
-            let (protocol, client, virtual_address) = flow(&key)?;
+            let (number, client, target) = flow(&key)?;
+            let (state, protocol, virtual_address, expires_in) = if is_template(&key) {
+                let left = seconds_left(meta, of_destination(meta, &self.memory), now);
+                // The state of one that was promoted a moment ago is another.
+                (State::Template, None, None, Some(left).filter(|left| *left > 0)?)
+            } else {
+                let left = timeouts.of(meta.state()).saturating_sub(meta.age(now));
+                let state = State::from_number(meta.state())?;
+                (state, Some(Protocol::from_number(number)?), Some(target), left)
+            };
             let destination = self.memory.destinations.get(meta.destination() as usize);
             Some(Connection {
                 protocol,
-                state: State::from_number(meta.state())?,
-                expires_in: timeouts.of(meta.state()).saturating_sub(meta.age(now)),
+                state,
+                expires_in,
                 client,
                 virtual_address,
                 destination: destination
@@ -144,8 +155,9 @@ pub(super) fn live<'a, const K: usize>(
     Some(entries.filter(is_live))
 }
 
-/// What a key says: protocol, source, destination ([`lb_common::connection::key_v4`], `key_v6`).
-fn flow<const K: usize>(key: &[u64; K]) -> Option<(Protocol, SocketAddr, SocketAddr)> {
+/// What a key says: protocol, source, destination ([`lb_common::connection::key_v4`], `key_v6`). A template's says the
+/// source only, with port 0.
+fn flow<const K: usize>(key: &[u64; K]) -> Option<(u8, SocketAddr, SocketAddr)> {
     let mut bytes = key.iter().flat_map(|word| word.to_le_bytes());
     let mut address = || -> Option<IpAddr> {
         if K == KEY_WORDS_V4 {
@@ -157,7 +169,7 @@ fn flow<const K: usize>(key: &[u64; K]) -> Option<(Protocol, SocketAddr, SocketA
     let (source, destination) = (address()?, address()?);
     let mut port = || take(&mut bytes).map(u16::from_be_bytes);
     let (source, destination) = (SocketAddr::new(source, port()?), SocketAddr::new(destination, port()?));
-    Some((Protocol::from_number(bytes.next()?)?, source, destination))
+    Some((bytes.next()?, source, destination))
 }
 
 fn take<const N: usize>(bytes: &mut impl Iterator<Item = u8>) -> Option<[u8; N]> {
@@ -242,21 +254,21 @@ mod tests {
         // A second may have passed.
         assert!((99..=100).contains(&first.expires_in) && (299..=300).contains(&second.expires_in));
         let expected = Connection {
-            protocol: Protocol::Tcp,
+            protocol: Some(Protocol::Tcp),
             state: State::FinWait,
             expires_in: first.expires_in,
             client: ([192, 168, 0, 1], 1027).into(),
-            virtual_address: ([240, 2, 168, 192], 80).into(),
+            virtual_address: Some(([240, 2, 168, 192], 80).into()),
             destination: Some((5, server)),
             half_open: false,
         };
         assert_eq!(first, expected);
         let expected = Connection {
-            protocol: Protocol::Udp,
+            protocol: Some(Protocol::Udp),
             state: State::Udp,
             expires_in: second.expires_in,
             client: "[2001:db8::7]:40000".parse().expect("it is an address"),
-            virtual_address: "[2001:db8::80]:53".parse().expect("it is an address"),
+            virtual_address: Some("[2001:db8::80]:53".parse().expect("it is an address")),
             destination: None,
             half_open: true,
         };

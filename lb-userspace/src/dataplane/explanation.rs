@@ -9,6 +9,7 @@ use macaddr::MacAddr6;
 
 use super::memory::Memory;
 use super::tables::destination_view;
+use super::templates::{of_destination, seconds_left};
 use super::view::DestinationView;
 
 /// What the program would do with a frame, and why.
@@ -26,6 +27,10 @@ pub struct Explanation {
     pub connection: Option<Known>,
     /// What the flow's entry would become, and in which table if it would be recorded anew.
     pub next: Option<(State, Option<Table>)>,
+    /// The client's template, if that decided.
+    pub template: Option<Known>,
+    /// Whether one would be recorded.
+    pub records_template: bool,
     /// What the scheduler was asked and said; `None` if it was not asked.
     pub choice: Option<Choice>,
     /// The destination that a new connection would be counted at.
@@ -166,6 +171,8 @@ impl Explanation {
             connection: known(Note::Established, Table::Established)
                 .or_else(|| known(Note::HalfOpen, Table::HalfOpen)),
             next: trace.get(Note::Changed).map(|word| (state(Meta::from_word(word)), recorded)),
+            template: known(Note::Template, Table::Established),
+            records_template: trace.get(Note::Templated).is_some(),
             choice: trace.get(Note::SlotTable).map(SlotTable::from_word).map(|table| Choice {
                 selector: Selector::from_number(table.selector),
                 options: Options::from_byte(table.selector),
@@ -201,12 +208,16 @@ impl Parsed {
 impl Known {
     fn read(meta: Meta, table: Table, memory: &Memory, now: u32) -> Self {
         let age = meta.age(now);
-        let timeout = memory.settings().timeouts.of(meta.state());
+        let expires_in = if meta.state() == State::Template as u32 {
+            seconds_left(meta, of_destination(meta, memory), now)
+        } else {
+            memory.settings().timeouts.of(meta.state()).saturating_sub(age)
+        };
         Self {
             table,
             state: state(meta),
             age,
-            expires_in: timeout.saturating_sub(age),
+            expires_in,
             destination: meta.destination(),
             server: server(memory, meta.destination()),
         }

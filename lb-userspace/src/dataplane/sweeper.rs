@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use lb_common::clock::MAX_TIMEOUT_SECONDS;
 use lb_common::connection::{Buckets as _, Meta, Sweep, Sweeping, clear_recent, entries, sweep};
+use lb_common::destination::Destination;
 use lb_common::hash::FlowSeed;
 use lb_common::load::{Counts, Load, Reading, account};
+use lb_common::persistence::is_template;
 
 use super::acl::{AclScope, AclView, Clients, client};
 use super::clock::KernelClock;
 use super::error::DataplaneError;
 use super::memory::{ConnectionTable, Memory};
 use super::tables::Wait;
+use super::templates::{Ending, of_destination};
 
 /// Sweeps the connection tables.
 #[derive(Debug)]
@@ -101,8 +105,10 @@ impl Sweeper {
             before: memory.loads.iter().map(Load::read).collect(),
             found: vec![Counts::default(); memory.destinations.len()],
             referenced: vec![false; memory.destinations.len()],
+            ending: Ending::default(),
+            now: self.clock.now()?,
         };
-        let now = self.clock.now()?;
+        let now = visitor.now;
         let mut total = Sweep::default();
         self.sweep_table(&memory.v4.half_open, now, &mut visitor, &mut total);
         self.sweep_table(&memory.v6.half_open, now, &mut visitor, &mut total);
@@ -110,6 +116,10 @@ impl Sweeper {
         (self.wait)();
         self.sweep_table(&memory.v4.main, now, &mut visitor, &mut total);
         self.sweep_table(&memory.v6.main, now, &mut visitor, &mut total);
+        let mut ending = std::mem::take(&mut visitor.ending);
+        let freed = ending.settle(&memory.v4, memory, self.seed, now)
+            + ending.settle(&memory.v6, memory, self.seed, now);
+        (total.live, total.freed) = (total.live.saturating_sub(freed), total.freed + freed);
         let corrected = self.correct_loads(&visitor);
         if corrected > 0 {
             tracing::debug!("corrected the connections of {corrected} real servers");
@@ -125,8 +135,9 @@ impl Sweeper {
         total: &mut Sweep,
     ) {
         let mut displaced = vec![false; table.len() as usize];
-        let timeouts = &self.memory.settings().timeouts;
-        let found = sweep(table, self.seed, timeouts, now, &mut displaced, visitor);
+        // Who is to forget a template is not decided by how old it is alone.
+        let timeouts = self.memory.settings().timeouts.clone().with_templates(MAX_TIMEOUT_SECONDS);
+        let found = sweep(table, self.seed, &timeouts, now, &mut displaced, visitor);
         total.live += found.live;
         total.freed += found.freed;
     }
@@ -179,17 +190,29 @@ struct Visitor<'a> {
     found: Vec<Counts>,
     /// Destinations that live entries refer to.
     referenced: Vec<bool>,
+    /// Templates that are about to expire.
+    ending: Ending,
+    /// When the sweep began.
+    now: u32,
 }
 
 impl<const K: usize> Sweeping<K> for Visitor<'_> {
     fn is_gone(&self, key: &[u64; K], meta: Meta) -> bool {
         let destination = self.memory.destinations.get(meta.destination() as usize);
+        if is_template(key) {
+            // It is of several clients, perhaps, of whom some are refused; those have no connections.
+            return !destination.is_some_and(Destination::is_usable)
+                || of_destination(meta, self.memory).is_none();
+        }
         !destination.is_some_and(|destination| {
             destination.is_usable() && self.refusals.let_in(key, destination.service.load())
         })
     }
 
-    fn lives(&mut self, _key: &[u64; K], meta: Meta) {
+    fn lives(&mut self, key: &[u64; K], meta: Meta) {
+        if is_template(key) {
+            self.ending.note(key, meta, of_destination(meta, self.memory), self.now);
+        }
         let number = meta.destination() as usize;
         if let Some(referenced) = self.referenced.get_mut(number) {
             *referenced = true;

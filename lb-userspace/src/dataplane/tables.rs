@@ -15,8 +15,9 @@ use lb_common::destination::{Destination, Detour, Flags, destination_mac, ethern
 use lb_common::interface::{mac_word, peer_bit};
 use lb_common::limits::{MAX_PEERS, SLOT_WORDS};
 use lb_common::load::Load;
+use lb_common::persistence::Persistence;
 use lb_common::selector::{Options, Selector, Slot};
-use lb_common::service::{SLOT_HEADER, SlotTable};
+use lb_common::service::{SLOT_HEADER, Service, SlotTable};
 use macaddr::MacAddr6;
 
 use super::acl::{AclScope, AclView, AclViews, Step, Tries, steps};
@@ -115,7 +116,7 @@ impl Tables {
             addresses: addresses::read(&self.memory),
             acls: self.read_acls(),
             services: services
-                .filter_map(|(i, service)| Some((numbered(i), self.service_view(service.table.load())?)))
+                .filter_map(|(i, service)| Some((numbered(i), self.service_view(service)?)))
                 .collect(),
             destinations: destinations
                 .filter_map(|(i, destination)| {
@@ -222,14 +223,15 @@ impl Tables {
         if detour == Detour::NONE { usable } else { usable.with(Flags::DETOUR) }
     }
 
-    fn service_view(&self, word: u64) -> Option<ServiceView> {
-        let table = SlotTable::from_word(word);
+    fn service_view(&self, service: &Service) -> Option<ServiceView> {
+        let table = SlotTable::from_word(service.table.load());
         let selector = Selector::from_number(table.selector)?;
         let first = (table.base + SLOT_HEADER) as usize;
         let words = self.memory.slots.get(first..first + table.length as usize)?;
         let slots = words.iter().map(|word| Slot::from_word(word.load()));
         let options = Options::from_byte(table.selector);
-        Some(ServiceView { selector, options, slots: slots.collect() })
+        let persistence = Persistence::from_word(service.persistence.load());
+        Some(ServiceView { selector, options, slots: slots.collect(), persistence })
     }
 
     fn publish_slots(&mut self, service: u32, view: &ServiceView) -> Result<(), DataplaneError> {
@@ -252,6 +254,7 @@ impl Tables {
                 word.store(slot.word());
             }
         }
+        record.persistence.store(view.persistence.word());
         let old = record.table.load();
         record.table.store(table.word());
         self.left_behind.extend(space(old));
@@ -350,6 +353,7 @@ impl Tables {
         for service in services.iter().filter_map(|number| self.memory.services.get(*number as usize)) {
             self.left_behind.extend(space(service.table.load()));
             service.table.store(0);
+            service.persistence.store(Persistence::NONE.word());
         }
         // A program that read the old slots still sends there.
         self.wait();

@@ -13,6 +13,7 @@ use lb_common::connection::{
 use lb_common::hash::{FlowHash, FlowSeed};
 use lb_common::limits::{MAX_SLOTS, SLOT_WORDS};
 use lb_common::load::Thresholds;
+use lb_common::persistence::Persistence;
 use lb_common::selector::{Options, Selector, Slot};
 use macaddr::MacAddr6;
 
@@ -161,6 +162,7 @@ fn slot_tables_of_the_largest_size_can_be_replaced_again_and_again() {
         selector: Selector::Maglev,
         options: Options::PORT.and(Options::FALLBACK),
         slots: vec![Slot::new(0, 0); length as usize],
+        persistence: Persistence::NONE,
     };
     let largest = MAX_SLOTS;
     let fit = SLOT_WORDS / (largest + 8);

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use lb_common::connection::Timeouts;
 use lb_common::load::Thresholds;
+use lb_common::persistence::Persistence;
 use lb_common::selector::{Options, Selector, Slot};
 use macaddr::MacAddr6;
 
@@ -31,6 +32,8 @@ pub struct ServiceView {
     pub options: Options,
     /// The slots.
     pub slots: Vec<Slot>,
+    /// How it remembers its clients.
+    pub persistence: Persistence,
 }
 
 /// A destination: a real server of one virtual server.

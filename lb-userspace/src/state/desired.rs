@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use lb_common::connection::Timeouts;
 use lb_common::load::Thresholds;
+use lb_common::persistence::Persistence;
 use lb_common::selector::{Options, Selector};
 use macaddr::MacAddr6;
 
@@ -43,6 +44,8 @@ pub struct DesiredService {
     pub servers: Vec<DesiredServer>,
     /// Whose clients are let in.
     pub acl: AclView,
+    /// How it remembers its clients.
+    pub persistence: Persistence,
 }
 
 /// A real server of a virtual server.
@@ -75,15 +78,14 @@ pub fn desired(config: &Config, network: &Network, resolutions: &Resolutions, vi
         |(place, mac): (&u8, &MacAddr6)| (*place, InterfaceView { mac: Some(*mac), peers: peers.clone() });
     let way = |server: &RealServer| way(server, network, resolution);
     let remembered = weights(view);
+    let services: Vec<DesiredService> =
+        config.virtual_servers.iter().map(|server| service(server, way, view, &remembered)).collect();
+    let longest = services.iter().map(|service| service.persistence.timeout()).max().unwrap_or(0);
     Desired {
         interfaces: network.macs.iter().map(interface).collect(),
-        timeouts: Timeouts::from(&config.timeouts),
+        timeouts: Timeouts::from(&config.timeouts).with_templates(longest),
         acl: AclView::from(&config.acl),
-        services: config
-            .virtual_servers
-            .iter()
-            .map(|server| service(server, way, view, &remembered))
-            .collect(),
+        services,
     }
 }
 
@@ -145,6 +147,7 @@ fn service(
         slots: scheduler.slots(&scheduled, &parameters),
         servers,
         acl: AclView::from(&virtual_server.acl),
+        persistence: virtual_server.persistence_of_clients(),
     }
 }
 

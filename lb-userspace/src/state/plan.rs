@@ -61,7 +61,8 @@ pub fn plan(found: &View, known: &View, desired: &Desired) -> Result<Vec<Operati
         desired.services.iter().zip(&numbered.destinations).zip(&numbered.services)
     {
         let slots = slots(service, servers);
-        let table = ServiceView { selector: service.selector, options: service.options, slots };
+        let DesiredService { selector, options, persistence, .. } = *service;
+        let table = ServiceView { selector, options, slots, persistence };
         if found.services.get(number) != Some(&table) {
             operations.push(Operation::PublishSlots { service: *number, table });
         }

@@ -14,7 +14,7 @@ use super::desired::{Desired, desired};
 use super::names::{NameError, find_service};
 use super::network::Network;
 use super::plan::{PlanError, number, numbers, plan, retired};
-use crate::config::{Acl, Config, Protocol, Timeouts};
+use crate::config::{Acl, Config, Persistence, Protocol, Timeouts};
 use crate::dataplane::{DataplaneError, Operation, SweepOrder, Swept, Tables, View, Way};
 use crate::forms::VirtualAddress;
 use crate::neighbour::Resolutions;
@@ -95,6 +95,8 @@ pub struct PublishedService {
     pub servers: Vec<PublishedServer>,
     /// Whose clients are let in.
     pub acl: Acl,
+    /// How long clients keep their real server, if they do.
+    pub persistence: Option<Persistence>,
 }
 
 /// A real server of a virtual server.
@@ -312,6 +314,7 @@ impl Reconciler {
                 scheduler: config.scheduler,
                 scheduler_flags: config.scheduler_flags.clone(),
                 acl: config.acl.clone(),
+                persistence: config.persistence,
                 servers: servers
                     .map(|(server, destination)| PublishedServer {
                         address: server.address,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use lb_common::connection::Timeouts;
 use lb_common::load::Thresholds;
+use lb_common::persistence::Persistence;
 use lb_common::selector::{Options, Selector, Slot};
 use macaddr::MacAddr6;
 use proptest::prelude::*;
@@ -94,7 +95,9 @@ fn any_desired() -> impl Strategy<Value = Desired> {
                 (Selector::Counter, usable)
             };
             let acl = AclView::from(&deny(if hashed { &addresses } else { &[] }));
-            desired.push(DesiredService { addresses, selector, options: Options::NONE, slots, servers, acl });
+            let options = Options::NONE;
+            let persistence = if hashed { Persistence::new(60, 24) } else { Persistence::NONE };
+            desired.push(DesiredService { addresses, selector, options, slots, servers, acl, persistence });
         }
         desired_of(desired)
     })
@@ -191,6 +194,7 @@ fn rr(addresses: &[u8], servers: &[(u8, bool)]) -> DesiredService {
         slots,
         servers,
         acl: AclView::default(),
+        persistence: Persistence::NONE,
     }
 }
 

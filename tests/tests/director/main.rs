@@ -20,6 +20,7 @@ mod local;
 mod neighbours;
 mod operating;
 mod peers;
+mod persistence;
 mod real_server;
 mod restart;
 mod schedulers;

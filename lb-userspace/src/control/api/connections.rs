@@ -10,13 +10,13 @@ pub struct Connection {
     pub kind: ConnectionKind,
     /// `tcp` or `udp`.
     pub protocol: String,
-    /// Its state, as IPVS names it.
+    /// Its state, as IPVS names it; of a template, `TEMPLATE`.
     pub state: String,
     /// Seconds until it is forgotten, if no frame comes.
     pub expires_in: u32,
-    /// The client's address and port.
+    /// The client's address and port; of a template, the client or its network, and 0.
     pub client: String,
-    /// The address and port that it connected to.
+    /// The address and port that it connected to; of a template, the first of its virtual server.
     pub virtual_address: String,
     /// The real server that it goes to; null if that was removed meanwhile.
     pub real_server: Option<String>,

@@ -57,6 +57,7 @@ fn addresses_of_the_same_vip_are_nearer_than_others() {
             .map(|address| address.parse::<SocketAddr>().expect("an address").into())
             .collect(),
         acl: Acl::default(),
+        persistence: None,
         fwmark: None,
         protocol: Protocol::Tcp,
         scheduler: Scheduler::by_name("rr").expect("it is one"),
