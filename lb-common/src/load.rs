@@ -6,13 +6,13 @@
 
 use crate::Word;
 use crate::connection::{Meta, State};
+use crate::limits::MAX_CONNECTIONS;
 
 /// One element of the map of loads.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Load {
-    /// Active connections in the upper half, inactive ones in the lower, so that a connection changes from one to the
-    /// other at once.
+    /// A [`Reading`]: in one word, so that a connection changes from active to inactive at once.
     counts: Word,
     /// [`Thresholds`]; and whether the upper one was reached.
     thresholds: Word,
@@ -30,17 +30,6 @@ pub struct Counts {
 }
 
 impl Counts {
-    #[inline(always)]
-    const fn from_word(word: u64) -> Self {
-        Self { active: (word >> 32) as u32, inactive: word as u32 }
-    }
-
-    /// As one word: active above, inactive below.
-    #[must_use]
-    pub const fn word(self) -> u64 {
-        (self.active as u64) << 32 | self.inactive as u64
-    }
-
     /// Both.
     #[inline(always)]
     #[must_use]
@@ -56,21 +45,64 @@ impl Counts {
         Self { active, inactive }
     }
 
-    /// The difference, each by itself; negative ones wrap.
-    #[must_use]
-    pub const fn minus(self, other: Self) -> Self {
-        let (active, inactive) =
-            (self.active.wrapping_sub(other.active), self.inactive.wrapping_sub(other.inactive));
-        Self { active, inactive }
-    }
-
     /// What an entry counts as.
     #[inline(always)]
     #[must_use]
     pub const fn of(meta: Meta) -> Self {
-        Self::from_word(share(meta))
+        Reading(share(meta)).counts()
     }
 }
+
+/// The counts of a destination at a moment, and how often they had changed, of which the lowest eight bits are kept:
+/// one connection that was closed and one that was opened since do not go unnoticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading(u64);
+
+impl Reading {
+    // From the lowest bit: inactive, active, changes.
+    const ACTIVE_SHIFT: u32 = 28;
+    const CHANGES_SHIFT: u32 = 56;
+    const COUNT_MASK: u64 = (1 << Self::ACTIVE_SHIFT) - 1;
+
+    /// The connections.
+    #[inline(always)]
+    #[must_use]
+    pub const fn counts(self) -> Counts {
+        let active = self.0 >> Self::ACTIVE_SHIFT & Self::COUNT_MASK;
+        Counts { active: active as u32, inactive: (self.0 & Self::COUNT_MASK) as u32 }
+    }
+
+    /// What is read when all that happened since is that `entry` was freed.
+    #[must_use]
+    pub const fn without(self, entry: Meta) -> Self {
+        match share(entry) {
+            0 => self,
+            share => self.plus(share.wrapping_neg()),
+        }
+    }
+
+    /// The same after a change; negative counts borrow from what is above them.
+    #[inline(always)]
+    const fn plus(self, shares: u64) -> Self {
+        Self(self.0.wrapping_add(Self::change(shares)))
+    }
+
+    /// What is added to the word.
+    #[inline(always)]
+    const fn change(shares: u64) -> u64 {
+        shares.wrapping_add(1 << Self::CHANGES_SHIFT)
+    }
+
+    /// Whether a count is below zero: another CPU has yet to account for a connection that is gone already.
+    #[inline(always)]
+    const fn is_ahead(self) -> bool {
+        const SIGNS: u64 = 1 << (Reading::ACTIVE_SHIFT - 1) | 1 << (Reading::CHANGES_SHIFT - 1);
+        self.0 & SIGNS != 0
+    }
+}
+
+const _: () =
+    assert!((MAX_CONNECTIONS as u64) < Reading::COUNT_MASK / 2, "no count looks like one below zero");
 
 /// When a destination gets no more connections, and when it gets some again (`ip_vs_bind_dest`, `ip_vs_unbind_dest`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,7 +146,13 @@ impl Load {
     /// The connections.
     #[inline(always)]
     pub fn counts(&self) -> Counts {
-        Counts::from_word(self.counts.load())
+        self.read().counts()
+    }
+
+    /// The connections, and how often they changed.
+    #[inline(always)]
+    pub fn read(&self) -> Reading {
+        Reading(self.counts.load())
     }
 
     /// Whether the destination gets no connections because it has too many.
@@ -129,18 +167,23 @@ impl Load {
         self.thresholds.load()
     }
 
-    /// Adds to both counts at once; negative numbers wrap.
+    /// Adds shares of entries to both counts at once.
     #[inline(always)]
-    fn add(&self, counts: u64) {
-        let now = self.counts.fetch_add(counts).wrapping_add(counts);
+    fn add(&self, shares: u64) {
+        let before = Reading(self.counts.fetch_add(Reading::change(shares)));
         let thresholds = self.thresholds.load();
         if thresholds != 0 {
-            self.judge(thresholds, Counts::from_word(now));
+            self.judge(thresholds, before.plus(shares));
         }
     }
 
     #[inline(always)]
-    fn judge(&self, thresholds: u64, counts: Counts) {
+    fn judge(&self, thresholds: u64, now: Reading) {
+        // Who is behind judges. Until then too few would look like too many.
+        if now.is_ahead() {
+            return;
+        }
+        let counts = now.counts();
         let was_overloaded = thresholds & Thresholds::OVERLOADED != 0;
         let is_overloaded = Thresholds::from_word(thresholds).judge(was_overloaded, counts.total());
         if is_overloaded != was_overloaded {
@@ -170,11 +213,15 @@ impl Load {
         self.thresholds.store(0);
     }
 
-    /// Replaces the counts unless they are others than `before`; says whether it did.
-    pub fn correct(&self, before: Counts, now: Counts) -> bool {
-        let replaced = self.counts.compare_exchange(before.word(), now.word());
+    /// Replaces the counts unless they changed since `before`; says whether it did.
+    pub fn correct(&self, before: Reading, right: Counts) -> bool {
+        let wrong = before.counts();
+        let difference = (u64::from(right.active).wrapping_sub(wrong.active.into()) << Reading::ACTIVE_SHIFT)
+            .wrapping_add(u64::from(right.inactive).wrapping_sub(wrong.inactive.into()));
+        let now = before.plus(difference);
+        let replaced = self.counts.compare_exchange(before.0, now.0);
         if replaced {
-            self.add(0);
+            self.judge(self.thresholds.load(), now);
         }
         replaced
     }
@@ -198,13 +245,13 @@ const fn states(active: bool) -> u16 {
     bits
 }
 
-/// What an entry adds to the counts; nothing unless it holds a flow.
+/// What an entry adds to the word of the counts; nothing unless it holds a flow.
 #[inline(always)]
 const fn share(meta: Meta) -> u64 {
     let state = meta.state();
     let active = (ACTIVE >> state) as u64 & 1;
     let inactive = (INACTIVE >> state) as u64 & 1;
-    if meta.is_valid() { active << 32 | inactive } else { 0 }
+    if meta.is_valid() { active << Reading::ACTIVE_SHIFT | inactive } else { 0 }
 }
 
 /// Accounts for an entry that was `before` and is `after` now. Either may hold no flow.
@@ -280,13 +327,54 @@ mod tests {
         assert!(!load.is_overloaded());
     }
 
+    /// A CPU that frees a connection before the one that opened it has accounted for that.
+    #[test]
+    fn less_than_nothing_is_not_too_many() {
+        let load = Load::default();
+        load.set_thresholds(Thresholds { upper: 100, lower: 50 });
+        (0..90).for_each(|_| account(|_| Some(&load), Meta::from_word(0), valid(1, State::FinWait)));
+        let (open, closed) = (valid(1, State::Established), valid(1, State::FinWait));
+        account(|_| Some(&load), open, closed);
+        assert!(!load.is_overloaded());
+        account(|_| Some(&load), Meta::from_word(0), open);
+        assert_eq!((load.counts(), load.is_overloaded()), (Counts { active: 0, inactive: 91 }, false));
+        account(|_| Some(&load), closed, Meta::from_word(0));
+        assert_eq!((load.counts().total(), load.is_overloaded()), (90, false));
+    }
+
+    /// More than a table has room for.
+    const COUNTS: u32 = 1 << 27;
+
     proptest! {
         #[test]
-        fn words_hold_what_they_are_made_of(upper in 0..=Thresholds::MAX, lower in 0..=Thresholds::MAX, active: u32, inactive: u32) {
+        fn words_hold_what_they_are_made_of(upper in 0..=Thresholds::MAX, lower in 0..=Thresholds::MAX) {
             let thresholds = Thresholds { upper, lower };
             prop_assert_eq!(Thresholds::from_word(thresholds.word()), thresholds);
-            let counts = Counts { active, inactive };
-            prop_assert_eq!(Counts::from_word(counts.word()), counts);
+        }
+
+        /// Whatever is wrong, and the other way round.
+        #[test]
+        fn counts_are_corrected_unless_they_changed(
+            wrong in (0..COUNTS, 0..COUNTS), right in (0..COUNTS, 0..COUNTS), changes: u8
+        ) {
+            let [wrong, right] = [wrong, right].map(|(active, inactive)| Counts { active, inactive });
+            let load = Load::default();
+            for _ in 0..changes {
+                load.add(0);
+            }
+            let begun = load.read();
+            prop_assert!(load.correct(begun, wrong));
+            let seen = load.read();
+            prop_assert_eq!(seen.counts(), wrong);
+            prop_assert!(!load.correct(begun, right));
+            prop_assert!(load.correct(seen, right));
+            prop_assert_eq!(load.counts(), right);
+            let moved = load.read();
+            account(|_| Some(&load), valid(1, State::Established), valid(1, State::FinWait));
+            account(|_| Some(&load), valid(1, State::FinWait), valid(1, State::Established));
+            prop_assert_eq!(load.counts(), right);
+            prop_assert!(!load.correct(moved, wrong), "as many as before, and not the same");
+            prop_assert_eq!(load.counts(), right);
         }
     }
 }

@@ -292,6 +292,11 @@ impl Director {
         self.services[0].acl.store(first.word());
     }
 
+    /// Gives a server's number to one of another virtual server.
+    pub(super) fn belongs_to(&self, server: usize, service: u64) {
+        self.destinations[server].service.store(service);
+    }
+
     /// Has all services remember their clients.
     pub(super) fn persist(&self, persistence: Persistence) {
         self.settings.timeouts.set(&Timeouts::ipvs().with_templates(persistence.timeout()));

@@ -68,14 +68,17 @@ struct Burden {
     weight: u64,
 }
 
-/// What the server number `number` has to do; `None` if it takes no connections.
+/// What the server number `number` of a virtual server has to do; `None` if it takes no connections, or if its number was
+/// given to another's since: an address keeps the numbers of servers that were removed.
 #[inline(always)]
-fn burden<T: Tables>(number: u32, tables: &T) -> Option<Burden> {
+fn burden<T: Tables>(service: u32, number: u32, tables: &T) -> Option<Burden> {
     let destination = tables.destination(number)?;
     let load = tables.load(number)?;
     let flags = Flags::from_word(destination.flags.load());
     let weight = destination.weight.load() & 0xffff;
-    if !flags.contains(Flags::USABLE) || flags.contains(Flags::DOWN) || weight == 0 || load.is_overloaded() {
+    let is_its_own = destination.service.load() == u64::from(service);
+    let is_up = flags.contains(Flags::USABLE) && !flags.contains(Flags::DOWN);
+    if !is_its_own || !is_up || weight == 0 || load.is_overloaded() {
         return None;
     }
     let counts = load.counts();
@@ -95,7 +98,7 @@ pub fn member<T: Tables>(service: u32, address: u64, tables: &T) -> Member {
     let mut lowest = Burden { active: 0, overhead: 0, weight: 0 };
     let mut highest = lowest;
     for i in 0..members.servers.len() {
-        let Some(burden) = burden(members.servers[i], tables) else { continue };
+        let Some(burden) = burden(service, members.servers[i], tables) else { continue };
         if least == NO_DESTINATION || lowest.overhead * burden.weight > burden.overhead * lowest.weight {
             least = members.servers[i];
             lowest = burden;

@@ -5,6 +5,7 @@ mod detours;
 mod dry_run;
 mod forms;
 mod frames;
+mod locality;
 mod maglev;
 mod persistence;
 

@@ -83,7 +83,7 @@ fn an_overloaded_server_is_passed_over_if_that_is_asked_for() {
                 slot.store(Slot::from_word(slot.load()).with_thresholds().word());
             }
             let load = &director.loads[number];
-            assert!(load.correct(load.counts(), Counts { active: 5, inactive: 0 }));
+            assert!(load.correct(load.read(), Counts { active: 5, inactive: 0 }));
             load.set_thresholds(Thresholds { upper: 5, lower: 0 });
             director.tcp(1000, HASHED, SYN)
         };

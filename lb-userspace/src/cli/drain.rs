@@ -14,7 +14,7 @@ use super::{ControlSocket, Failure, answered, runtime};
 use crate::control::api::{VirtualServers, WeightChanged};
 use crate::control::client;
 
-/// Time between two looks: counting a million connections takes some 50 ms.
+/// Time between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 /// Without a terminal, a line of progress is printed so often.
 const REPORT: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use lb_common::clock::MAX_TIMEOUT_SECONDS;
 use lb_common::connection::{Buckets as _, Meta, Sweep, Sweeping, clear_recent, entries, sweep};
 use lb_common::destination::Destination;
 use lb_common::hash::FlowSeed;
-use lb_common::load::{Counts, Load, account};
+use lb_common::load::{Counts, Load, Reading, account};
 use lb_common::persistence::is_template;
 
 use super::acl::{AclScope, AclView, Clients, client};
@@ -102,7 +102,7 @@ impl Sweeper {
         let mut visitor = Visitor {
             memory,
             refusals: Refusals::new(&acls),
-            before: memory.loads.iter().map(Load::counts).collect(),
+            before: memory.loads.iter().map(Load::read).collect(),
             found: vec![Counts::default(); memory.destinations.len()],
             referenced: vec![false; memory.destinations.len()],
             ending: Ending::default(),
@@ -112,7 +112,6 @@ impl Sweeper {
         let mut total = Sweep::default();
         self.sweep_table(&memory.v4.half_open, now, &mut visitor, &mut total);
         self.sweep_table(&memory.v6.half_open, now, &mut visitor, &mut total);
-        let waiting = visitor.found.clone();
         // Who was seen there in time is in the main table by then.
         (self.wait)();
         self.sweep_table(&memory.v4.main, now, &mut visitor, &mut total);
@@ -121,10 +120,7 @@ impl Sweeper {
         let freed = ending.settle(&memory.v4, memory, self.seed, now)
             + ending.settle(&memory.v6, memory, self.seed, now);
         (total.live, total.freed) = (total.live.saturating_sub(freed), total.freed + freed);
-        let mut still_waiting = vec![Counts::default(); waiting.len()];
-        count(&memory.v4.half_open, &mut still_waiting);
-        count(&memory.v6.half_open, &mut still_waiting);
-        let corrected = visitor.correct_loads(|number| waiting.get(number) == still_waiting.get(number));
+        let corrected = self.correct_loads(&visitor);
         if corrected > 0 {
             tracing::debug!("corrected the connections of {corrected} real servers");
         }
@@ -145,6 +141,34 @@ impl Sweeper {
         total.live += found.live;
         total.freed += found.freed;
     }
+
+    /// Corrects what was not right before `seen` and did not change since. A daemon that was killed between freeing an
+    /// entry and accounting for it leaves such, and so do connections for which a smaller table had no room. Returns how
+    /// many there were.
+    fn correct_loads(&self, seen: &Visitor<'_>) -> usize {
+        let loads = &self.memory.loads;
+        let is_wrong = |number: &usize| {
+            let before = seen.before[*number];
+            before.counts() != seen.found[*number] && loads[*number].read() == before
+        };
+        let wrong: Vec<usize> = (0..loads.len()).filter(is_wrong).collect();
+        if wrong.is_empty() {
+            return 0;
+        }
+        // A connection may have been seen that was opened, but not accounted for yet. From here on it is, and its real
+        // server's load is another one.
+        (self.wait)();
+        // After just 256 changes it looks the same. Then the sum is hardly what it was.
+        let mut again = vec![Counts::default(); loads.len()];
+        let Memory { v4, v6, .. } = &*self.memory;
+        v4.tables().into_iter().for_each(|table| count(table, &mut again));
+        v6.tables().into_iter().for_each(|table| count(table, &mut again));
+        let correct = |number: &&usize| {
+            let found = seen.found[**number];
+            again[**number] == found && loads[**number].correct(seen.before[**number], found)
+        };
+        wrong.iter().filter(correct).count()
+    }
 }
 
 /// Adds up what the entries of a table count as.
@@ -161,7 +185,7 @@ struct Visitor<'a> {
     memory: &'a Memory,
     refusals: Refusals<'a>,
     /// What destinations were said to have when the sweep began, less what it freed.
-    before: Vec<Counts>,
+    before: Vec<Reading>,
     /// What they have.
     found: Vec<Counts>,
     /// Destinations that live entries refer to.
@@ -170,20 +194,6 @@ struct Visitor<'a> {
     ending: Ending,
     /// When the sweep began.
     now: u32,
-}
-
-impl Visitor<'_> {
-    /// Corrects what was not right before and is the same now: nobody opened or closed a connection meanwhile, and
-    /// according to `is_quiet` none went from one table to the other, where it may have been seen twice. A daemon that
-    /// was killed between freeing an entry and accounting for it leaves such, and so do connections for which a smaller
-    /// table had no room. Returns how many there were.
-    fn correct_loads(&self, is_quiet: impl Fn(usize) -> bool) -> usize {
-        let loads = self.memory.loads.iter().zip(self.before.iter().zip(&self.found)).enumerate();
-        let wrong = |(number, (load, (before, found))): &(usize, (&Load, (&Counts, &Counts)))| {
-            before != found && is_quiet(*number) && load.correct(**before, **found)
-        };
-        loads.filter(wrong).count()
-    }
 }
 
 impl<const K: usize> Sweeping<K> for Visitor<'_> {
@@ -215,7 +225,7 @@ impl<const K: usize> Sweeping<K> for Visitor<'_> {
     fn freed(&mut self, meta: Meta) {
         account(|number| self.memory.loads.get(number as usize), meta, Meta::from_word(0));
         if let Some(before) = self.before.get_mut(meta.destination() as usize) {
-            *before = before.minus(Counts::of(meta));
+            *before = before.without(meta);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The daemon's side of the maps, on memory that no program reads.
 
+mod loads;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

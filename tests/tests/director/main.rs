@@ -24,6 +24,7 @@ mod persistence;
 mod real_server;
 mod restart;
 mod schedulers;
+mod steadiness;
 mod support;
 mod verifier;
 mod vips;

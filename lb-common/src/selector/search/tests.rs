@@ -14,7 +14,7 @@ type Server = (u32, u32, u32, bool);
 
 fn load((_, active, inactive, is_overloaded): Server) -> Load {
     let load = Load::default();
-    assert!(load.correct(Counts::default(), Counts { active, inactive }));
+    assert!(load.correct(load.read(), Counts { active, inactive }));
     if is_overloaded {
         load.set_thresholds(Thresholds { upper: 1, lower: 0 });
         assert!(load.is_overloaded() || active + inactive == 0);
@@ -156,8 +156,9 @@ fn shares(selector: Selector, weights: &[u32]) -> Vec<f64> {
             go(&mut search);
         }
         let chosen = &loads[search.found().destination() as usize];
-        let before = chosen.counts();
-        assert!(chosen.correct(before, Counts { active: before.active + 1, ..before }));
+        let before = chosen.read();
+        let Counts { active, inactive } = before.counts();
+        assert!(chosen.correct(before, Counts { active: active + 1, inactive }));
     }
     loads.iter().map(|load| f64::from(load.counts().active) / f64::from(CONNECTIONS)).collect()
 }
