@@ -29,6 +29,7 @@ pub mod interface;
 pub mod limits;
 pub mod load;
 pub mod locality;
+pub mod policy;
 pub mod selector;
 pub mod service;
 pub mod settings;

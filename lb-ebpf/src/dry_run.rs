@@ -30,6 +30,13 @@ pub trait Rehearsal<const K: usize, const W: usize>: Family<K, W> + Sized {
     /// [`track::decide`](crate::track::decide) on `rehearsed`, which is a dry run on these tables; out of line in the
     /// kernel.
     fn rehearse(rehearsed: &DryRun<'_, Self>, packet: &Packet<K>, service: u32, is_known: bool) -> Decision;
+    /// [`track::schedule`](crate::track::schedule) likewise.
+    fn rehearse_schedule(
+        rehearsed: &DryRun<'_, Self>,
+        packet: &Packet<K>,
+        service: u32,
+        moves: bool,
+    ) -> Decision;
 }
 
 impl<'a, T> DryRun<'a, T> {
@@ -205,6 +212,11 @@ impl<const K: usize, const W: usize, T: Rehearsal<K, W>> Family<K, W> for DryRun
     #[inline(always)]
     fn decide(&self, packet: &Packet<K>, service: u32, is_known: bool) -> Decision {
         T::rehearse(self, packet, service, is_known)
+    }
+
+    #[inline(always)]
+    fn schedule(&self, packet: &Packet<K>, service: u32, moves: bool) -> Decision {
+        T::rehearse_schedule(self, packet, service, moves)
     }
 
     #[inline(always)]

@@ -26,6 +26,7 @@ mod packet;
 pub mod parse;
 mod plain;
 mod process;
+pub mod reset;
 pub mod select;
 mod tables;
 pub mod track;

@@ -15,8 +15,9 @@ use lb_common::destination::{Destination, Detour, Flags, destination_mac, ethern
 use lb_common::interface::{mac_word, peer_bit};
 use lb_common::limits::{MAX_PEERS, SLOT_WORDS};
 use lb_common::load::Load;
-use lb_common::selector::{Options, Selector, Slot};
-use lb_common::service::{SLOT_HEADER, SlotTable};
+use lb_common::policy::ServiceOptions;
+use lb_common::selector::{NO_DESTINATION, Options, Selector, Slot};
+use lb_common::service::{SLOT_HEADER, Service, SlotTable};
 use macaddr::MacAddr6;
 
 use super::acl::{AclScope, AclView, AclViews, Step, Tries, steps};
@@ -115,7 +116,7 @@ impl Tables {
             addresses: addresses::read(&self.memory),
             acls: self.read_acls(),
             services: services
-                .filter_map(|(i, service)| Some((numbered(i), self.service_view(service.table.load())?)))
+                .filter_map(|(i, service)| Some((numbered(i), self.service_view(service)?)))
                 .collect(),
             destinations: destinations
                 .filter_map(|(i, destination)| {
@@ -201,7 +202,8 @@ impl Tables {
         {
             load.set_thresholds(view.thresholds);
         }
-        let down = if view.is_down { Flags::DOWN } else { Flags::default() };
+        let when = |is_so: bool, flag: Flags| if is_so { flag } else { Flags::default() };
+        let down = when(view.is_down, Flags::DOWN).with(when(view.is_failing, Flags::FAILING));
         destination.flags.store(self.write_way(destination, view.way).with(down).word());
     }
 
@@ -222,14 +224,16 @@ impl Tables {
         if detour == Detour::NONE { usable } else { usable.with(Flags::DETOUR) }
     }
 
-    fn service_view(&self, word: u64) -> Option<ServiceView> {
-        let table = SlotTable::from_word(word);
+    fn service_view(&self, service: &Service) -> Option<ServiceView> {
+        let table = SlotTable::from_word(service.table.load());
         let selector = Selector::from_number(table.selector)?;
         let first = (table.base + SLOT_HEADER) as usize;
         let words = self.memory.slots.get(first..first + table.length as usize)?;
         let slots = words.iter().map(|word| Slot::from_word(word.load()));
         let options = Options::from_byte(table.selector);
-        Some(ServiceView { selector, options, slots: slots.collect() })
+        let policies = ServiceOptions::from_word(service.options.load());
+        let sorry = Some(service.sorry_server()).filter(|number| *number != NO_DESTINATION);
+        Some(ServiceView { selector, options, slots: slots.collect(), policies, sorry })
     }
 
     fn publish_slots(&mut self, service: u32, view: &ServiceView) -> Result<(), DataplaneError> {
@@ -252,6 +256,8 @@ impl Tables {
                 word.store(slot.word());
             }
         }
+        record.options.store(view.policies.word());
+        record.sorry.store(view.sorry.map_or(0, |number| u64::from(number) + 1));
         let old = record.table.load();
         record.table.store(table.word());
         self.left_behind.extend(space(old));
@@ -424,6 +430,7 @@ pub(super) fn destination_view(destination: &Destination, load: Option<&Load>) -
         last_weight,
         thresholds: load.map(Load::thresholds).unwrap_or_default(),
         is_down: flags.contains(Flags::DOWN),
+        is_failing: flags.contains(Flags::FAILING),
         way: way(destination),
     })
 }

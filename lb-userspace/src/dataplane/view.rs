@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use lb_common::connection::Timeouts;
 use lb_common::load::Thresholds;
+use lb_common::policy::ServiceOptions;
 use lb_common::selector::{Options, Selector, Slot};
 use macaddr::MacAddr6;
 
@@ -31,6 +32,10 @@ pub struct ServiceView {
     pub options: Options,
     /// The slots.
     pub slots: Vec<Slot>,
+    /// What becomes of connections of a real server that is down, and of datagrams.
+    pub policies: ServiceOptions,
+    /// The number of the sorry server's destination, if there is one.
+    pub sorry: Option<u32>,
 }
 
 /// A destination: a real server of one virtual server.
@@ -48,6 +53,8 @@ pub struct DestinationView {
     pub thresholds: Thresholds,
     /// Whether it gets no new connections because it does not answer.
     pub is_down: bool,
+    /// Whether its connections are not simply to stay: it is down, and its virtual server's policy says more.
+    pub is_failing: bool,
     /// Where frames go; `None` if nowhere, because the MAC is unknown or the server has been removed.
     pub way: Option<Way>,
 }
