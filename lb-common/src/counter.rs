@@ -96,6 +96,8 @@ reasons! {
     EvictedHalfOpen = "evicted_half_open", Event;
     /// A flow was forwarded without being recorded: other CPUs wrote to the same place.
     InsertLost = "insert_lost", Event;
+    /// A segment of a connection whose real server is down was answered with a TCP reset, as `on_down` says.
+    ResetSent = "reset_sent", Event;
 }
 
 /// Counters in the map.

@@ -35,16 +35,23 @@ impl Destination {
         Flags::from_word(self.flags.load()).contains(Flags::USABLE)
     }
 
-    /// Whether new connections may be sent there that need not be scheduled: it answers, whatever its weight.
+    /// Whether frames may be sent there, out of the interface they came in on, with nothing changed but the MACs, and
+    /// without asking what becomes of its connections.
+    #[inline(always)]
+    pub fn is_straight(&self) -> bool {
+        self.flags.load() & (Flags::USABLE.0 | Flags::DETOUR.0 | Flags::FAILING.0) == Flags::USABLE.0
+    }
+
+    /// Whether its connections are not to stay where they are: its virtual server's policy says what becomes of them.
+    #[inline(always)]
+    pub fn is_failing(&self) -> bool {
+        Flags::from_word(self.flags.load()).contains(Flags::FAILING)
+    }
+
+    /// Whether new connections may be sent there: it answers, whatever its weight.
     #[inline(always)]
     pub fn is_up(&self) -> bool {
         self.flags.load() & (Flags::USABLE.0 | Flags::DOWN.0) == Flags::USABLE.0
-    }
-
-    /// Whether frames may be sent there, out of the interface they came in on, with nothing changed but the MACs.
-    #[inline(always)]
-    pub fn is_straight(&self) -> bool {
-        self.flags.load() & (Flags::USABLE.0 | Flags::DETOUR.0) == Flags::USABLE.0
     }
 
     /// How to get there.
@@ -135,6 +142,9 @@ impl Flags {
     pub const DETOUR: Self = Self(4);
     /// It gets no new connections: it does not answer.
     pub const DOWN: Self = Self(8);
+    /// It is down, and its connections are not simply to stay ([`OnDown`](crate::policy::OnDown)): an established one's
+    /// frames are looked at once more, and those of other destinations are not.
+    pub const FAILING: Self = Self(16);
 
     /// From the word in the record.
     #[inline(always)]

@@ -30,6 +30,7 @@ pub mod limits;
 pub mod load;
 pub mod locality;
 pub mod persistence;
+pub mod policy;
 pub mod selector;
 pub mod service;
 pub mod settings;

@@ -75,6 +75,15 @@ pub struct AddressBucket<const W: usize> {
 const _: () = assert!(size_of::<AddressBucket<ADDRESS_WORDS_V4>>() == 64, "one cache line");
 const _: () = assert!(size_of::<AddressBucket<ADDRESS_WORDS_V6>>() == 128, "two cache lines");
 
+impl Service {
+    /// The destination of the sorry server, or [`NO_DESTINATION`](crate::selector::NO_DESTINATION).
+    #[inline(always)]
+    pub fn sorry_server(&self) -> u32 {
+        // That one is 0 less 1.
+        (self.sorry.load() as u32).wrapping_sub(1)
+    }
+}
+
 impl<const W: usize> AddressBucket<W> {
     /// The number of the service with this address, or [`NO_SERVICE`].
     #[inline(always)]
@@ -196,6 +205,10 @@ pub struct Service {
     /// Whether new connections of a client go where its last one went: a
     /// [`Persistence`](crate::persistence::Persistence) as its word.
     pub persistence: Word,
+    /// [`ServiceOptions`](crate::policy::ServiceOptions).
+    pub options: Word,
+    /// The number of the sorry server's destination, plus 1; 0 if there is none.
+    pub sorry: Word,
 }
 
 const _: () = assert!(size_of::<Service>() == 64, "one cache line");

@@ -49,9 +49,20 @@ notes! {
     Template,
     /// The destination of a template that would have been recorded, or brought up to date.
     Templated,
+    /// The real server of the flow's entry is down, and what came of that: [`ON_DOWN_STAYS`] and so on.
+    OnDown,
+    /// The destination of the sorry server, which was chosen because the scheduler found no real server.
+    Sorry,
     /// The place of the interface that the frame would have left by, if it is not the one that it came in on.
     Redirect,
 }
+
+/// [`Note::OnDown`]: there is no other real server, and that one gets the frame.
+pub const ON_DOWN_STAYS: u64 = 0;
+/// [`Note::OnDown`]: another real server gets it.
+pub const ON_DOWN_MOVED: u64 = 1;
+/// [`Note::OnDown`]: the client gets a reset.
+pub const ON_DOWN_RESET: u64 = 2;
 
 /// The trace map's one element.
 #[repr(C)]

@@ -81,6 +81,20 @@ impl Frame for Buffers {
         true
     }
 
+    fn overwrite<const N: usize>(&mut self, offset: usize, words: &[u64; N], length: usize) -> bool {
+        let Some(place) = self.bytes.get_mut(offset..offset + length) else { return false };
+        let bytes = words.iter().flat_map(|word| word.to_le_bytes());
+        place.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
+        true
+    }
+
+    fn cut(&mut self, length: usize) -> bool {
+        let has_them = self.has(length);
+        self.bytes.truncate(length);
+        self.first = self.first.min(length);
+        has_them
+    }
+
     fn make_room_for_tag(&mut self) -> bool {
         // As `bpf_xdp_adjust_head` has it: the first buffer must hold an Ethernet header.
         if self.first + VLAN_TAG < EthHdr::LEN {

@@ -31,9 +31,10 @@ use lb_common::trace::Trace;
 use crate::acl::{Admission, admit};
 use crate::forward::take_detour;
 use crate::persist::{persist, place, template};
+use crate::reset::answer_with_reset;
 use crate::select::{Fallback, by_hash};
-use crate::track::{Decision, Record, decide, try_record};
-use crate::{Buffers, DryRun, Families, Family, Outcome, Packet, Rehearsal, Tables, process};
+use crate::track::{Decision, Record, decide, schedule, try_record};
+use crate::{Buffers, DryRun, Families, Family, Frame as _, Outcome, Packet, Rehearsal, Tables, process};
 
 pub(super) const DIRECTOR: [u8; 6] = [2, 0, 0, 0, 0, 1];
 pub(super) const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -182,6 +183,8 @@ impl Director {
             table: Word::new(table.word()),
             acl: Word::new(0),
             persistence: Word::new(0),
+            options: Word::new(0),
+            sorry: Word::new(0),
         };
         let hashed = SlotTable { selector: Selector::Source as u8, base: 16, length: HASH_SLOTS };
         let mut slots: Vec<u64> = vec![0; (hashed.base + hashed.words()) as usize];
@@ -314,6 +317,14 @@ impl Director {
         self.destinations[server].flags.store(0);
     }
 
+    pub(super) fn set_flags(&self, server: usize, flags: Flags) {
+        self.destinations[server].flags.store(flags.word());
+    }
+
+    pub(super) fn is_up(&self, server: usize) -> bool {
+        self.destinations[server].is_up()
+    }
+
     /// What it takes to get to a server beside new MACs.
     pub(super) fn detour(&self, server: usize, detour: Detour) {
         let flags = Flags::USABLE.with(Flags::ALLOCATED).with(Flags::DETOUR);
@@ -331,15 +342,20 @@ fn send_through<T: Families>(tables: &T, mut frame: Buffers) -> (Went, Vec<u8>) 
     if let Outcome::Detour { number, length } = verdict.outcome() {
         verdict = take_detour(&mut frame, number, length, tables);
     }
-    let bytes = frame.into_bytes();
+    let sent_to = |frame: &mut Buffers| frame.fetch::<6>(0).map_or(0, |mac| usize::from(mac[5]));
     let went = match verdict.outcome() {
-        Outcome::Transmit => Went::To(usize::from(bytes[5])),
-        Outcome::Redirect(place) => Went::Through(place, usize::from(bytes[5])),
+        Outcome::Transmit => Went::To(sent_to(&mut frame)),
+        Outcome::Redirect(place) => Went::Through(place, sent_to(&mut frame)),
         Outcome::Deliver => Went::Here,
         Outcome::Pass(reason) | Outcome::Drop(reason) => Went::Nowhere(reason),
+        Outcome::Reset if answer_with_reset(&mut frame, tables.interface(), tables) => {
+            tables.count(Reason::ResetSent);
+            Went::Back
+        }
+        Outcome::Reset => Went::Nowhere(Reason::PassNoConnection),
         Outcome::Detour { .. } => panic!("a detour after it was taken"),
     };
-    (went, bytes)
+    (went, frame.into_bytes())
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -350,6 +366,8 @@ pub(super) enum Went {
     Through(u32, usize),
     /// To the local stack, as a real server.
     Here,
+    /// Out of the interface it came in on, as a reset.
+    Back,
     /// To the local stack, or nowhere.
     Nowhere(Reason),
 }
@@ -508,6 +526,15 @@ macro_rules! family {
             ) -> Decision {
                 decide(packet, service, is_known, chosen, self)
             }
+            fn schedule(
+                &self,
+                packet: &Packet<$key_words>,
+                service: u32,
+                moves: bool,
+                chosen: u32,
+            ) -> Decision {
+                schedule(packet, service, moves, chosen, self)
+            }
             fn try_record(&self, packet: &Packet<$key_words>, decision: Decision) -> Decision {
                 try_record(packet, decision, self)
             }
@@ -522,6 +549,16 @@ macro_rules! family {
                 chosen: u32,
             ) -> Decision {
                 decide(packet, service, is_known, chosen, rehearsed)
+            }
+
+            fn rehearse_schedule(
+                rehearsed: &DryRun<'_, Self>,
+                packet: &Packet<$key_words>,
+                service: u32,
+                moves: bool,
+                chosen: u32,
+            ) -> Decision {
+                schedule(packet, service, moves, chosen, rehearsed)
             }
         }
     };

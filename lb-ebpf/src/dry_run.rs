@@ -36,6 +36,14 @@ pub trait Rehearsal<const K: usize, const W: usize>: Family<K, W> + Sized {
         is_known: bool,
         chosen: u32,
     ) -> Decision;
+    /// [`track::schedule`](crate::track::schedule) likewise.
+    fn rehearse_schedule(
+        rehearsed: &DryRun<'_, Self>,
+        packet: &Packet<K>,
+        service: u32,
+        moves: bool,
+        chosen: u32,
+    ) -> Decision;
 }
 
 impl<'a, T> DryRun<'a, T> {
@@ -228,6 +236,11 @@ impl<const K: usize, const W: usize, T: Rehearsal<K, W>> Family<K, W> for DryRun
     #[inline(always)]
     fn decide(&self, packet: &Packet<K>, service: u32, is_known: bool, chosen: u32) -> Decision {
         T::rehearse(self, packet, service, is_known, chosen)
+    }
+
+    #[inline(always)]
+    fn schedule(&self, packet: &Packet<K>, service: u32, moves: bool, chosen: u32) -> Decision {
+        T::rehearse_schedule(self, packet, service, moves, chosen)
     }
 
     #[inline(always)]

@@ -37,6 +37,13 @@ pub trait Frame {
     /// Overwrites two bytes at `offset`. Says whether the frame was long enough.
     fn set_u16(&mut self, offset: usize, value: [u8; 2]) -> bool;
 
+    /// Overwrites `length` bytes at `offset`, wherever they lie, with those of little-endian words. Says whether the
+    /// frame was long enough.
+    fn overwrite<const N: usize>(&mut self, offset: usize, words: &[u64; N], length: usize) -> bool;
+
+    /// Cuts the frame off after `length` bytes. Says whether it had as many; if not, it is as it was.
+    fn cut(&mut self, length: usize) -> bool;
+
     /// Makes room for a VLAN tag behind the MACs, which are lost. Says whether there was room in front of the frame, and
     /// enough of the frame in the first buffer.
     fn make_room_for_tag(&mut self) -> bool;

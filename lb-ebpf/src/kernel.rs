@@ -10,8 +10,8 @@ use core::ffi::c_void;
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_ANY, xdp_action, xdp_md};
 use aya_ebpf::helpers::generated::{
-    bpf_get_prandom_u32, bpf_jiffies64, bpf_loop, bpf_xdp_adjust_head, bpf_xdp_get_buff_len,
-    bpf_xdp_load_bytes, bpf_xdp_store_bytes,
+    bpf_get_prandom_u32, bpf_jiffies64, bpf_loop, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+    bpf_xdp_get_buff_len, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
 };
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
@@ -36,8 +36,9 @@ use crate::locality::{Member, add_member, member};
 use crate::network::{Extensions, VLAN_TAG, walk_extensions};
 use crate::parse::{Parsed, parse};
 use crate::persist::{persist, place, template};
+use crate::reset::answer_with_reset;
 use crate::select::{Fallback, by_hash, search, step, stride};
-use crate::track::{Decision, Record, decide, try_record};
+use crate::track::{Decision, Record, decide, schedule, try_record};
 use crate::{Family, Frame, Outcome, Packet, PacketV4, PacketV6, Tables, Verdict, process};
 
 // Constants of one load of the program. The verifier knows their values and removes what they rule out.
@@ -98,6 +99,15 @@ fn act<T: Actions>(context: *mut xdp_md, verdict: Verdict, tables: &T) -> u32 {
         Outcome::Deliver => xdp_action::XDP_PASS,
         Outcome::Redirect(place) => tables.redirect(place),
         Outcome::Detour { number, length } => tables.detour(context, number, length),
+        Outcome::Reset if lb_reset(context, tables.interface() as u32) != 0 => {
+            tables.count(Reason::ResetSent);
+            xdp_action::XDP_TX
+        }
+        // What cannot be answered here, the local stack answers.
+        Outcome::Reset => {
+            tables.count(Reason::PassNoConnection);
+            xdp_action::XDP_PASS
+        }
         Outcome::Pass(reason) => {
             tables.count(reason);
             xdp_action::XDP_PASS
@@ -123,10 +133,17 @@ extern "C" fn lb_detour(context: *mut xdp_md, number: u32, length: u32) -> u32 {
 fn detour<T: Actions>(context: *mut xdp_md, number: u32, length: u32, tables: &T) -> u32 {
     let verdict = take_detour(&mut XdpFrame::new(context), number, length, tables);
     match verdict.outcome() {
-        // It has been taken.
-        Outcome::Detour { .. } => xdp_action::XDP_ABORTED,
+        // It has been taken, and where it leads nothing is reset.
+        Outcome::Detour { .. } | Outcome::Reset => xdp_action::XDP_ABORTED,
         _ => act(context, verdict, tables),
     }
+}
+
+/// [`answer_with_reset`]: 1 if the frame is an answer now.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_reset(context: *mut xdp_md, place: u32) -> u32 {
+    u32::from(answer_with_reset(&mut XdpFrame::new(context), place as usize, &Maps))
 }
 
 /// What `bpf_loop` calls: 0 to go on.
@@ -307,6 +324,24 @@ impl Frame for XdpFrame {
         // SAFETY: the verifier has just seen that the bytes lie in the frame.
         unsafe { ((self.start + offset) as *mut u16).write_unaligned(u16::from_le_bytes(value)) };
         true
+    }
+
+    #[inline(always)]
+    fn overwrite<const N: usize>(&mut self, offset: usize, words: &[u64; N], length: usize) -> bool {
+        let words = words.as_ptr().cast_mut().cast();
+        // SAFETY: the helper reads the context and the words, and writes the frame.
+        unsafe { bpf_xdp_store_bytes(self.context, offset as u32, words, length as u32) == 0 }
+    }
+
+    #[inline(always)]
+    fn cut(&mut self, length: usize) -> bool {
+        // SAFETY: the helpers read the context, and move the end of the frame or say that they cannot.
+        let cut = unsafe {
+            let excess = bpf_xdp_get_buff_len(self.context).wrapping_sub(length as u64) as i32;
+            excess >= 0 && bpf_xdp_adjust_tail(self.context, excess.wrapping_neg()) == 0
+        };
+        *self = Self::new(self.context);
+        cut
     }
 
     #[inline(always)]
@@ -524,7 +559,7 @@ fn hold(context: *mut xdp_md, key: FragmentKey) -> u32 {
 macro_rules! family {
     (
         $key_words:ident, $address_words:ident, $packet:ident, $connections:ident,
-        $parse:ident, $find:ident, $decide:ident, $record:ident, $template:ident, $place:ident, $persist:ident, $fragment:ident, $remember:ident, $hold:ident,
+        $parse:ident, $find:ident, $decide:ident, $schedule:ident, $record:ident, $template:ident, $place:ident, $persist:ident, $fragment:ident, $remember:ident, $hold:ident,
         $admit:ident, $acl:ident[$source_words:ident], $source:expr,
         $main:ident[$main_len:ident], $half_open:ident[$half_open_len:ident], $services:ident, $index:ident,
         $form:ident($($word:ident),+), $spans:ident, $ports:ident, $log:literal, $address:expr
@@ -623,6 +658,11 @@ macro_rules! family {
             #[inline(always)]
             fn decide(&self, packet: &$packet, service: u32, is_known: bool, chosen: u32) -> Decision {
                 Decision::from_word($decide(&raw const *packet, service, u32::from(is_known), chosen))
+            }
+
+            #[inline(always)]
+            fn schedule(&self, packet: &$packet, service: u32, moves: bool, chosen: u32) -> Decision {
+                Decision::from_word($schedule(&raw const *packet, service, u32::from(moves), chosen))
             }
 
             #[inline(always)]
@@ -746,6 +786,17 @@ macro_rules! family {
             persist(placed, || Decision::from_word($record(template.cast(), placed.word())), &Maps)
         }
 
+        /// [`schedule`]: it is come to in many ways.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $schedule(packet: *const $packet, service: u32, moves: u32, chosen: u32) -> u64 {
+            // SAFETY: as above.
+            let Some(packet) = (unsafe { packet.as_ref() }) else {
+                return Decision::drop(Reason::DropInternal).word();
+            };
+            schedule(packet, service, moves != 0, chosen, &Maps).word()
+        }
+
         /// [`try_record`]: an insert into one of the connection tables.
         #[unsafe(no_mangle)]
         #[inline(never)]
@@ -793,6 +844,7 @@ family!(
     lb_parse_v4,
     lb_find_v4,
     lb_decide_v4,
+    lb_schedule_v4,
     lb_record_v4,
     lb_template_v4,
     lb_place_v4,
@@ -821,6 +873,7 @@ family!(
     lb_parse_v6,
     lb_find_v6,
     lb_decide_v6,
+    lb_schedule_v6,
     lb_record_v6,
     lb_template_v6,
     lb_place_v6,

@@ -27,6 +27,7 @@ pub mod parse;
 pub mod persist;
 mod plain;
 mod process;
+pub mod reset;
 pub mod select;
 mod tables;
 pub mod track;

@@ -154,6 +154,8 @@ pub trait Family<const K: usize, const W: usize>: Tables {
 
     /// [`track::decide`](crate::track::decide), out of line in the kernel.
     fn decide(&self, packet: &Packet<K>, service: u32, is_known: bool, chosen: u32) -> Decision;
+    /// [`track::schedule`](crate::track::schedule), out of line in the kernel: it is come to in many ways.
+    fn schedule(&self, packet: &Packet<K>, service: u32, moves: bool, chosen: u32) -> Decision;
     /// [`track::try_record`](crate::track::try_record), out of line in the kernel.
     fn try_record(&self, packet: &Packet<K>, decision: Decision) -> Decision;
 }

@@ -2,6 +2,7 @@
 
 mod acl;
 mod detours;
+mod down;
 mod dry_run;
 mod forms;
 mod frames;

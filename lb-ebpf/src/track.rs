@@ -13,10 +13,11 @@ use lb_common::counter::Reason;
 use lb_common::destination::Destination;
 use lb_common::hash::FlowHash;
 use lb_common::persistence::Persistence;
+use lb_common::policy::{OnDown, ServiceOptions};
 use lb_common::selector::{NO_DESTINATION, Selector};
 use lb_common::service::{Service, SlotTable};
 use lb_common::settings::Settings;
-use lb_common::trace::Note;
+use lb_common::trace::{Note, ON_DOWN_MOVED, ON_DOWN_RESET, ON_DOWN_STAYS};
 
 use crate::acl::Admission;
 use crate::persist::of_service;
@@ -84,42 +85,66 @@ pub fn decide<const K: usize, const W: usize, T: Family<K, W>>(
     }
     let known = if is_known { tables.find(Record::Confirmed, packet) } else { None };
     let mut stale = None;
+    let mut fate = Fate::ANEW;
     if let Some(entry) = known {
         tables.note(Note::Established, entry.meta.word());
-        match follow(entry.meta, packet, timeouts, tables) {
-            Some(next) => return bring_up_to_date(entry, next, tables),
-            None => stale = Some(entry),
+        fate = Fate::of(entry.meta, packet, service, timeouts, tables);
+        if fate == Fate::FOLLOWS {
+            return bring_up_to_date(entry, packet, tables);
         }
+        stale = Some(entry);
     } else if let Some(entry) = tables.find(Record::First, packet) {
         tables.note(Note::HalfOpen, entry.meta.word());
-        match follow(entry.meta, packet, timeouts, tables) {
-            Some(next) if packet.is_tcp() && is_syn(packet) => return bring_up_to_date(entry, next, tables),
-            Some(next) => {
-                // Confirmed: the place in the small table is for others. It is not freed before the flow is in the main
-                // table, for other CPUs to find it; in state NONE it is the first to go, and gone in two seconds.
-                tables.change(entry, next.touched(State::None as u32, next.seen()));
-                let decision = Decision::record(Record::Confirmed, next);
-                return if of_service(service, tables).is_none() {
-                    decision
-                } else {
-                    decision.with_template()
-                };
+        fate = Fate::of(entry.meta, packet, service, timeouts, tables);
+        if fate == Fate::FOLLOWS {
+            if packet.is_tcp() && is_syn(packet) {
+                return bring_up_to_date(entry, packet, tables);
             }
-            None => stale = Some(entry),
+            let next = entry.meta.touched(next_state(entry.meta, packet), tables.now());
+            // Confirmed: the place in the small table is for others. It is not freed before the flow is in the main
+            // table, for other CPUs to find it; in state NONE it is the first to go, and gone in two seconds.
+            tables.change(entry, next.touched(State::None as u32, next.seen()));
+            let decision = Decision::record(Record::Confirmed, next);
+            return if of_service(service, tables).is_none() { decision } else { decision.with_template() };
         }
+        stale = Some(entry);
     }
-    let next = match schedule(packet, service, chosen, settings, tables) {
-        Ok(next) => next,
-        Err(decision) => return decision,
+    let Some(entry) = stale else { return tables.schedule(packet, service, false, chosen) };
+    let decision = if fate == Fate::RESET {
+        Decision::RESET
+    } else {
+        tables.schedule(packet, service, fate != Fate::ANEW, chosen)
     };
-    match stale {
-        Some(entry) => {
-            // Lost to another CPU: the flow's next packet finds what that one wrote.
-            tables.change(entry, entry.meta.moved(next.destination(), next.state(), next.seen()));
-            Decision::to(next.destination())
-        }
-        None => Decision::record(Record::First, next),
+    if decision.needs_template() {
+        return decision;
     }
+    if decision.to_record().is_some() {
+        // Lost to another CPU: the flow's next packet finds what that one wrote.
+        tables.change(entry, entry.meta.moved(decision.number(), decision.state(), tables.now()));
+        return Decision::to(decision.number());
+    }
+    if fate != Fate::ANEW && (decision == Decision::RESET || decision == NO_REAL_SERVER) {
+        return strand(entry, packet, fate, tables);
+    }
+    decision
+}
+
+/// What becomes of a flow whose real server is down, and for which there is no other one.
+#[inline(always)]
+fn strand<const K: usize, T: Tables>(
+    entry: Entry<'_>,
+    packet: &Packet<K>,
+    fate: Fate,
+    tables: &T,
+) -> Decision {
+    if fate == Fate::MOVES {
+        // Whoever is down may be back sooner than another one.
+        tables.note(Note::OnDown, ON_DOWN_STAYS);
+        return bring_up_to_date(entry, packet, tables);
+    }
+    tables.note(Note::OnDown, ON_DOWN_RESET);
+    tables.change(entry, entry.meta.touched(State::Close as u32, tables.now()));
+    Decision::RESET
 }
 
 /// An ICMP error goes where its flow goes, and changes nothing.
@@ -158,25 +183,75 @@ fn next_state<const K: usize>(meta: Meta, packet: &Packet<K>) -> u32 {
     if packet.is_tcp() { state::after_segment(meta.state(), packet.tcp_flags()) } else { State::Udp as u32 }
 }
 
-/// What an entry becomes with this packet; `None` if it no longer holds.
-#[inline(always)]
-fn follow<const K: usize, T: Tables>(
-    meta: Meta,
-    packet: &Packet<K>,
-    timeouts: &Timeouts,
-    tables: &T,
-) -> Option<Meta> {
-    let next = meta.touched(next_state(meta, packet), tables.now());
-    let holds = !is_expired(meta, timeouts, next.seen())
-        && !is_new_connection(meta, packet)
-        && is_usable(meta, tables);
-    holds.then_some(next)
+/// What becomes of a flow that there is an entry for. A word, because the verifier refuses what an enum of few values
+/// becomes where branches meet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Fate(u32);
+
+impl Fate {
+    /// The entry says where it goes.
+    const FOLLOWS: Self = Self(0);
+    /// The entry no longer holds: the packet is the first of a new flow.
+    const ANEW: Self = Self(1);
+    /// Its real server is down: it goes on to another, if there is one.
+    const MOVES: Self = Self(2);
+    /// The same; if there is none, the client gets a reset.
+    const MOVES_OR_RESET: Self = Self(3);
+    /// Its real server is down: the client gets a reset.
+    const RESET: Self = Self(4);
+
+    #[inline(always)]
+    fn of<const K: usize, T: Tables>(
+        meta: Meta,
+        packet: &Packet<K>,
+        service: u32,
+        timeouts: &Timeouts,
+        tables: &T,
+    ) -> Self {
+        if is_expired(meta, timeouts, tables.now()) || is_new_connection(meta, packet) {
+            return Self::ANEW;
+        }
+        match tables.destination(meta.destination()) {
+            Some(destination) if destination.is_usable() => {
+                if destination.is_failing() {
+                    Self::on_down(packet, service, tables)
+                } else {
+                    Self::FOLLOWS
+                }
+            }
+            _ => Self::ANEW,
+        }
+    }
+
+    /// Of a flow whose real server is down.
+    #[inline(always)]
+    fn on_down<const K: usize, T: Tables>(packet: &Packet<K>, service: u32, tables: &T) -> Self {
+        if !packet.is_tcp() {
+            return Self::MOVES;
+        }
+        let Some(service) = tables.service(service) else { return Self::FOLLOWS };
+        if packet.tcp_flags() & flags::RST != 0 {
+            // To whom it was meant, should that one be back.
+            return Self::FOLLOWS;
+        }
+        match ServiceOptions::from_word(service.options.load()).on_down() {
+            OnDown::Keep => Self::FOLLOWS,
+            OnDown::Reschedule => Self::MOVES,
+            // Nothing is lost yet.
+            OnDown::Reset if is_syn(packet) => Self::MOVES_OR_RESET,
+            OnDown::Reset => Self::RESET,
+        }
+    }
 }
 
+/// There is nobody to schedule a connection to.
+const NO_REAL_SERVER: Decision = Decision::drop(Reason::DropNoRealServer);
+
+/// An entry that says where its flow goes.
 #[inline(always)]
-fn bring_up_to_date<T: Tables>(entry: Entry<'_>, next: Meta, tables: &T) -> Decision {
-    tables.change(entry, next);
-    Decision::to(next.destination())
+fn bring_up_to_date<const K: usize, T: Tables>(entry: Entry<'_>, packet: &Packet<K>, tables: &T) -> Decision {
+    tables.change(entry, entry.meta.touched(next_state(entry.meta, packet), tables.now()));
+    Decision::to(entry.meta.destination())
 }
 
 /// Whether frames may be sent to the destination of an entry.
@@ -199,15 +274,30 @@ fn is_syn<const K: usize>(packet: &Packet<K>) -> bool {
     packet.tcp_flags() & (flags::SYN | flags::ACK | flags::RST) == flags::SYN
 }
 
-/// Chooses a real server for a new connection: what to remember of it, or the verdict, or to make a template first.
+/// Chooses a real server for a new connection, or for one that moves: what to record of it, or the verdict, or to make a
+/// template first.
 #[inline(always)]
-fn schedule<const K: usize, const W: usize, T: Family<K, W>>(
+pub fn schedule<const K: usize, const W: usize, T: Family<K, W>>(
     packet: &Packet<K>,
     number: u32,
+    moves: bool,
     chosen: u32,
-    settings: &Settings,
     tables: &T,
-) -> Result<Meta, Decision> {
+) -> Decision {
+    match try_schedule(packet, number, moves, chosen, tables) {
+        Ok(decision) | Err(decision) => decision,
+    }
+}
+
+#[inline(always)]
+fn try_schedule<const K: usize, const W: usize, T: Family<K, W>>(
+    packet: &Packet<K>,
+    number: u32,
+    moves: bool,
+    chosen: u32,
+    tables: &T,
+) -> Result<Decision, Decision> {
+    let settings = tables.settings().ok_or(Decision::drop(Reason::DropInternal))?;
     let service = tables.service(number).ok_or(Decision::drop(Reason::DropInternal))?;
     let table = SlotTable::from_word(service.table.load());
     let selector = Selector::from_number(table.selector).ok_or(Decision::drop(Reason::DropInternal))?;
@@ -216,7 +306,8 @@ fn schedule<const K: usize, const W: usize, T: Family<K, W>>(
     }
     // Before the rest of a connection that is not remembered is passed: to a client that is denied, nobody answers.
     may_connect(packet, number, service, settings, tables)?;
-    if packet.is_tcp() && !is_syn(packet) && !selector.is_reproducible() {
+    let is_mid_stream = packet.is_tcp() && !is_syn(packet);
+    if is_mid_stream && !moves && !selector.is_reproducible() {
         // In the middle of a connection that nobody remembers.
         return Err(Decision::pass(Reason::PassNoConnection));
     }
@@ -230,16 +321,31 @@ fn schedule<const K: usize, const W: usize, T: Family<K, W>>(
         }
     }
     if destination == NO_DESTINATION {
-        destination = select(table, packet, number, selector, tables)
-            .ok_or(Decision::drop(Reason::DropNoRealServer))?;
-        if is_persistent() {
+        destination = select(table, packet, number, selector, tables).unwrap_or(NO_DESTINATION);
+        if destination != NO_DESTINATION && is_persistent() {
             return Err(Decision::to(destination).with_template());
         }
     }
+    if destination == NO_DESTINATION {
+        // Without a template: clients leave the sorry server as soon as they can.
+        destination = service.sorry_server();
+        if !tables.destination(destination).is_some_and(Destination::is_up) {
+            return Err(NO_REAL_SERVER);
+        }
+        tables.note(Note::Sorry, u64::from(destination));
+    }
+    if moves {
+        tables.note(Note::OnDown, ON_DOWN_MOVED);
+    }
     tables.count_connection(destination);
     tables.log_scheduled(packet, destination);
+    if ServiceOptions::from_word(service.options.load()).is_one_packet() {
+        return Ok(Decision::to(destination));
+    }
     let meta = Meta::new(destination, State::None, 0);
-    Ok(meta.touched(next_state(meta, packet), tables.now()))
+    // A real server that knows nothing of a connection ends it with a reset, which does not come by here.
+    let state = if moves && is_mid_stream { State::Close as u32 } else { next_state(meta, packet) };
+    Ok(Decision::record(Record::First, meta.touched(state, tables.now())))
 }
 
 /// Whether the client may have a connection. Nothing is looked up where there are no rules.
@@ -343,9 +449,12 @@ impl Decision {
     const FIRST: u64 = 1 << 34;
     const CONFIRMED: u64 = 1 << 35;
     const TEMPLATE: u64 = 1 << 37;
+    const RESETTING: u64 = 1 << 38;
     const STATE_SHIFT: u32 = 40;
     /// No decision: a flow could not be recorded.
     pub const LOST: Self = Self(1 << 36);
+    /// The client gets a reset.
+    const RESET: Self = Self(Self::RESETTING);
 
     #[inline(always)]
     pub(crate) const fn to(destination: u32) -> Self {
@@ -418,8 +527,11 @@ impl Decision {
 
     #[inline(always)]
     pub(crate) fn into_result(self) -> Result<u32, Verdict> {
-        if self.0 & (Self::PASS | Self::DROP) == 0 {
+        if self.0 & (Self::PASS | Self::DROP | Self::RESETTING) == 0 {
             return Ok(self.number());
+        }
+        if self.0 & Self::RESETTING != 0 {
+            return Err(Verdict::RESET);
         }
         let reason = Reason::from_number(self.number()).unwrap_or(Reason::DropInternal);
         Err(if self.0 & Self::PASS != 0 { Verdict::pass(reason) } else { Verdict::drop(reason) })

@@ -22,6 +22,9 @@ pub enum Outcome {
     Deliver,
     /// Send it out of the interface at this place in the map of interfaces; its MACs have been rewritten.
     Redirect(u32),
+    /// Answer it with a TCP reset ([`answer_with_reset`](crate::reset::answer_with_reset)) out of the interface it came
+    /// in on.
+    Reset,
     /// It goes to the destination `number`, which takes more than new MACs:
     /// [`take_detour`](crate::forward::take_detour). `length` is that of its IP packet in bytes.
     Detour {
@@ -41,11 +44,15 @@ impl Verdict {
     const DROP: u64 = 2;
     const REDIRECT: u64 = 4;
     const DETOUR: u64 = 5;
+    const RESETTING: u64 = 6;
 
     /// [`Outcome::Transmit`].
     pub const TRANSMIT: Self = Self(0);
     /// [`Outcome::Deliver`].
     pub const DELIVER: Self = Self(3 << Self::KIND_SHIFT);
+
+    /// [`Outcome::Reset`].
+    pub const RESET: Self = Self(Self::RESETTING << Self::KIND_SHIFT);
 
     /// [`Outcome::Pass`].
     #[inline(always)]
@@ -86,6 +93,7 @@ impl Verdict {
             0 => Outcome::Transmit,
             Self::PASS => Outcome::Pass(reason()),
             Self::DROP => Outcome::Drop(reason()),
+            Self::RESETTING => Outcome::Reset,
             Self::REDIRECT => Outcome::Redirect(number),
             Self::DETOUR => {
                 Outcome::Detour { number, length: (self.0 >> Self::LENGTH_SHIFT & Self::LENGTH_MASK) as u32 }

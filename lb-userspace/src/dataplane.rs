@@ -43,7 +43,7 @@ pub use clock::KernelClock;
 pub use connections::{Connection, ConnectionReader, Cursor, PageSize};
 pub use error::DataplaneError;
 pub use explain::{Explainer, Question};
-pub use explanation::{Action, Choice, Explanation, Known, Parsed, Sent, Table};
+pub use explanation::{Action, Choice, Down, Explanation, Known, Parsed, Sent, Table};
 pub use fragments::{Fragment, Fragments};
 pub use layout::Capacity;
 pub use memory::Memory;

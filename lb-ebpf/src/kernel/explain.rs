@@ -8,7 +8,7 @@ use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6};
 use lb_common::trace::Note;
 
 use super::{Actions, Maps, XdpFrame, act, detour, maps};
-use crate::track::{Decision, decide};
+use crate::track::{Decision, decide, schedule};
 use crate::{DryRun, Packet, PacketV4, PacketV6, Rehearsal, Tables as _, process};
 
 /// What [`balance`](super::balance) would make of a frame.
@@ -41,7 +41,7 @@ extern "C" fn lb_explain_detour(context: *mut xdp_md, number: u32, length: u32) 
 }
 
 macro_rules! family {
-    ($key_words:ident, $address_words:ident, $packet:ident, $decide:ident) => {
+    ($key_words:ident, $address_words:ident, $packet:ident, $decide:ident, $schedule:ident) => {
         impl Rehearsal<$key_words, $address_words> for Maps {
             #[inline(always)]
             fn rehearse(
@@ -53,6 +53,28 @@ macro_rules! family {
             ) -> Decision {
                 Decision::from_word($decide(&raw const *packet, service, u32::from(is_known), chosen))
             }
+
+            #[inline(always)]
+            fn rehearse_schedule(
+                _rehearsed: &DryRun<'_, Self>,
+                packet: &Packet<$key_words>,
+                service: u32,
+                moves: bool,
+                chosen: u32,
+            ) -> Decision {
+                Decision::from_word($schedule(&raw const *packet, service, u32::from(moves), chosen))
+            }
+        }
+
+        /// [`schedule`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $schedule(packet: *const $packet, service: u32, moves: u32, chosen: u32) -> u64 {
+            // SAFETY: null, or a packet: the verifier checks the callers.
+            let Some((packet, trace)) = (unsafe { packet.as_ref() }).zip(maps::TRACE.get(0)) else {
+                return Decision::drop(Reason::DropInternal).word();
+            };
+            schedule(packet, service, moves != 0, chosen, &DryRun::new(&Maps, trace)).word()
         }
 
         /// [`decide`].
@@ -68,5 +90,5 @@ macro_rules! family {
     };
 }
 
-family!(KEY_WORDS_V4, ADDRESS_WORDS_V4, PacketV4, lb_explain_decide_v4);
-family!(KEY_WORDS_V6, ADDRESS_WORDS_V6, PacketV6, lb_explain_decide_v6);
+family!(KEY_WORDS_V4, ADDRESS_WORDS_V4, PacketV4, lb_explain_decide_v4, lb_explain_schedule_v4);
+family!(KEY_WORDS_V6, ADDRESS_WORDS_V6, PacketV6, lb_explain_decide_v6, lb_explain_schedule_v6);

@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
+use lb_common::counter::Reason;
 
 use super::list::with_flags;
 use super::output::{print, print_json};
 use super::{ControlSocket, Failure, USAGE, answered, runtime};
 use crate::control::client;
 use crate::control::explain::{
-    Act, Choice, Connection, Explanation, MAX_VLAN, Question, TCP_FLAGS, Template,
+    Act, Choice, Connection, Explanation, MAX_VLAN, OnDown, Question, TCP_FLAGS, Template,
 };
 
 /// Explain what would become of a frame.
@@ -150,6 +151,13 @@ fn connection(explained: &Explanation) -> String {
         None if explained.virtual_server.is_none() => return "not looked for".to_owned(),
         None => "none".to_owned(),
     };
+    let down = explained.on_down.map_or("", |down| match down {
+        OnDown::Kept => "; that is down, and keeps its connections (on_down)",
+        OnDown::Stays => "; that is down, and there is no other real server",
+        OnDown::Moves => "; that is down, and another one is chosen (on_down)",
+        OnDown::Reset => "; that is down, and the client gets a reset (on_down)",
+    });
+    let known = format!("{known}{down}");
     match &explained.next {
         None => known,
         Some(next) => match &next.table {
@@ -179,6 +187,9 @@ fn scheduler(explained: &Explanation) -> String {
             None => "not asked".to_owned(),
         };
     };
+    if choice.sorry {
+        return "no real server is usable: the sorry server".to_owned();
+    }
     let chosen = chosen(choice);
     if explained.records_template {
         format!("{chosen}; a template would keep the client there")
@@ -230,7 +241,9 @@ fn goes_to(explained: &Explanation) -> String {
 
 fn verdict(explained: &Explanation) -> String {
     let leaves_by = explained.verdict.interface.as_deref().unwrap_or("an interface that is gone");
+    let is_answer = explained.verdict.reason.as_deref() == Some(Reason::ResetSent.name());
     let action = match explained.verdict.action {
+        Act::Transmit if is_answer => format!("XDP_TX: a TCP reset out of {leaves_by}"),
         Act::Transmit => format!("XDP_TX: forward out of {leaves_by}"),
         Act::Redirect => format!("XDP_REDIRECT: forward out of {leaves_by}"),
         Act::Pass => "XDP_PASS: to the local network stack".to_owned(),

@@ -140,7 +140,10 @@ fn table(listed: &VirtualServers, numeric: bool, columns: Columns) -> String {
     let headings = columns.headings().into_iter().map(str::to_owned).collect();
     rows.push(("  -> RemoteAddress".to_owned(), headings));
     for service in &listed.virtual_servers {
-        let with_flags = with_flags(&service.scheduler, &service.scheduler_flags) + &persistent(service);
+        let mut with_flags = with_flags(&service.scheduler, &service.scheduler_flags) + &persistent(service);
+        if service.one_packet {
+            with_flags.push_str(" ops");
+        }
         let mut scheduler = with_flags.as_str();
         let mut sums = columns.of_sums(&service.stats, &service.rate);
         if let Some(fwmark) = service.fwmark {
@@ -157,6 +160,10 @@ fn table(listed: &VirtualServers, numeric: bool, columns: Columns) -> String {
         }
         for server in &service.real_servers {
             let label = format!("  -> {}", host_name(&server.address, numeric));
+            rows.push((label, columns.of_server(server)));
+        }
+        if let Some(server) = &service.sorry_server {
+            let label = format!("  -> {} (sorry)", host_name(&server.address, numeric));
             rows.push((label, columns.of_server(server)));
         }
     }
@@ -288,6 +295,9 @@ mod tests {
             scheduler: "rr".to_owned(),
             scheduler_flags: Vec::new(),
             real_servers: real_servers.iter().map(|address| server(address)).collect(),
+            sorry_server: None,
+            on_down: String::new(),
+            one_packet: false,
             stats: Stats::default(),
             rate: Rate::default(),
             acl: Acl {
@@ -322,6 +332,9 @@ TCP  [2001:db8::1]:80 rr allow 1
             scheduler: "mh".to_owned(),
             scheduler_flags: vec!["mh-fallback".to_owned(), "mh-port".to_owned()],
             real_servers: Vec::new(),
+            sorry_server: None,
+            on_down: String::new(),
+            one_packet: false,
             stats: Stats::default(),
             rate: Rate::default(),
             acl: Acl { deny: vec!["10.0.0.0/8".to_owned()], allow: Vec::new() },
@@ -334,6 +347,45 @@ TCP  [2001:db8::1]:80 rr allow 1
         );
     }
 
+    /// As ipvsadm marks it (`print_service_entry` of ipvsadm.c).
+    #[test]
+    fn one_packet_is_marked_and_so_is_the_sorry_server() {
+        let sorry = RealServer {
+            address: "192.0.2.250".to_owned(),
+            weight: 1,
+            state: State::Up,
+            mac: Some("02:00:00:00:00:fa".to_owned()),
+            active_connections: 0,
+            inactive_connections: 3,
+            stats: Stats::default(),
+            rate: Rate::default(),
+        };
+        let virtual_servers = vec![VirtualServer {
+            name: "dns".to_owned(),
+            addresses: vec!["192.0.2.1:53".to_owned()],
+            fwmark: None,
+            protocol: "udp".to_owned(),
+            scheduler: "rr".to_owned(),
+            scheduler_flags: Vec::new(),
+            real_servers: vec![RealServer { address: "192.0.2.10".to_owned(), mac: None, ..sorry.clone() }],
+            sorry_server: Some(sorry),
+            on_down: "keep".to_owned(),
+            one_packet: true,
+            stats: Stats::default(),
+            rate: Rate::default(),
+            acl: Acl::default(),
+            persistence: None,
+        }];
+        let expected = "\
+Prot LocalAddress:Port Scheduler
+  -> RemoteAddress       Weight ActiveConn InActConn State MAC
+UDP  192.0.2.1:53 rr ops
+  -> 192.0.2.10          1      0          3         up    local
+  -> 192.0.2.250 (sorry) 1      0          3         up    02:00:00:00:00:fa
+";
+        assert_eq!(table(&VirtualServers { virtual_servers }, true, Columns::State), expected);
+    }
+
     #[test]
     fn a_group_with_a_number_is_listed_by_it() {
         let virtual_servers = vec![VirtualServer {
@@ -344,6 +396,9 @@ TCP  [2001:db8::1]:80 rr allow 1
             scheduler: "rr".to_owned(),
             scheduler_flags: Vec::new(),
             real_servers: Vec::new(),
+            sorry_server: None,
+            on_down: String::new(),
+            one_packet: false,
             stats: Stats::default(),
             rate: Rate::default(),
             acl: Acl::default(),
@@ -365,6 +420,9 @@ TCP  [2001:db8::1]:80 rr allow 1
                 scheduler: "sh".to_owned(),
                 scheduler_flags: vec!["sh-port".to_owned()],
                 real_servers: Vec::new(),
+                sorry_server: None,
+                on_down: String::new(),
+                one_packet: false,
                 stats: Stats::default(),
                 rate: Rate::default(),
                 acl: Acl::default(),
@@ -410,6 +468,9 @@ TCP  [2001:db8::1]:80 rr allow 1
             stats: real_servers.iter().map(|server| server.stats).sum(),
             rate: real_servers.iter().map(|server| server.rate).sum(),
             real_servers,
+            sorry_server: None,
+            on_down: String::new(),
+            one_packet: false,
             acl: Acl::default(),
             persistence: None,
         }];

@@ -53,6 +53,8 @@ codes! {
     DuplicateFlag = "duplicate-flag",
     /// A flag, or a size, that another scheduler has.
     OtherScheduler = "other-scheduler",
+    /// What another protocol has.
+    OtherProtocol = "other-protocol",
     /// A number or a duration outside its limits.
     OutOfRange = "out-of-range",
     /// More than the maps hold.

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use lb_common::limits::MAX_WEIGHT;
 use lb_common::load::Thresholds;
+use lb_common::policy::OnDown;
 use lb_common::selector::DEFAULT_MAGLEV_SLOTS;
 use macaddr::MacAddr6;
 
@@ -34,6 +35,10 @@ pub(super) struct VirtualServerDraft {
     /// None if the file gives none.
     pub(super) mh_table_size: Result<Option<Located<u32>>, Reported>,
     pub(super) real_servers: Partial<RealServerDraft>,
+    /// None if the file gives none.
+    pub(super) on_down: Result<Option<Located<OnDown>>, Reported>,
+    pub(super) sorry_server: Result<Option<RealServerAddress>, Reported>,
+    pub(super) one_packet: Result<Located<bool>, Reported>,
     pub(super) acl: Result<AclDraft, Reported>,
     pub(super) persistence: Result<Option<Persistence>, Reported>,
 }
@@ -78,6 +83,22 @@ fn virtual_server(table: &Table<'_>) -> VirtualServerDraft {
         Ok(Some(value.located(number)))
     });
     let real_servers = real_servers(table);
+    let on_down = table.value_or("on_down", None, |value| {
+        let span = value.span();
+        Ok(Some(Located { value: value.choice(&OnDown::NAMES)?, span }))
+    });
+    let sorry_server = table.value_or("sorry_server", None, |value| {
+        let text = value.text("write the sorry server's own address in quotes: \"192.168.2.250\"")?;
+        address::real_server(&text).map(Some)
+    });
+    let one_packet = match table.optional("one_packet") {
+        None => Ok(Located { value: false, span: table.header() }),
+        Some(value) => {
+            let span = value.span();
+            let help = "with true, every datagram is scheduled by itself, and none is remembered";
+            value.boolean(help).map(|value| Located { value, span })
+        }
+    };
     let acl = acl::of_service(table);
     VirtualServerDraft {
         header: table.header(),
@@ -89,6 +110,9 @@ fn virtual_server(table: &Table<'_>) -> VirtualServerDraft {
         scheduler_flags,
         mh_table_size,
         real_servers,
+        on_down,
+        sorry_server,
+        one_packet,
         acl,
         persistence: persistence(table),
     }
@@ -212,6 +236,9 @@ impl VirtualServerDraft {
             scheduler_flags: flags.collect(),
             mh_table_size: table_size.unwrap_or(DEFAULT_MAGLEV_SLOTS),
             real_servers: real_servers.collect::<Result<_, _>>()?,
+            sorry_server: self.sorry_server?.map(|server| server.address.value),
+            on_down: self.on_down?.map_or(OnDown::default(), |on_down| on_down.value),
+            one_packet: self.one_packet?.value,
             acl: self.acl.and_then(AclDraft::finish)?,
             persistence: self.persistence?,
         })

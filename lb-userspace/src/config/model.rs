@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use lb_common::load::Thresholds;
 use lb_common::persistence;
+use lb_common::policy::OnDown;
 use macaddr::MacAddr6;
 
 use super::source::Located;
@@ -163,6 +164,12 @@ pub struct VirtualServer {
     pub mh_table_size: u32,
     /// At least one, of the family of the addresses; each address once; in the order of the file.
     pub real_servers: Vec<RealServer>,
+    /// Who gets new connections when none of those is usable: of their family, and none of them.
+    pub sorry_server: Option<IpAddr>,
+    /// What becomes of the TCP connections of a real server that is down.
+    pub on_down: OnDown,
+    /// Whether every datagram is scheduled by itself, and none remembered; of UDP only.
+    pub one_packet: bool,
     /// Its own, beside `[acl]`; all of the family of the addresses.
     pub acl: Acl,
     /// How long clients keep their real server, if they do.
@@ -196,6 +203,11 @@ impl Persistence {
 }
 
 impl VirtualServer {
+    /// Everybody who may have its connections: its real servers, then the sorry server.
+    pub fn all_servers(&self) -> impl Iterator<Item = RealServer> {
+        self.real_servers.iter().cloned().chain(self.sorry_server.map(RealServer::at))
+    }
+
     /// What the scheduler's slot table depends on besides the real servers.
     ///
     /// The port of a real server is the service's in direct routing. A group has none, as one of IPVS's by firewall
@@ -293,6 +305,14 @@ pub struct RealServer {
     pub vlan: Option<u16>,
     /// How many connections it gets at most.
     pub thresholds: Thresholds,
+}
+
+impl RealServer {
+    /// Of weight 1, with nothing else said about it.
+    #[must_use]
+    pub const fn at(address: IpAddr) -> Self {
+        Self { address, weight: 1, mac: None, vlan: None, thresholds: Thresholds { upper: 0, lower: 0 } }
+    }
 }
 
 /// Names as the file has them, by which a value is shown too.

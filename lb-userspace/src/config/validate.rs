@@ -7,12 +7,14 @@ use lb_common::form::{MAX_FORMS, MAX_FORMS_OF_A_VIP};
 use lb_common::limits::{
     MAX_ACL_PREFIXES, MAX_DESTINATIONS, MAX_SERVICE_ADDRESSES, MAX_SERVICES, SLOT_WORDS,
 };
+use lb_common::policy::OnDown;
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6};
 
 use super::acl::AclDraft;
+use super::address::RealServerAddress;
 use super::diagnostic::{Code, Diagnostic};
 use super::draft::{VirtualServerDraft, default_name};
-use super::model::VirtualServer;
+use super::model::{Protocol, VirtualServer};
 use super::report::{Partial, Report, Reported};
 use super::scheduler::parameters_belong_together;
 use super::source::{Located, Span, repetitions};
@@ -39,6 +41,7 @@ pub(super) fn virtual_servers(
         one_family(draft, report);
         real_servers_are_unique(draft, report);
         ports_are_not_translated(draft, report);
+        policies_fit_the_protocol(draft, report);
         parameters_belong_together(draft, report);
     }
     let within_limits = fits(&drafts.read, report).and(prefixes_fit(&drafts.read, acl, report));
@@ -129,7 +132,7 @@ fn real_servers_are_no_vips(drafts: &[VirtualServerDraft], report: &Report) {
             None => prefixes.push(vip),
         }
     }
-    for address in drafts.iter().flat_map(addresses_of_real_servers) {
+    for address in drafts.iter().flat_map(addresses_of_all_servers) {
         let prefix = || prefixes.iter().find(|prefix| prefix.vips.contains(address.value));
         if let Some(vip) = hosts.get(&address.value).copied().or_else(|| prefix().map(|prefix| &prefix.span))
         {
@@ -146,7 +149,7 @@ fn real_servers_are_no_vips(drafts: &[VirtualServerDraft], report: &Report) {
 /// A connection's frames stay what they are, so a client of one family cannot be sent to a server of the other.
 fn one_family(draft: &VirtualServerDraft, report: &Report) {
     let vips = draft.addresses.read.iter().map(|address| (address.vips, &address.span));
-    let real_servers = addresses_of_real_servers(draft).map(|address| (address.value.into(), &address.span));
+    let real_servers = addresses_of_all_servers(draft).map(|address| (address.value.into(), &address.span));
     let mut all = vips.chain(real_servers);
     let Some((first, first_span)) = all.next() else { return };
     let is_ipv4 = |vips: Prefix| vips.first().is_ipv4();
@@ -179,11 +182,43 @@ fn real_servers_are_unique(draft: &VirtualServerDraft, report: &Report) {
         let diagnostic = diagnostic.related(first, "the first time");
         report.error(diagnostic.help("remove one of the two; a larger share takes a larger `weight`"));
     }
+    let Some(sorry) = sorry_server(draft) else { return };
+    let is_it = |address: &&Located<IpAddr>| address.value == sorry.address.value;
+    if let Some(real) = addresses_of_real_servers(draft).find(is_it) {
+        let message =
+            format!("{} is a real server of this virtual server, and cannot be its sorry server", real);
+        let diagnostic = Diagnostic::new(Code::DuplicateRealServer, &sorry.address.span, message);
+        let diagnostic = diagnostic.related(&real.span, "a real server here");
+        report.error(diagnostic.help(
+            "name a host that only says it is sorry; or remove `sorry_server`: without one, new connections are dropped",
+        ));
+    }
+}
+
+/// What is asked for TCP only, or for UDP only.
+fn policies_fit_the_protocol(draft: &VirtualServerDraft, report: &Report) {
+    match (draft.protocol, &draft.one_packet, &draft.on_down) {
+        (Ok(Protocol::Tcp), Ok(one_packet), _) if one_packet.value => {
+            let message = "`one_packet` is for UDP, and this virtual server is of TCP";
+            let diagnostic = Diagnostic::new(Code::OtherProtocol, &one_packet.span, message);
+            let help = "remove it: the segments of one connection have to go to one real server; or write protocol = \
+                        \"udp\"";
+            report.error(diagnostic.help(help));
+        }
+        (Ok(Protocol::Udp), _, Ok(Some(on_down))) if on_down.value != OnDown::Reschedule => {
+            let message = format!("`on_down = \"{}\"` does nothing in UDP", on_down.value.name());
+            let diagnostic = Diagnostic::new(Code::OtherProtocol, &on_down.span, message);
+            let help = "remove it: there are no resets in UDP, and the flows of a real server that is down move to \
+                        another one at once";
+            report.warning(diagnostic.help(help));
+        }
+        _ => {}
+    }
 }
 
 fn ports_are_not_translated(draft: &VirtualServerDraft, report: &Report) {
-    for real_server in &draft.real_servers.read {
-        let Ok(real_server) = &real_server.address else { continue };
+    let real_servers = draft.real_servers.read.iter().filter_map(|server| server.address.as_ref().ok());
+    for real_server in real_servers.chain(sorry_server(draft)) {
         let Some(port) = &real_server.port else { continue };
         let is_other = |vip: &&Located<VirtualAddress>| vip.ports.only() != Some(port.value);
         if let Some(other) = draft.addresses.read.iter().find(is_other) {
@@ -206,7 +241,10 @@ fn ports_are_not_translated(draft: &VirtualServerDraft, report: &Report) {
 /// What each map of the data plane holds.
 fn fits(drafts: &[VirtualServerDraft], report: &Report) -> Result<(), Reported> {
     let addresses = drafts.iter().flat_map(|draft| &draft.addresses.read).map(|address| &address.span);
-    let real_servers = drafts.iter().flat_map(|draft| &draft.real_servers.read).map(|server| &server.header);
+    let real_servers = drafts.iter().flat_map(|draft| {
+        let sorry = sorry_server(draft).map(|server| &server.address.span);
+        draft.real_servers.read.iter().map(|server| &server.header).chain(sorry)
+    });
     let counts = [
         count(drafts.iter().map(|draft| &draft.header), MAX_SERVICES, "virtual servers", report),
         count(addresses, MAX_SERVICE_ADDRESSES, "addresses of virtual servers", report),
@@ -326,6 +364,15 @@ fn count<'a>(
     let message = format!("there are {} {what}; lb holds {limit}", limit as usize + 1 + places.count());
     let diagnostic = Diagnostic::new(Code::TooMany, excess, message).label("the first one too many");
     Err(report.error(diagnostic.help("move some of them to another director")))
+}
+
+fn sorry_server(draft: &VirtualServerDraft) -> Option<&RealServerAddress> {
+    draft.sorry_server.as_ref().ok()?.as_ref()
+}
+
+/// Of real servers and of the sorry server.
+fn addresses_of_all_servers(draft: &VirtualServerDraft) -> impl Iterator<Item = &Located<IpAddr>> {
+    addresses_of_real_servers(draft).chain(sorry_server(draft).map(|server| &server.address))
 }
 
 fn addresses_of_real_servers(draft: &VirtualServerDraft) -> impl Iterator<Item = &Located<IpAddr>> {

@@ -40,6 +40,15 @@ pub struct VirtualServer {
     pub scheduler_flags: Vec<String>,
     /// In the order of addition.
     pub real_servers: Vec<RealServer>,
+    /// Who gets new connections when none of those is usable, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sorry_server: Option<RealServer>,
+    /// What becomes of the connections of a real server that is down: `keep`, `reschedule` or `reset`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub on_down: String,
+    /// Whether every datagram is scheduled by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_packet: bool,
     /// Of its real servers together, since they were last zeroed.
     #[serde(default)]
     pub stats: Stats,

@@ -6,7 +6,7 @@ use lb_common::selector::{Options, Selector};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Protocol;
-use crate::dataplane::{self, Action, DestinationView, Table};
+use crate::dataplane::{self, Action, DestinationView, Down, Table};
 use crate::forms::VirtualAddress;
 use crate::net::mac_text;
 use crate::state::Published;
@@ -26,6 +26,11 @@ pub struct Explanation {
     pub near: Vec<String>,
     /// The flow's entry in the connection table; null if there is none.
     pub connection: Option<Connection>,
+    /// What would come of its real server's being down: `kept` (it goes on to it, as `on_down` says), `stays` (the same,
+    /// because there is no other one), `moves` (to another one) or `reset` (the client gets a reset); null if that is
+    /// not down.
+    #[serde(default)]
+    pub on_down: Option<OnDown>,
     /// What the entry would be afterwards; null if nothing would be written.
     pub next: Option<Next>,
     /// The client's template, if that decides where a new flow goes; null if not.
@@ -109,6 +114,20 @@ pub struct Template {
     pub real_server: Option<String>,
 }
 
+/// What would come of a connection whose real server is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDown {
+    /// It goes on to it, because that is the policy.
+    Kept,
+    /// It goes on to it, because there is no other one.
+    Stays,
+    /// It goes to another one.
+    Moves,
+    /// The client gets a reset.
+    Reset,
+}
+
 /// What would be written to the connection table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Next {
@@ -133,6 +152,9 @@ pub struct Choice {
     pub fallback: Option<u32>,
     /// Connections scheduled before, if the choice depends on that.
     pub turn: Option<u64>,
+    /// Whether nobody was found, and the frame goes to the sorry server.
+    #[serde(default)]
+    pub sorry: bool,
 }
 
 /// Where a frame would go.
@@ -229,6 +251,12 @@ pub(super) fn answer(
             expires_in: known.expires_in,
             real_server: address(known.server.as_ref()),
         }),
+        on_down: found.down.map(|down| match down {
+            Down::Kept => OnDown::Kept,
+            Down::Stays => OnDown::Stays,
+            Down::Moves => OnDown::Moves,
+            Down::Reset => OnDown::Reset,
+        }),
         next: found.next.map(|(state, table)| Next {
             state: state.name().to_owned(),
             table: table.map(|table| table_name(table).to_owned()),
@@ -245,6 +273,7 @@ pub(super) fn answer(
             slot: choice.slot,
             fallback: choice.fallback,
             turn: choice.picks,
+            sorry: found.is_sorry,
         }),
         real_server: found.destination.as_ref().map(|sent| RealServer {
             address: address(sent.server.as_ref()),

@@ -20,7 +20,7 @@ use super::rates::{PERIOD, Rates};
 use super::{acl, api, change, connections};
 use crate::dataplane::{Explainer, Observer};
 use crate::net::mac_text;
-use crate::state::{Input, Published, ServerState};
+use crate::state::{Input, Published, PublishedService, ServerState};
 
 /// The control socket could not be opened.
 #[derive(Debug, Error)]
@@ -153,7 +153,7 @@ async fn sample(shared: Arc<Shared>) {
         let destinations = published
             .services
             .iter()
-            .flat_map(|service| &service.servers)
+            .flat_map(PublishedService::all_servers)
             .filter_map(|server| server.destination);
         let counted = destinations.filter_map(|number| Some((number, shared.observer.stats(number).ok()?)));
         shared.rates.sample(counted);
@@ -167,7 +167,7 @@ async fn virtual_servers(
     let mut virtual_servers = Vec::new();
     for service in &published.services {
         let mut real_servers = Vec::new();
-        for server in &service.servers {
+        for server in service.all_servers() {
             let number = server.destination;
             let stats = match number {
                 Some(number) => shared.observer.stats(number)?,
@@ -193,16 +193,22 @@ async fn virtual_servers(
                 rate: number.map(|number| shared.rates.of(number)).unwrap_or_default(),
             });
         }
+        let stats = real_servers.iter().map(|server: &api::RealServer| server.stats).sum();
+        let rate = real_servers.iter().map(|server| server.rate).sum();
+        let sorry_server = service.sorry_server.and_then(|_| real_servers.pop());
         virtual_servers.push(api::VirtualServer {
             name: service.name.clone(),
             addresses: service.addresses.iter().map(ToString::to_string).collect(),
             fwmark: service.fwmark,
             protocol: service.protocol.to_string(),
             scheduler: service.scheduler.name().to_owned(),
-            stats: real_servers.iter().map(|server| server.stats).sum(),
-            rate: real_servers.iter().map(|server| server.rate).sum(),
+            stats,
+            rate,
             scheduler_flags: service.scheduler_flags.iter().map(ToString::to_string).collect(),
             real_servers,
+            sorry_server,
+            on_down: service.on_down.name().to_owned(),
+            one_packet: service.one_packet,
             acl: acl::shown(&service.acl),
             persistence: service.persistence.map(|persistence| api::Persistence {
                 timeout: persistence.timeout.as_secs(),

@@ -238,6 +238,7 @@ mod tests {
             last_weight: 1,
             thresholds: Thresholds::default(),
             is_down: false,
+            is_failing: false,
             way: Some(Way::Local),
         };
         let put = Operation::PutDestination { number: 3, destination };

@@ -4,7 +4,7 @@ use lb_common::connection::{Meta, State};
 use lb_common::counter::Reason;
 use lb_common::selector::{NO_DESTINATION, Options, Selector};
 use lb_common::service::{NO_SERVICE, SlotTable};
-use lb_common::trace::{Note, Trace};
+use lb_common::trace::{Note, ON_DOWN_MOVED, ON_DOWN_STAYS, Trace};
 use macaddr::MacAddr6;
 
 use super::memory::Memory;
@@ -25,6 +25,10 @@ pub struct Explanation {
     pub service: Option<u32>,
     /// The flow's entry, if one of the tables had it.
     pub connection: Option<Known>,
+    /// What would come of its real server's being down, if that is down.
+    pub down: Option<Down>,
+    /// Whether the scheduler found nobody and the sorry server was chosen.
+    pub is_sorry: bool,
     /// What the flow's entry would become, and in which table if it would be recorded anew.
     pub next: Option<(State, Option<Table>)>,
     /// The client's template, if that decided.
@@ -41,6 +45,19 @@ pub struct Explanation {
     pub action: Action,
     /// Why, if it is not forwarded.
     pub reason: Option<Reason>,
+}
+
+/// What would come of a connection whose real server is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Down {
+    /// It goes on to it, because that is the policy.
+    Kept,
+    /// It goes on to it, because there is no other one.
+    Stays,
+    /// It goes to another one.
+    Moves,
+    /// The client gets a reset.
+    Reset,
 }
 
 /// A packet as the program read it.
@@ -163,13 +180,23 @@ impl Explanation {
         };
         let recorded =
             number(Note::Recorded).map(|table| if table == 0 { Table::HalfOpen } else { Table::Established });
+        let connection =
+            known(Note::Established, Table::Established).or_else(|| known(Note::HalfOpen, Table::HalfOpen));
+        let is_down = connection.as_ref().and_then(|known| known.server).is_some_and(|server| server.is_down);
+        let is_followed = trace.get(Note::SlotTable).is_none() && trace.get(Note::Forwarded).is_some();
         Self {
             length: frame.len(),
             mac: mac(frame),
+            down: match trace.get(Note::OnDown) {
+                Some(ON_DOWN_STAYS) => Some(Down::Stays),
+                Some(ON_DOWN_MOVED) => Some(Down::Moves),
+                Some(_) => Some(Down::Reset),
+                None => (is_down && is_followed).then_some(Down::Kept),
+            },
+            is_sorry: trace.get(Note::Sorry).is_some(),
             packet: trace.get(Note::Transport).zip(trace.get(Note::Packet)).map(Parsed::read),
             service: number(Note::Service).filter(|service| *service != NO_SERVICE),
-            connection: known(Note::Established, Table::Established)
-                .or_else(|| known(Note::HalfOpen, Table::HalfOpen)),
+            connection,
             next: trace.get(Note::Changed).map(|word| (state(Meta::from_word(word)), recorded)),
             template: known(Note::Template, Table::Established),
             records_template: trace.get(Note::Templated).is_some(),

@@ -21,7 +21,7 @@ use super::stats::Baseline;
 /// Changes whenever the meaning or the size of a map's values does. Part of the pins' path, so that a daemon
 /// never misreads what another version wrote. And whenever the kernel would not let the programs have a map that others
 /// had: DEVICES is for programs that take frames in several buffers, or for others (`bpf_prog_map_compatible`).
-pub(super) const VERSION: u32 = 5;
+pub(super) const VERSION: u32 = 6;
 
 pub(super) const CONNECTIONS_V4: &str = "CONNECTIONS_V4";
 pub(super) const HALF_OPEN_V4: &str = "HALF_OPEN_V4";

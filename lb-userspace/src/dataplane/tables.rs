@@ -16,7 +16,8 @@ use lb_common::interface::{mac_word, peer_bit};
 use lb_common::limits::{MAX_PEERS, SLOT_WORDS};
 use lb_common::load::Load;
 use lb_common::persistence::Persistence;
-use lb_common::selector::{Options, Selector, Slot};
+use lb_common::policy::ServiceOptions;
+use lb_common::selector::{NO_DESTINATION, Options, Selector, Slot};
 use lb_common::service::{SLOT_HEADER, Service, SlotTable};
 use macaddr::MacAddr6;
 
@@ -202,7 +203,8 @@ impl Tables {
         {
             load.set_thresholds(view.thresholds);
         }
-        let down = if view.is_down { Flags::DOWN } else { Flags::default() };
+        let when = |is_so: bool, flag: Flags| if is_so { flag } else { Flags::default() };
+        let down = when(view.is_down, Flags::DOWN).with(when(view.is_failing, Flags::FAILING));
         destination.flags.store(self.write_way(destination, view.way).with(down).word());
     }
 
@@ -230,8 +232,10 @@ impl Tables {
         let words = self.memory.slots.get(first..first + table.length as usize)?;
         let slots = words.iter().map(|word| Slot::from_word(word.load()));
         let options = Options::from_byte(table.selector);
+        let policies = ServiceOptions::from_word(service.options.load());
+        let sorry = Some(service.sorry_server()).filter(|number| *number != NO_DESTINATION);
         let persistence = Persistence::from_word(service.persistence.load());
-        Some(ServiceView { selector, options, slots: slots.collect(), persistence })
+        Some(ServiceView { selector, options, slots: slots.collect(), policies, sorry, persistence })
     }
 
     fn publish_slots(&mut self, service: u32, view: &ServiceView) -> Result<(), DataplaneError> {
@@ -255,6 +259,8 @@ impl Tables {
             }
         }
         record.persistence.store(view.persistence.word());
+        record.options.store(view.policies.word());
+        record.sorry.store(view.sorry.map_or(0, |number| u64::from(number) + 1));
         let old = record.table.load();
         record.table.store(table.word());
         self.left_behind.extend(space(old));
@@ -428,6 +434,7 @@ pub(super) fn destination_view(destination: &Destination, load: Option<&Load>) -
         last_weight,
         thresholds: load.map(Load::thresholds).unwrap_or_default(),
         is_down: flags.contains(Flags::DOWN),
+        is_failing: flags.contains(Flags::FAILING),
         way: way(destination),
     })
 }

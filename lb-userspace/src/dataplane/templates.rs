@@ -142,6 +142,7 @@ mod tests {
 
     use lb_common::connection::{KEY_WORDS_V4, Terms, insert, key_v4, key_v6};
     use lb_common::load::{Counts, Load, Thresholds, account};
+    use lb_common::policy::ServiceOptions;
     use lb_common::selector::{Options, Selector, Slot};
 
     use super::*;
@@ -161,7 +162,8 @@ mod tests {
 
     fn service(persistence: Persistence) -> ServiceView {
         let (selector, options) = (Selector::Counter, Options::NONE);
-        ServiceView { selector, options, slots: vec![Slot::new(0, 0)], persistence }
+        let policies = ServiceOptions::default();
+        ServiceView { selector, options, slots: vec![Slot::new(0, 0)], policies, sorry: None, persistence }
     }
 
     impl Plane {
@@ -179,6 +181,7 @@ mod tests {
                     last_weight: 1,
                     thresholds: Thresholds::default(),
                     is_down: false,
+                    is_failing: false,
                     way: Some(Way::Local),
                 };
                 apply(Operation::PutDestination { number, destination });

@@ -14,6 +14,7 @@ use lb_common::hash::{FlowHash, FlowSeed};
 use lb_common::limits::{MAX_SLOTS, SLOT_WORDS};
 use lb_common::load::Thresholds;
 use lb_common::persistence::Persistence;
+use lb_common::policy::ServiceOptions;
 use lb_common::selector::{Options, Selector, Slot};
 use macaddr::MacAddr6;
 
@@ -56,6 +57,7 @@ fn usable(tables: &mut Tables, number: u32) {
         last_weight: 1,
         thresholds: Thresholds::default(),
         is_down: false,
+        is_failing: false,
         way: Some(Way::to(MacAddr6::new(2, 0, 0, 0, 0, 9))),
     };
     let interface = InterfaceView { mac: Some(MacAddr6::new(2, 0, 0, 0, 0, 1)), ..InterfaceView::default() };
@@ -163,6 +165,8 @@ fn slot_tables_of_the_largest_size_can_be_replaced_again_and_again() {
         options: Options::PORT.and(Options::FALLBACK),
         slots: vec![Slot::new(0, 0); length as usize],
         persistence: Persistence::NONE,
+        policies: ServiceOptions::default(),
+        sorry: None,
     };
     let largest = MAX_SLOTS;
     let fit = SLOT_WORDS / (largest + 8);
@@ -246,6 +250,7 @@ fn a_real_server_of_either_family_is_read_back() {
             last_weight: 7,
             thresholds: Thresholds::default(),
             is_down: true,
+            is_failing: true,
             way: None,
         };
         tables.apply(&Operation::PutDestination { number, destination }).expect("it is always possible");

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use lb_common::connection::Timeouts;
 use lb_common::load::Thresholds;
 use lb_common::persistence::Persistence;
+use lb_common::policy::ServiceOptions;
 use lb_common::selector::{Options, Selector, Slot};
 use macaddr::MacAddr6;
 
@@ -34,6 +35,10 @@ pub struct ServiceView {
     pub slots: Vec<Slot>,
     /// How it remembers its clients.
     pub persistence: Persistence,
+    /// What becomes of connections of a real server that is down, and of datagrams.
+    pub policies: ServiceOptions,
+    /// The number of the sorry server's destination, if there is one.
+    pub sorry: Option<u32>,
 }
 
 /// A destination: a real server of one virtual server.
@@ -51,6 +56,8 @@ pub struct DestinationView {
     pub thresholds: Thresholds,
     /// Whether it gets no new connections because it does not answer.
     pub is_down: bool,
+    /// Whether its connections are not simply to stay: it is down, and its virtual server's policy says more.
+    pub is_failing: bool,
     /// Where frames go; `None` if nowhere, because the MAC is unknown or the server has been removed.
     pub way: Option<Way>,
 }

@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use lb_common::connection::Timeouts;
 use lb_common::load::Thresholds;
 use lb_common::persistence::Persistence;
+use lb_common::policy::{OnDown, ServiceOptions};
 use lb_common::selector::{Options, Selector};
 use macaddr::MacAddr6;
 
 use super::network::{Location, Network};
-use crate::config::{Config, Peer, RealServer, VirtualServer};
+use crate::config::{Config, Peer, Protocol, RealServer, VirtualServer};
 use crate::dataplane::{AclView, DestinationView, InterfaceView, ServiceAddress, View, Way};
 use crate::forms::VirtualAddress;
 use crate::neighbour::{Addresses, Resolution, Resolutions};
@@ -42,10 +43,28 @@ pub struct DesiredService {
     pub slots: Vec<Slot>,
     /// Its real servers, in the order of addition.
     pub servers: Vec<DesiredServer>,
+    /// Who gets new connections when none of those is usable.
+    pub sorry_server: Option<DesiredServer>,
+    /// What becomes of connections of a real server that is down, and of datagrams.
+    pub policies: ServiceOptions,
     /// Whose clients are let in.
     pub acl: AclView,
     /// How it remembers its clients.
     pub persistence: Persistence,
+}
+
+impl DesiredService {
+    /// Everybody who may have its connections: its real servers, then the sorry server.
+    pub(super) fn all_servers(&self) -> impl Iterator<Item = &DesiredServer> {
+        self.servers.iter().chain(&self.sorry_server)
+    }
+
+    /// Whether the connections of one of them are to be looked at again because it is down. UDP flows move to another
+    /// one whatever the policy says: nobody would be told that nobody is there.
+    pub(super) fn gives_up(&self, server: &DesiredServer) -> bool {
+        let is_udp = self.addresses.first().is_some_and(|address| address.protocol == Protocol::Udp);
+        !server.is_reachable && (is_udp || self.policies.on_down() != OnDown::Keep)
+    }
 }
 
 /// A real server of a virtual server.
@@ -137,6 +156,7 @@ fn service(
         DesiredServer { address, weight, last_weight, thresholds, way, is_reachable }
     };
     let servers: Vec<DesiredServer> = virtual_server.real_servers.iter().map(server).collect();
+    let sorry_server = virtual_server.sorry_server.map(RealServer::at).as_ref().map(server);
     let scheduled: Vec<Server> = servers.iter().map(scheduled).collect();
     let parameters = virtual_server.parameters();
     let scheduler = virtual_server.scheduler;
@@ -146,6 +166,8 @@ fn service(
         options: scheduler.options(&parameters),
         slots: scheduler.slots(&scheduled, &parameters),
         servers,
+        sorry_server,
+        policies: ServiceOptions::new(virtual_server.on_down, virtual_server.one_packet),
         acl: AclView::from(&virtual_server.acl),
         persistence: virtual_server.persistence_of_clients(),
     }
@@ -159,18 +181,24 @@ fn scheduled(server: &DesiredServer) -> Server {
 /// The addresses of real servers and peers, each with the VLAN that the configuration names.
 #[must_use]
 pub fn addresses_to_locate(config: &Config) -> BTreeMap<IpAddr, Option<u16>> {
-    let real_servers = config.virtual_servers.iter().flat_map(|server| &server.real_servers);
+    let real_servers = config.virtual_servers.iter().flat_map(VirtualServer::all_servers);
     let peers = config.director.peers.iter().filter_map(|peer| match peer {
         Peer::Address(address) => Some((*address, None)),
         Peer::Mac(_) => None,
     });
-    peers.chain(real_servers.map(|server| (server.address, server.vlan))).collect()
+    // Of an address that is there several times, what is written of its VLAN counts.
+    let mut located = BTreeMap::new();
+    for (address, vlan) in peers.chain(real_servers.map(|server| (server.address, server.vlan))) {
+        let known = located.entry(address).or_insert(None);
+        *known = vlan.or(*known);
+    }
+    located
 }
 
 /// The addresses whose MACs are to be resolved, and where to ask for them.
 #[must_use]
 pub fn addresses_to_resolve(config: &Config, network: &Network) -> Addresses {
-    let real_servers = config.virtual_servers.iter().flat_map(|server| &server.real_servers);
+    let real_servers = config.virtual_servers.iter().flat_map(VirtualServer::all_servers);
     let unpinned = real_servers.filter(|server| server.mac.is_none()).map(|server| server.address);
     let peers = config.director.peers.iter().filter_map(|peer| match peer {
         Peer::Address(address) => Some(*address),

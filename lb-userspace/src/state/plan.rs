@@ -50,9 +50,13 @@ pub fn plan(found: &View, known: &View, desired: &Desired) -> Result<Vec<Operati
     let (refusing, forgotten) = acls(found, desired, &numbered.services);
     operations.extend(refusing);
     let servers = desired.services.iter().zip(&numbered.destinations);
-    let destinations = servers.flat_map(|(service, numbers)| service.servers.iter().zip(numbers));
+    let destinations = servers.flat_map(|(service, numbers)| {
+        service.all_servers().map(move |server| (service, server)).zip(numbers)
+    });
     let (leads_somewhere, leads_nowhere): (Vec<Operation>, Vec<Operation>) = destinations
-        .map(|(server, number)| (*number, destination(server, numbered.service_of[number])))
+        .map(|((service, server), number)| {
+            (*number, destination(service, server, numbered.service_of[number]))
+        })
         .filter(|(number, destination)| found.destinations.get(number) != Some(destination))
         .map(|(number, destination)| Operation::PutDestination { number, destination })
         .partition(|operation| matches!(operation, Operation::PutDestination { destination, .. } if destination.way.is_some()));
@@ -61,8 +65,14 @@ pub fn plan(found: &View, known: &View, desired: &Desired) -> Result<Vec<Operati
         desired.services.iter().zip(&numbered.destinations).zip(&numbered.services)
     {
         let slots = slots(service, servers);
-        let DesiredService { selector, options, persistence, .. } = *service;
-        let table = ServiceView { selector, options, slots, persistence };
+        let table = ServiceView {
+            selector: service.selector,
+            options: service.options,
+            slots,
+            policies: service.policies,
+            sorry: service.sorry_server.and_then(|_| servers.last().copied()),
+            persistence: service.persistence,
+        };
         if found.services.get(number) != Some(&table) {
             operations.push(Operation::PublishSlots { service: *number, table });
         }
@@ -104,7 +114,8 @@ pub(super) fn number(view: &View, service: &DesiredService) -> Option<u32> {
     service.addresses.iter().find_map(|address| view.addresses.get(address)).copied()
 }
 
-/// The number of each real server in `view`, in the order of `desired`; `None` where it has none yet.
+/// The number of each real server in `view`, in the order of `desired`, and of the sorry server; `None` where it has none
+/// yet.
 #[must_use]
 pub(super) fn numbers(view: &View, service: &DesiredService) -> Vec<Option<u32>> {
     let number = number(view, service);
@@ -114,10 +125,10 @@ pub(super) fn numbers(view: &View, service: &DesiredService) -> Vec<Option<u32>>
         };
         view.destinations.iter().find(is_it).map(|(number, _)| *number)
     };
-    service.servers.iter().map(find).collect()
+    service.all_servers().map(find).collect()
 }
 
-fn destination(server: &DesiredServer, service: u32) -> DestinationView {
+fn destination(of: &DesiredService, server: &DesiredServer, service: u32) -> DestinationView {
     DestinationView {
         service,
         address: server.address,
@@ -125,6 +136,7 @@ fn destination(server: &DesiredServer, service: u32) -> DestinationView {
         last_weight: server.last_weight,
         thresholds: server.thresholds,
         is_down: !server.is_reachable,
+        is_failing: of.gives_up(server),
         way: server.way,
     }
 }
@@ -167,7 +179,7 @@ fn acls(found: &View, desired: &Desired, numbers: &[u32]) -> (Vec<Operation>, Ve
 struct Numbers {
     /// In the order of the desired services.
     services: Vec<u32>,
-    /// For each of them, in the order of its servers.
+    /// For each of them, in the order of its servers; the sorry server's is the last.
     destinations: Vec<Vec<u32>>,
     /// The service of every destination that is desired.
     service_of: BTreeMap<u32, u32>,
@@ -186,7 +198,7 @@ impl Numbers {
         let mut destinations = Vec::new();
         for (service, number) in desired.services.iter().zip(&services) {
             let mut numbers = Vec::new();
-            for server in &service.servers {
+            for server in service.all_servers() {
                 let destination = match known.get(&(*number, server.address)) {
                     Some(destination) => *destination,
                     None => free.next().ok_or(PlanError::DestinationsFull)?,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lb_common::fragment::FRAGMENT_SECONDS;
+use lb_common::policy::OnDown;
 use macaddr::MacAddr6;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -93,10 +94,23 @@ pub struct PublishedService {
     pub scheduler_flags: BTreeSet<Flag>,
     /// Its real servers, in the order of addition.
     pub servers: Vec<PublishedServer>,
+    /// Who gets new connections when none of those is usable.
+    pub sorry_server: Option<PublishedServer>,
+    /// What becomes of the connections of one that is down.
+    pub on_down: OnDown,
+    /// Whether every datagram is scheduled by itself.
+    pub one_packet: bool,
     /// Whose clients are let in.
     pub acl: Acl,
     /// How long clients keep their real server, if they do.
     pub persistence: Option<Persistence>,
+}
+
+impl PublishedService {
+    /// Everybody who may have its connections: its real servers, then the sorry server.
+    pub fn all_servers(&self) -> impl Iterator<Item = &PublishedServer> {
+        self.servers.iter().chain(&self.sorry_server)
+    }
 }
 
 /// A real server of a virtual server.
@@ -267,7 +281,7 @@ impl Reconciler {
             Some(wanted) => vec![published.find_service(wanted)?.clone()],
             None => published.services.clone(),
         };
-        let servers = services.iter().flat_map(|service| &service.servers);
+        let servers = services.iter().flat_map(PublishedService::all_servers);
         let zeroed = self.tables.zero(servers.filter_map(|server| server.destination));
         zeroed.map_err(|error| ChangeError::Failed(error.to_string()))?;
         Ok(services)
@@ -304,7 +318,21 @@ impl Reconciler {
 
     fn publish(&self, desired: &Desired) {
         let services = self.config.virtual_servers.iter().zip(&desired.services).map(|(config, desired)| {
-            let servers = desired.servers.iter().zip(numbers(&self.view, desired));
+            let servers = desired.all_servers().zip(numbers(&self.view, desired));
+            let mut servers: Vec<PublishedServer> = servers
+                .map(|(server, destination)| PublishedServer {
+                    address: server.address,
+                    weight: server.weight,
+                    mac: server.way.and_then(Way::mac),
+                    state: match server.is_reachable {
+                        false => ServerState::Unresolved,
+                        true if server.weight == 0 => ServerState::Draining,
+                        true => ServerState::Up,
+                    },
+                    destination,
+                })
+                .collect();
+            let sorry_server = desired.sorry_server.and_then(|_| servers.pop());
             PublishedService {
                 name: config.name.clone(),
                 number: number(&self.view, desired),
@@ -315,19 +343,10 @@ impl Reconciler {
                 scheduler_flags: config.scheduler_flags.clone(),
                 acl: config.acl.clone(),
                 persistence: config.persistence,
-                servers: servers
-                    .map(|(server, destination)| PublishedServer {
-                        address: server.address,
-                        weight: server.weight,
-                        mac: server.way.and_then(Way::mac),
-                        state: match server.is_reachable {
-                            false => ServerState::Unresolved,
-                            true if server.weight == 0 => ServerState::Draining,
-                            true => ServerState::Up,
-                        },
-                        destination,
-                    })
-                    .collect(),
+                servers,
+                sorry_server,
+                on_down: config.on_down,
+                one_packet: config.one_packet,
             }
         });
         let now = Published {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use lb_common::connection::Timeouts;
 use lb_common::load::Thresholds;
 use lb_common::persistence::Persistence;
+use lb_common::policy::{OnDown, ServiceOptions};
 use lb_common::selector::{Options, Selector, Slot};
 use macaddr::MacAddr6;
 use proptest::prelude::*;
@@ -76,11 +77,14 @@ fn deny(addresses: &[ServiceAddress]) -> Acl {
 /// Services with disjoint addresses, each with some servers of which some answer.
 fn any_desired() -> impl Strategy<Value = Desired> {
     let servers = proptest::collection::btree_map(0..6u8, any::<bool>(), 1..5);
-    let service = (proptest::collection::btree_set(0..8u8, 1..3), servers, any::<bool>());
+    let policies = (any::<bool>(), 0..4u64, any::<bool>()).prop_map(|(one_packet, on_down, has_sorry)| {
+        (ServiceOptions::new(OnDown::from_number(on_down), one_packet), has_sorry)
+    });
+    let service = (proptest::collection::btree_set(0..8u8, 1..3), servers, any::<bool>(), policies);
     proptest::collection::vec(service, 0..5).prop_map(|services| {
         let mut taken = BTreeSet::new();
         let mut desired = Vec::new();
-        for (addresses, servers, hashed) in services {
+        for (addresses, servers, hashed, (policies, has_sorry)) in services {
             let addresses: Vec<_> =
                 addresses.into_iter().filter(|number| taken.insert(*number)).map(address).collect();
             if addresses.is_empty() {
@@ -97,7 +101,18 @@ fn any_desired() -> impl Strategy<Value = Desired> {
             let acl = AclView::from(&deny(if hashed { &addresses } else { &[] }));
             let options = Options::NONE;
             let persistence = if hashed { Persistence::new(60, 24) } else { Persistence::NONE };
-            desired.push(DesiredService { addresses, selector, options, slots, servers, acl, persistence });
+            let sorry_server = has_sorry.then(|| server(9, hashed));
+            desired.push(DesiredService {
+                addresses,
+                selector,
+                options,
+                slots,
+                servers,
+                sorry_server,
+                policies,
+                acl,
+                persistence,
+            });
         }
         desired_of(desired)
     })
@@ -178,7 +193,7 @@ proptest! {
             // No connection refers to anything.
             let forgotten = Operation::ReleaseDestinations(retired(&view, desired));
             tables.apply(&forgotten).expect("it is always possible");
-            let servers: usize = desired.services.iter().map(|service| service.servers.len()).sum();
+            let servers: usize = desired.services.iter().map(|service| service.all_servers().count()).sum();
             prop_assert_eq!(tables.view().destinations.len(), servers);
         }
     }
@@ -193,6 +208,8 @@ fn rr(addresses: &[u8], servers: &[(u8, bool)]) -> DesiredService {
         options: Options::NONE,
         slots,
         servers,
+        sorry_server: None,
+        policies: ServiceOptions::default(),
         acl: AclView::default(),
         persistence: Persistence::NONE,
     }
@@ -264,6 +281,44 @@ fn a_server_that_falls_silent_keeps_its_connections() {
         panic!("{operations:?}")
     };
     assert!(destination.is_down && destination.way.is_some());
+}
+
+#[test]
+fn connections_of_a_server_that_falls_silent_are_looked_at_if_they_are_not_to_stay() {
+    for (on_down, protocol, gives_up) in [
+        (OnDown::Keep, Protocol::Tcp, false),
+        (OnDown::Reschedule, Protocol::Tcp, true),
+        (OnDown::Reset, Protocol::Tcp, true),
+        (OnDown::Keep, Protocol::Udp, true),
+    ] {
+        let mut tables = tables();
+        let mut service = rr(&[1], &[(1, true), (2, false)]);
+        service.addresses[0].protocol = protocol;
+        service.policies = ServiceOptions::new(on_down, false);
+        drive(&mut tables, &desired_of(vec![service]));
+        let view = tables.view();
+        let failing: Vec<bool> = view.destinations.values().map(|found| found.is_failing).collect();
+        assert_eq!(failing, [false, gives_up], "{on_down:?} {protocol:?}");
+        assert_eq!(view.services[&0].policies.on_down(), on_down);
+    }
+}
+
+/// It takes part in no slot table, and goes with its number when it is no longer wanted.
+#[test]
+fn a_sorry_server_is_a_destination_beside_the_slots() {
+    let mut tables = tables();
+    let mut service = rr(&[1], &[(1, true), (2, true)]);
+    drive(&mut tables, &desired_of(vec![service.clone()]));
+    service.sorry_server = Some(server(9, true));
+    drive(&mut tables, &desired_of(vec![service.clone()]));
+    let view = tables.view();
+    let number = view.services[&0].sorry.expect("it is named");
+    assert_eq!(view.destinations[&number].address, Ipv4Addr::new(10, 0, 0, 9));
+    assert!(view.services[&0].slots.iter().all(|slot| slot.destination() != number));
+    service.sorry_server = None;
+    drive(&mut tables, &desired_of(vec![service]));
+    let view = tables.view();
+    assert_eq!((view.services[&0].sorry, view.destinations[&number].way), (None, None));
 }
 
 #[test]

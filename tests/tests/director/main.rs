@@ -7,6 +7,7 @@ mod acl;
 mod coexistence;
 mod command_line;
 mod connections;
+mod down;
 mod explain;
 mod forms;
 mod forwarding;

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use lb_common::policy::OnDown as Policy;
 use serde_json::json;
 
 use super::*;
@@ -63,6 +64,9 @@ fn addresses_of_the_same_vip_are_nearer_than_others() {
         scheduler: Scheduler::by_name("rr").expect("it is one"),
         scheduler_flags: BTreeSet::new(),
         servers: Vec::new(),
+        sorry_server: None,
+        on_down: Policy::Keep,
+        one_packet: false,
     };
     let services = vec![
         service("web", &["192.0.2.1:80", "192.0.2.2:80"]),
