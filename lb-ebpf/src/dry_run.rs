@@ -16,6 +16,7 @@ use lb_common::settings::Settings;
 use lb_common::trace::{Note, Trace};
 
 use crate::acl::Admission;
+use crate::locality::Member;
 use crate::track::{Decision, Record};
 use crate::{Family, Packet, Tables};
 
@@ -132,6 +133,11 @@ impl<T: Tables> Tables for DryRun<'_, T> {
 
     #[inline(always)]
     fn remember_members(&self, _key: &LocalityKey, _members: &Members) {}
+
+    #[inline(always)]
+    fn member(&self, service: u32, address: u64, _touch: bool) -> Member {
+        self.tables.member(service, address, false)
+    }
 
     #[inline(always)]
     fn add_member(&self, _service: u32, _address: u64, _destination: u32, _is_one_of_several: bool) {}

@@ -180,8 +180,8 @@ extern "C" fn lb_search(table: u64, start: u32) -> u64 {
 /// [`member`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn lb_member(service: u32, address: u64) -> u64 {
-    member(service, address, &Maps).word()
+extern "C" fn lb_member(service: u32, address: u64, touch: u32) -> u64 {
+    member(service, address, touch != 0, &Maps).word()
 }
 
 /// [`add_member`].
@@ -451,8 +451,8 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn member(&self, service: u32, address: u64) -> Member {
-        Member::from_word(lb_member(service, address))
+    fn member(&self, service: u32, address: u64, touch: bool) -> Member {
+        Member::from_word(lb_member(service, address, u32::from(touch)))
     }
 
     #[inline(always)]
@@ -770,6 +770,7 @@ macro_rules! family {
         extern "C" fn $place(packet: *const $packet, service: u32, decision: u64) -> u64 {
             // SAFETY: as above; and this CPU's own element, which nobody else has before the template is recorded.
             let template = maps::TEMPLATE.get_ptr_mut(0).map(|place| unsafe { &mut *place.cast::<$packet>() });
+            // SAFETY: null, or a packet: the verifier checks the callers.
             let packet = unsafe { packet.as_ref() };
             let Some((packet, template)) = packet.zip(template) else {
                 return Decision::from_word(decision).word();

@@ -11,7 +11,7 @@ use crate::tables::Tables;
 /// The destination for a new flow to `address`; [`NO_DESTINATION`] if no real server takes connections.
 #[inline(always)]
 pub(crate) fn local<T: Tables>(table: SlotTable, service: u32, address: u64, tables: &T) -> u32 {
-    let known = tables.member(service, address);
+    let known = tables.member(service, address, true);
     if known.destination() != NO_DESTINATION && !known.is_full() {
         return known.destination();
     }
@@ -87,9 +87,9 @@ fn burden<T: Tables>(service: u32, number: u32, tables: &T) -> Option<Burden> {
 }
 
 /// The least loaded of the servers that an address had (`ip_vs_dest_set_min`). A set that did not change for a day
-/// loses the most loaded (`ip_vs_dest_set_max`).
+/// loses the most loaded (`ip_vs_dest_set_max`), unless it is not to be touched.
 #[inline(always)]
-pub fn member<T: Tables>(service: u32, address: u64, tables: &T) -> Member {
+pub fn member<T: Tables>(service: u32, address: u64, touch: bool, tables: &T) -> Member {
     let (key, now) = (LocalityKey::new(service, address), tables.now());
     let Some(mut members) = tables.members(&key).filter(|members| !members.is_forgotten(now)) else {
         return Member(NO_DESTINATION.into());
@@ -109,7 +109,7 @@ pub fn member<T: Tables>(service: u32, address: u64, tables: &T) -> Member {
         }
     }
     let is_set = members.servers[1] != NO_DESTINATION;
-    if is_set && lb_common::clock::age(now, members.modified) >= SET_SECONDS {
+    if touch && is_set && lb_common::clock::age(now, members.modified) >= SET_SECONDS {
         // The others move up.
         for i in 0..members.servers.len() - 1 {
             if i >= most {
@@ -120,7 +120,7 @@ pub fn member<T: Tables>(service: u32, address: u64, tables: &T) -> Member {
         members.modified = now;
         members.used = now;
         tables.remember_members(&key, &members);
-    } else if lb_common::clock::age(now, members.used) >= TOUCH_SECONDS {
+    } else if touch && lb_common::clock::age(now, members.used) >= TOUCH_SECONDS {
         members.used = now;
         tables.remember_members(&key, &members);
     }

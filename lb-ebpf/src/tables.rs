@@ -70,8 +70,8 @@ pub trait Tables: Sized {
 
     /// [`locality::member`](member).
     #[inline(always)]
-    fn member(&self, service: u32, address: u64) -> Member {
-        member(service, address, self)
+    fn member(&self, service: u32, address: u64, touch: bool) -> Member {
+        member(service, address, touch, self)
     }
 
     /// [`locality::add_member`](add_member).
