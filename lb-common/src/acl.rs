@@ -46,6 +46,8 @@ impl<const W: usize> AclKey<W> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gate(u64);
 
+crate::one_word!(Gate, u64);
+
 impl Gate {
     const GUARDED: u64 = 1;
     const REFUSES_OTHERS: u64 = 2;
@@ -57,19 +59,6 @@ impl Gate {
     #[must_use]
     pub const fn guarded(refuses_others: bool) -> Self {
         Self(Self::GUARDED | if refuses_others { Self::REFUSES_OTHERS } else { 0 })
-    }
-
-    /// From its word.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_word(word: u64) -> Self {
-        Self(word)
-    }
-
-    /// As a word.
-    #[must_use]
-    pub const fn word(self) -> u64 {
-        self.0
     }
 
     /// Whether there are no rules.

@@ -66,6 +66,8 @@ impl Destination {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Detour(u64);
 
+crate::one_word!(Detour, u64);
+
 impl Detour {
     const HAS_VLAN: u64 = 1 << 12;
     const INTERFACE_SHIFT: u32 = 16;
@@ -73,18 +75,6 @@ impl Detour {
 
     /// Straight ahead.
     pub const NONE: Self = Self(0);
-
-    /// From the word in the record.
-    #[must_use]
-    pub const fn from_word(word: u64) -> Self {
-        Self(word)
-    }
-
-    /// The word in the record.
-    #[must_use]
-    pub const fn word(self) -> u64 {
-        self.0
-    }
 
     /// Through a VLAN; `id` is cut to its 12 bits.
     #[must_use]
@@ -133,6 +123,8 @@ impl Detour {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags(u64);
 
+crate::one_word!(Flags, u64);
+
 impl Flags {
     /// The record is in use and its MAC is known: frames of its connections may be sent.
     pub const USABLE: Self = Self(1);
@@ -145,19 +137,6 @@ impl Flags {
     /// It is down, and its connections are not simply to stay ([`OnDown`](crate::policy::OnDown)): an established one's
     /// frames are looked at once more, and those of other destinations are not.
     pub const FAILING: Self = Self(16);
-
-    /// From the word in the record.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_word(word: u64) -> Self {
-        Self(word)
-    }
-
-    /// The word in the record.
-    #[must_use]
-    pub const fn word(self) -> u64 {
-        self.0
-    }
 
     /// Both.
     #[must_use]

@@ -36,5 +36,6 @@ pub mod service;
 pub mod settings;
 pub mod siphash;
 pub mod trace;
+mod word;
 
 pub use atomic::{Setting, Word};

@@ -26,6 +26,8 @@ const MARKER: u64 = 1 << 40;
 
 const PREFIX_SHIFT: u32 = 32;
 
+crate::one_word!(Persistence, u64);
+
 impl Persistence {
     /// Every connection goes where the scheduler says.
     pub const NONE: Self = Self(0);
@@ -34,19 +36,6 @@ impl Persistence {
     #[must_use]
     pub const fn new(timeout: u32, prefix: u8) -> Self {
         Self((prefix as u64) << PREFIX_SHIFT | timeout as u64)
-    }
-
-    /// The word in the record.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_word(word: u64) -> Self {
-        Self(word)
-    }
-
-    /// The word in the record.
-    #[must_use]
-    pub const fn word(self) -> u64 {
-        self.0
     }
 
     /// Whether nobody is remembered.

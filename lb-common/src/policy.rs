@@ -40,6 +40,8 @@ impl OnDown {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServiceOptions(u64);
 
+crate::one_word!(ServiceOptions, u64);
+
 impl ServiceOptions {
     const ON_DOWN: u64 = 0b11;
     const ONE_PACKET: u64 = 1 << 2;
@@ -48,19 +50,6 @@ impl ServiceOptions {
     #[must_use]
     pub const fn new(on_down: OnDown, one_packet: bool) -> Self {
         Self(on_down as u64 | if one_packet { Self::ONE_PACKET } else { 0 })
-    }
-
-    /// From the word in the record.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_word(word: u64) -> Self {
-        Self(word)
-    }
-
-    /// The word in the record.
-    #[must_use]
-    pub const fn word(self) -> u64 {
-        self.0
     }
 
     /// What becomes of the connections of a real server that is down.

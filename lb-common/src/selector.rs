@@ -27,6 +27,8 @@ pub const DEFAULT_MAGLEV_SLOTS: u32 = 4093;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(u64);
 
+crate::one_word!(Slot, u64);
+
 impl Slot {
     const WEIGHT_SHIFT: u32 = 32;
     const HAS_THRESHOLDS: u64 = 1 << 48;
@@ -44,20 +46,6 @@ impl Slot {
     #[must_use]
     pub const fn with_thresholds(self) -> Self {
         Self(self.0 | Self::HAS_THRESHOLDS)
-    }
-
-    /// From the word in the slot table.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_word(word: u64) -> Self {
-        Self(word)
-    }
-
-    /// The word in the slot table.
-    #[inline(always)]
-    #[must_use]
-    pub const fn word(self) -> u64 {
-        self.0
     }
 
     /// The destination, or [`NO_DESTINATION`].

@@ -104,6 +104,8 @@ impl<const W: usize> AddressBucket<W> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Index(u64);
 
+crate::one_word!(Index, u64);
+
 impl Index {
     const SHIFT_SHIFT: u32 = 58;
     const GENERATION: u64 = 1 << 1;
@@ -144,19 +146,6 @@ impl Index {
     #[must_use]
     pub const fn form_bits(self) -> u32 {
         (self.0 >> Self::FORM_SHIFT) as u32 & 0xf
-    }
-
-    /// The word as it is published.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_word(word: u64) -> Self {
-        Self(word)
-    }
-
-    /// The word as it is published.
-    #[must_use]
-    pub const fn word(self) -> u64 {
-        self.0
     }
 
     /// Whether there is anything to look up.

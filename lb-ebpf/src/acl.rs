@@ -9,6 +9,8 @@ use crate::tables::Family;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admission(u32);
 
+lb_common::one_word!(Admission, u32);
+
 impl Admission {
     /// It may have a connection.
     pub const ADMITTED: Self = Self(0);
@@ -16,20 +18,6 @@ impl Admission {
     pub const DENIED: Self = Self(1);
     /// The virtual server's own rules refuse it.
     pub const DENIED_BY_SERVICE: Self = Self(2);
-
-    /// From the register.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_word(word: u32) -> Self {
-        Self(word)
-    }
-
-    /// The register.
-    #[inline(always)]
-    #[must_use]
-    pub const fn word(self) -> u32 {
-        self.0
-    }
 }
 
 /// Whether the packet's source may have a connection to the virtual server `number`: both the rules for all and its

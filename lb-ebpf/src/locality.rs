@@ -30,22 +30,10 @@ pub(crate) fn local<T: Tables>(table: SlotTable, service: u32, address: u64, tab
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member(u64);
 
+lb_common::one_word!(Member, u64);
+
 impl Member {
     const FULL: u64 = 1 << 32;
-
-    /// From the word.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_word(word: u64) -> Self {
-        Self(word)
-    }
-
-    /// The word.
-    #[inline(always)]
-    #[must_use]
-    pub const fn word(self) -> u64 {
-        self.0
-    }
 
     /// Its number, or [`NO_DESTINATION`].
     #[inline(always)]

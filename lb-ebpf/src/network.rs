@@ -168,6 +168,8 @@ fn network_v6<const K: usize, F: Frame>(frame: &mut F, offset: usize) -> Result<
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extensions(u64);
 
+lb_common::one_word!(Extensions, u64);
+
 impl Extensions {
     const MALFORMED: Self = Self(0);
     const TRANSPORT_SHIFT: u32 = 32;
@@ -177,20 +179,6 @@ impl Extensions {
     const FRAGMENT: u64 = 1 << 54;
     const FIRST: u64 = 1 << 55;
     const VALID: u64 = 1 << 56;
-
-    /// From the register.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_word(word: u64) -> Self {
-        Self(word)
-    }
-
-    /// The register.
-    #[inline(always)]
-    #[must_use]
-    pub const fn word(self) -> u64 {
-        self.0
-    }
 
     #[inline(always)]
     fn transport(self) -> Option<usize> {

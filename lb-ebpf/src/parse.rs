@@ -14,24 +14,12 @@ use crate::{Frame, Packet};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parsed(u64);
 
+lb_common::one_word!(Parsed, u64);
+
 impl Parsed {
     const REASON: u64 = 1 << 32;
     const FIRST_FRAGMENT: u64 = 1 << 33;
     const LATER_FRAGMENT: u64 = 1 << 34;
-
-    /// From the register.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_word(word: u64) -> Self {
-        Self(word)
-    }
-
-    /// The register.
-    #[inline(always)]
-    #[must_use]
-    pub const fn word(self) -> u64 {
-        self.0
-    }
 
     /// Why the frame is to be passed; `None` if there is a packet.
     #[inline(always)]

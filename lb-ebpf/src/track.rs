@@ -442,6 +442,8 @@ pub fn try_record<const K: usize, const W: usize, T: Family<K, W>>(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision(u64);
 
+lb_common::one_word!(Decision, u64);
+
 impl Decision {
     // The low half is the number of a destination, or of a reason.
     const PASS: u64 = 1 << 32;
@@ -509,20 +511,6 @@ impl Decision {
     #[inline(always)]
     pub(crate) const fn number(self) -> u32 {
         self.0 as u32
-    }
-
-    /// From the register.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_word(word: u64) -> Self {
-        Self(word)
-    }
-
-    /// The register.
-    #[inline(always)]
-    #[must_use]
-    pub const fn word(self) -> u64 {
-        self.0
     }
 
     #[inline(always)]

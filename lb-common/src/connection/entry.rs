@@ -33,6 +33,8 @@ const _: () = assert!(GENERATION_SHIFT + GENERATION_BITS == 60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta(u64);
 
+crate::one_word!(Meta, u64);
+
 impl Meta {
     /// What a new entry is published with. `destination` is cut to its 20 bits.
     #[inline(always)]
@@ -43,20 +45,6 @@ impl Meta {
                 | (state as u64) << STATE_SHIFT
                 | seen as u64 & SEEN_MASK,
         )
-    }
-
-    /// The word as it lies in the map.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_word(word: u64) -> Self {
-        Self(word)
-    }
-
-    /// The word as it lies in the map.
-    #[inline(always)]
-    #[must_use]
-    pub const fn word(self) -> u64 {
-        self.0
     }
 
     /// The real server the flow goes to: an index into the destinations.

@@ -135,25 +135,13 @@ fn spread_sign(mut difference: u64) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found(u64);
 
+crate::one_word!(Found, u64);
+
 impl Found {
     /// No server.
     pub const NOTHING: Self = Self(NO_DESTINATION as u64);
     const PASSED_SHIFT: u32 = 32;
     const HAS_SPARE: u64 = 1 << 63;
-
-    /// From the word.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_word(word: u64) -> Self {
-        Self(word)
-    }
-
-    /// The word.
-    #[inline(always)]
-    #[must_use]
-    pub const fn word(self) -> u64 {
-        self.0
-    }
 
     /// The best server's number, or [`NO_DESTINATION`].
     #[inline(always)]
