@@ -8,11 +8,27 @@ use std::iter::Sum;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::state::Keys;
 pub use change::{
-    Acl, AclAction, AclChange, AclChanged, Acls, ServiceAcl, StateTimeout, Timeouts, TimeoutsChange,
-    TimeoutsChanged, WeightChange, WeightChanged, Zero, Zeroed,
+    Acl, AclAction, AclChange, AclChanged, Acls, Change, Changes, ChangesMade, Configuration, Confirmed,
+    Reload, Reloaded, ServiceAcl, StateTimeout, Timeouts, TimeoutsChange, TimeoutsChanged, WeightChange,
+    WeightChanged, Zero, Zeroed,
 };
 pub use connections::{Connection, ConnectionFilter, ConnectionKind};
+
+/// Why a request was not answered with what was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// In words, with a remedy.
+    pub error: String,
+    /// In one word, for programs: `no_such_service`, `no_such_server`, `no_such_prefix`, `service_exists`,
+    /// `server_exists`, `conflict`, `invalid`, `failed`, `stopping`.
+    #[serde(default)]
+    pub kind: String,
+    /// Which of several changes is to blame, counted from 0, if one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<usize>,
+}
 
 /// `GET /v1/virtual_servers`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +65,10 @@ pub struct VirtualServer {
     /// Whether every datagram is scheduled by itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub one_packet: bool,
+    /// Whether anything of it, besides its real servers, was changed while the daemon ran (`lb save` writes that to the
+    /// configuration file).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub runtime: bool,
     /// Of its real servers together, since they were last zeroed.
     #[serde(default)]
     pub stats: Stats,
@@ -81,6 +101,9 @@ pub struct RealServer {
     pub weight: u32,
     /// What it may get.
     pub state: State,
+    /// Whether it, or anything of it, was changed while the daemon ran.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub runtime: bool,
     /// Where its frames go; null if nobody ever answered for its address, and of one that is up or draining if it is
     /// the director itself.
     pub mac: Option<String>,
