@@ -25,6 +25,7 @@ mod persistence;
 mod real_server;
 mod reload;
 mod restart;
+mod scale;
 mod schedulers;
 mod steadiness;
 mod support;

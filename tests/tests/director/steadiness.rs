@@ -10,7 +10,12 @@ use lb_lab::{Director, Host, Result, TestResult, UdpEcho, VirtualServer};
 use crate::support::{PATIENCE, lab};
 
 /// Flows of UDP that ask again and again until it is over: every answer names the real server that got the frame.
-fn ask_all(client: &Host, vip: SocketAddr, flows: usize, is_over: &AtomicBool) -> Result<Vec<Asked>> {
+pub(crate) fn ask_all(
+    client: &Host,
+    vip: SocketAddr,
+    flows: usize,
+    is_over: &AtomicBool,
+) -> Result<Vec<Asked>> {
     client.enter(|| {
         let sockets: Vec<UdpSocket> = (0..flows)
             .map(|_| {
@@ -46,11 +51,11 @@ fn ask_all(client: &Host, vip: SocketAddr, flows: usize, is_over: &AtomicBool) -
 
 /// What became of a flow.
 #[derive(Clone, Debug, Default)]
-struct Asked {
-    answered: u64,
-    lost: u64,
+pub(crate) struct Asked {
+    pub(crate) answered: u64,
+    pub(crate) lost: u64,
     /// Who answered.
-    servers: BTreeSet<String>,
+    pub(crate) servers: BTreeSet<String>,
 }
 
 #[test]
