@@ -7,6 +7,7 @@
 //! | `reference` | the same forwarding with a hash map, an LRU map and `ktime_get_ns`, as other balancers do it |
 //! | `vary_empty`, `vary_lb`, `vary_reference` | the same with a source address that changes with every run |
 //! | `vary_line` | what one cache line of the connection table costs, wherever the source's hash says |
+//! | `beside` | the product on frames of established flows and of a flood, turn and turn about: how long each takes |
 //! | `generate`, `sink` | live frames: one end sends them, the other counts and drops |
 //! | `stream` | live frames of many flows, no more at once than cables hold |
 //! | `tally` | counts and drops those by flow and by the host they came to, and passes all others |
@@ -16,6 +17,7 @@
 #![no_main]
 #![expect(clippy::needless_pass_by_value, reason = "the signature of an XDP program")]
 
+mod beside;
 mod reference;
 mod vlan;
 
@@ -121,6 +123,11 @@ fn lb(context: XdpContext) -> u32 {
 fn vary_lb(context: XdpContext) -> u32 {
     vary(&context);
     kernel::balance(&context)
+}
+
+#[xdp(frags)]
+fn beside(context: XdpContext) -> u32 {
+    beside::balance(&context)
 }
 
 #[xdp]
