@@ -25,6 +25,7 @@ mod explanation;
 mod fragments;
 mod interfaces;
 mod layout;
+mod lock;
 mod memory;
 mod migrate;
 mod object;

@@ -6,13 +6,14 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use aya::maps::{DevMap, Map, MapData, MapError, MapInfo, PerCpuArray};
 use aya::programs::{Program, ProgramError, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use aya_obj::programs::XdpAttachType;
 use lb_common::hash::FlowSeed;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
@@ -21,6 +22,7 @@ use super::clock::KernelClock;
 use super::error::DataplaneError;
 use super::explain::Explainer;
 use super::layout::{self, Capacity, MapLayout, TableBuckets};
+use super::lock::lock;
 use super::memory::{ConnectionTable, Connections, Memory, Region};
 use super::migrate::{self, Previous};
 use super::object::OBJECT;
@@ -298,11 +300,7 @@ fn prepare(bpffs: &Path, directory: &Path) -> Result<Flock<File>, DataplaneError
         let difference = format!("this lb keeps its maps in {}", directory.display());
         return Err(DataplaneError::Layout { directory: other.clone(), pin: other, difference });
     }
-    let file = File::open(directory).map_err(failed)?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::Error::EWOULDBLOCK => DataplaneError::InUse { directory: directory.to_owned() },
-        errno => failed(errno.into()),
-    })
+    lock(directory, thread::sleep)
 }
 
 fn is_layout(path: &Path) -> bool {
@@ -491,6 +489,6 @@ fn wait_for_programs() {
     let done = unsafe { libc::syscall(libc::SYS_membarrier, 1, 0, 0) };
     if done != 0 {
         // Not on kernels with nohz_full. A program takes microseconds; nothing preempts it for longer than this.
-        std::thread::sleep(std::time::Duration::from_millis(200));
+        thread::sleep(std::time::Duration::from_millis(200));
     }
 }

@@ -17,6 +17,7 @@ mod ipv6;
 mod ipv6_forwarding;
 mod jumbo;
 mod limits;
+mod load;
 mod local;
 mod neighbours;
 mod operating;
