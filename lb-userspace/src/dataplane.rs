@@ -36,6 +36,7 @@ mod stats;
 mod sweeper;
 mod tables;
 mod templates;
+mod upgrade;
 mod view;
 
 pub use acl::{AclScope, AclView, AclViews, Rule};

@@ -1,5 +1,7 @@
 //! Which maps there are, and whether pinned ones are the same.
 
+use std::ops::RangeInclusive;
+
 use aya::maps::MapType;
 use aya::maps::lpm_trie::Key;
 use lb_common::acl::{AclKey, SOURCE_WORDS_V4, SOURCE_WORDS_V6};
@@ -20,7 +22,11 @@ use super::stats::Baseline;
 /// Changes whenever the meaning or the size of a map's values does. Part of the pins' path, so that a daemon
 /// never misreads what another version wrote. And whenever the kernel would not let the programs have a map that others
 /// had: DEVICES is for programs that take frames in several buffers, or for others (`bpf_prog_map_compatible`).
-pub(super) const VERSION: u32 = 7;
+const VERSION: u32 = 7;
+
+/// The layouts whose pinned maps this version reads as its own: from the oldest to the one it writes. A version that only
+/// has more maps, or fewer, leaves the first number as it is.
+pub(super) const READABLE: RangeInclusive<u32> = VERSION..=VERSION;
 
 pub(super) const CONNECTIONS_V4: &str = "CONNECTIONS_V4";
 pub(super) const HALF_OPEN_V4: &str = "HALF_OPEN_V4";

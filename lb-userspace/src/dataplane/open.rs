@@ -1,19 +1,17 @@
 //! Taking over what is pinned, or beginning anew: maps, programs, the lock.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::thread;
 
 use aya::maps::{DevMap, Map, MapData, MapError, MapInfo, PerCpuArray};
 use aya::programs::{Program, ProgramError, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use aya_obj::programs::XdpAttachType;
 use lb_common::hash::FlowSeed;
-use nix::fcntl::Flock;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
@@ -22,7 +20,7 @@ use super::clock::KernelClock;
 use super::error::DataplaneError;
 use super::explain::Explainer;
 use super::layout::{self, Capacity, MapLayout, TableBuckets};
-use super::lock::lock;
+
 use super::memory::{ConnectionTable, Connections, Memory, Region};
 use super::migrate::{self, Previous};
 use super::object::OBJECT;
@@ -30,6 +28,7 @@ use super::observer::Observer;
 use super::stats::open_baselines;
 use super::sweeper::Sweeper;
 use super::tables::Tables;
+use super::upgrade::Directory;
 
 /// Where and how large.
 #[derive(Clone, Debug)]
@@ -91,7 +90,8 @@ pub struct Dataplane {
     pub(super) directory: PathBuf,
     taken_over: bool,
     previous: Previous,
-    _lock: Flock<File>,
+    /// Keeps other daemons out, and knows what other versions left.
+    pub(super) opened: Directory,
 }
 
 /// Lines that the programs wrote, for whoever polls its file descriptor and flushes it.
@@ -104,8 +104,11 @@ impl Dataplane {
     /// # Errors
     /// Every variant of [`DataplaneError`] but `Attach`.
     pub fn open(options: &Options) -> Result<Self, DataplaneError> {
-        let directory = options.bpffs.join(format!("layout-{}", layout::VERSION));
-        let lock = prepare(&options.bpffs, &directory)?;
+        let bpffs = &options.bpffs;
+        ensure_mounted(bpffs)
+            .map_err(|source| DataplaneError::Directory { directory: bpffs.clone(), source })?;
+        let opened = Directory::open(bpffs, &layout::READABLE)?;
+        let directory = opened.path.clone();
         let layouts = layout::maps(options.capacity);
         let previous = migrate::set_aside(&directory, &layouts)?;
         for layout in &layouts {
@@ -155,7 +158,7 @@ impl Dataplane {
             directory,
             taken_over,
             previous,
-            _lock: lock,
+            opened,
         };
         dataplane.migrate()?;
         Ok(dataplane)
@@ -288,23 +291,6 @@ pub(super) fn read_object(
     }
     constants.set(&mut loader);
     loader.load(OBJECT).map_err(|error| DataplaneError::Load(Box::new(error)))
-}
-
-/// Makes the directory, mounts a bpffs if there is none, and keeps other daemons out.
-fn prepare(bpffs: &Path, directory: &Path) -> Result<Flock<File>, DataplaneError> {
-    let failed = |source| DataplaneError::Directory { directory: directory.to_owned(), source };
-    ensure_mounted(bpffs).map_err(failed)?;
-    fs::create_dir_all(directory).map_err(failed)?;
-    let others = fs::read_dir(bpffs).map_err(failed)?.filter_map(Result::ok).map(|entry| entry.path());
-    if let Some(other) = others.into_iter().find(|path| path != directory && is_layout(path)) {
-        let difference = format!("this lb keeps its maps in {}", directory.display());
-        return Err(DataplaneError::Layout { directory: other.clone(), pin: other, difference });
-    }
-    lock(directory, thread::sleep)
-}
-
-fn is_layout(path: &Path) -> bool {
-    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("layout-"))
 }
 
 /// The usual place of a bpffs.
@@ -489,6 +475,6 @@ fn wait_for_programs() {
     let done = unsafe { libc::syscall(libc::SYS_membarrier, 1, 0, 0) };
     if done != 0 {
         // Not on kernels with nohz_full. A program takes microseconds; nothing preempts it for longer than this.
-        thread::sleep(std::time::Duration::from_millis(200));
+        std::thread::sleep(std::time::Duration::from_millis(200));
     }
 }

@@ -4,16 +4,19 @@ use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use lb_lab::{Director, Host, Result, TestResult, UdpEcho, VirtualServer};
 
 use crate::support::{PATIENCE, lab};
 
-/// Flows of UDP that ask again and again until it is over: every answer names the real server that got the frame.
+/// Flows of UDP that ask again and again until it is over, with a pause between: every answer names the real server that
+/// got the frame.
 pub(crate) fn ask_all(
     client: &Host,
     vip: SocketAddr,
     flows: usize,
+    pause: Duration,
     is_over: &AtomicBool,
 ) -> Result<Vec<Asked>> {
     client.enter(|| {
@@ -28,6 +31,7 @@ pub(crate) fn ask_all(
         let mut asked = vec![Asked::default(); flows];
         let mut number = 0u64;
         while !is_over.load(Ordering::Relaxed) {
+            thread::sleep(pause);
             // All under way at once: a lost or misdirected one is seen when its flow is answered by nobody or another.
             number += 1;
             for socket in &sockets {
@@ -70,7 +74,7 @@ fn weights_change_the_daemon_is_killed_and_no_flow_loses_a_frame_or_changes_serv
     let client = lab.client();
     let is_over = AtomicBool::new(false);
     let asked = thread::scope(|threads| {
-        let asking = threads.spawn(|| ask_all(&client, vip, FLOWS, &is_over));
+        let asking = threads.spawn(|| ask_all(&client, vip, FLOWS, Duration::ZERO, &is_over));
         let changed = (0..40usize).try_for_each(|round| -> Result<()> {
             let server = lab.real_servers()[round % 3].address().to_string();
             director.cli(["weight", "dns", &server, ["0", "3", "65535", "1"][round % 4]])?;
