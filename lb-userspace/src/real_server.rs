@@ -22,7 +22,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::forms::Prefix;
-use crate::net::{Link, NetError, Netlink, host_text, question};
+use crate::net::{
+    Link, NetError, Netlink, SysctlError, host_text, question, read_sysctl, sysctl_name, write_sysctl,
+};
 
 /// Settings that keep a real server from answering ARP for the VIP, and the values they must have.
 const SYSCTLS: [(&str, &str); 4] = [
@@ -42,15 +44,8 @@ pub enum RealServerError {
     #[error("this machine has no interface `lo`")]
     NoLoopback,
     /// A setting could not be read or changed.
-    #[error("{action} {setting}: {source}; setting up a real server takes root")]
-    Sysctl {
-        /// What was tried.
-        action: &'static str,
-        /// As sysctl(8) names it.
-        setting: String,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error("{0}; setting up a real server takes root")]
+    Sysctl(#[from] SysctlError),
     /// What was changed could not be remembered, or what was remembered is damaged.
     #[error("{path}: {source}; what `up` changes is remembered there, choose another place with --state-file", path = path.display())]
     State {
@@ -113,7 +108,7 @@ pub async fn up(vips: &BTreeSet<Prefix>, state_file: &Path) -> Result<Vec<String
             changes.sysctls.entry(setting.to_owned()).or_insert_with(|| found.clone());
             changes.write(state_file)?;
             write_sysctl(setting, wanted)?;
-            done.push(format!("{} = {wanted} (was {found})", dotted(setting)));
+            done.push(format!("{} = {wanted} (was {found})", sysctl_name(setting)));
         }
     }
     let present = local(&netlink, &lo).await?;
@@ -153,7 +148,7 @@ pub async fn down(vips: &BTreeSet<Prefix>, state_file: &Path) -> Result<Vec<Stri
     if vips.iter().any(Prefix::is_ipv4) && !changes.vips.iter().any(Prefix::is_ipv4) {
         for (setting, before) in std::mem::take(&mut changes.sysctls) {
             write_sysctl(&setting, &before)?;
-            done.push(format!("{} = {before}", dotted(&setting)));
+            done.push(format!("{} = {before}", sysctl_name(&setting)));
         }
     }
     changes.write(state_file)?;
@@ -196,10 +191,10 @@ pub async fn status(vips: &BTreeSet<Prefix>) -> Result<Vec<Finding>, RealServerE
         } else {
             format!(
                 "is {found}, not {wanted}: this machine answers ARP for the VIP and takes the director's traffic; run `lb real-server up` or `sysctl -w {}={wanted}`",
-                dotted(setting)
+                sysctl_name(setting)
             )
         };
-        findings.push(Finding { subject: dotted(setting), ok, detail });
+        findings.push(Finding { subject: sysctl_name(setting), ok, detail });
     }
     Ok(findings)
 }
@@ -238,18 +233,4 @@ async fn local(netlink: &Netlink, link: &Link) -> Result<BTreeSet<Prefix>, RealS
 /// As `ip address` and `ip route` show it.
 fn text(vip: Prefix) -> String {
     vip.host().map_or_else(|| vip.to_string(), host_text)
-}
-
-fn read_sysctl(setting: &str) -> Result<String, RealServerError> {
-    let failed = |source| RealServerError::Sysctl { action: "read", setting: dotted(setting), source };
-    Ok(fs::read_to_string(Path::new("/proc/sys").join(setting)).map_err(failed)?.trim().to_owned())
-}
-
-fn write_sysctl(setting: &str, value: &str) -> Result<(), RealServerError> {
-    let failed = |source| RealServerError::Sysctl { action: "set", setting: dotted(setting), source };
-    fs::write(Path::new("/proc/sys").join(setting), value).map_err(failed)
-}
-
-fn dotted(setting: &str) -> String {
-    setting.replace('/', ".")
 }
