@@ -19,7 +19,7 @@ use macaddr::MacAddr6;
 use thiserror::Error;
 
 pub use addresses::{Address, host_text};
-pub use announce::{AnnounceError, FrameSender, announce};
+pub use announce::{AnnounceError, FrameSender, announce, packet_channel};
 pub use details::LinkDetails;
 pub use ethtool::{Channels, Ethtool, Feature, Features, XdpFeatures, xdp_features};
 pub use events::{Event, Events};

@@ -49,7 +49,12 @@ struct Change {
     #[command(flatten)]
     vips: Vips,
     /// Where `up` remembers what it changed
-    #[arg(long, value_name = "FILE", default_value = "/run/lb/real-server.json")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "LB_REAL_SERVER_STATE",
+        default_value = "/run/lb/real-server.json"
+    )]
     state_file: PathBuf,
 }
 
