@@ -81,7 +81,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![state(facts, details)];
     findings.extend(attachment(facts, details));
     findings.extend(driver(facts, details));
-    findings.extend(queues(facts));
+    findings.extend(queues(facts, details));
     findings.extend(offloads(facts, details));
     findings
 }
@@ -119,9 +119,15 @@ fn attachment(facts: &Facts, details: &LinkDetails) -> Option<Finding> {
     }
     let found = format!("runs another XDP program{called}, id {}", program.id);
     let stop_it = "stop what attached it, or it may come back";
+    // By netlink, `off` without the mode means the driver's, if that has one (`dev_xdp_mode` in net/core/dev.c).
+    let mode = match details.link.xdp {
+        Some(XdpAttachment::Native) => "xdpdrv",
+        Some(XdpAttachment::Generic) => "xdpgeneric",
+        _ => "xdp",
+    };
     let remedy = match program.links[..] {
         // Without a link it was attached by netlink; a link can only be ended by itself.
-        [] => Remedy::command(format!("ip link set dev {name} xdp off")),
+        [] => Remedy::command(format!("ip link set dev {name} {mode} off")),
         [link] => Remedy::command(format!("bpftool link detach id {link}")),
         _ => Remedy::command(format!("ip -details link show dev {name}")),
     };
@@ -182,7 +188,11 @@ fn driver(facts: &Facts, details: &LinkDetails) -> Vec<Finding> {
 }
 
 /// Whether all CPUs can work.
-fn queues(facts: &Facts) -> Option<Finding> {
+fn queues(facts: &Facts, details: &LinkDetails) -> Option<Finding> {
+    // No hardware spreads its frames over queues: they stay on the CPU that sent them.
+    if details.driver.as_deref() == Some("veth") {
+        return None;
+    }
     let Channels { count, max, combined } = facts.channels?;
     let (name, cpus) = (&facts.name, facts.cpus);
     let possible = max.min(cpus);
@@ -316,10 +326,16 @@ mod tests {
             (with(|details| details.link.is_up = false), Code::LinkDown, Problem, "ip link set dev eth0 up"),
             (with(|details| details.has_carrier = false), Code::NoCarrier, Problem, ""),
             (
-                Facts { program: program(&[]), ..healthy() },
+                Facts { program: program(&[]), ..with(|it| it.link.xdp = Some(XdpAttachment::Native)) },
                 Code::XdpForeign,
                 Problem,
-                "ip link set dev eth0 xdp off",
+                "ip link set dev eth0 xdpdrv off",
+            ),
+            (
+                Facts { program: program(&[]), ..with(|it| it.link.xdp = Some(XdpAttachment::Generic)) },
+                Code::XdpForeign,
+                Problem,
+                "ip link set dev eth0 xdpgeneric off",
             ),
             (
                 Facts { program: program(&[9]), ..healthy() },
@@ -392,7 +408,10 @@ mod tests {
         let generic = Facts { xdp: Some(XdpFeatures::new(0)), mode: XdpMode::Generic, ..healthy() };
         let old_kernel = Facts { xdp: None, features: None, channels: None, ..healthy() };
         let one_queue = Facts { channels: Some(Channels { count: 1, max: 1, combined: true }), ..healthy() };
-        for facts in [own, jumbo, vlans, untagged, generic, old_kernel, one_queue] {
+        let one = Some(Channels { count: 1, max: 8, combined: false });
+        let veth = with(|details| details.driver = Some("veth".to_owned()));
+        let veth = Facts { channels: one, ..veth };
+        for facts in [veth, own, jumbo, vlans, untagged, generic, old_kernel, one_queue] {
             assert_eq!(wrong(&facts), [], "{facts:?}");
         }
     }
