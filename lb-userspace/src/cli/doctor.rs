@@ -21,8 +21,8 @@ Examples:
   sudo lb doctor --fix                    do what can be done safely on the director
   sudo lb doctor --json | jq -r '.findings[] | select(.severity == \"problem\") | .fix.commands[]'
 
-Works with or without a running daemon. Exits with 0 if there are no problems (there may be warnings), with 1 if
-there are some.")]
+Works with or without a running daemon. Exits with 0 if there are no problems (there may be
+warnings), with 1 if there are some.")]
 pub(super) struct Doctor {
     #[command(flatten)]
     file: ConfigFile,

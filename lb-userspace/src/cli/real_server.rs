@@ -56,8 +56,8 @@ Examples:
   lb real-server up --vip 192.168.2.240 --persistent | sudo sh
   lb real-server up --vip 192.168.2.240 --persistent=ifupdown
 
-Lasts until the next boot. --persistent changes nothing: it prints a script that has the same done now and at
-every boot, by a service of systemd's, by systemd-networkd or by ifupdown.")]
+Lasts until the next boot. --persistent changes nothing itself: it prints a script that has the same
+done now and at every boot, by a service of systemd's, by systemd-networkd or by ifupdown.")]
 struct Up {
     #[command(flatten)]
     change: Change,

@@ -165,9 +165,23 @@ fn ask(surroundings: &Surroundings, mut servers: Vec<Server>, vips: &[IpAddr]) -
     let mut facts = Facts::default();
     for segment in &surroundings.segments {
         let is_here = |server: &&mut Server| {
-            matches!(server.location, Location::Segment { asked, .. } if asked == segment.index)
-                && server.unasked.is_none()
+            let is_on_it =
+                matches!(server.location, Location::Segment { asked, .. } if asked == segment.index);
+            is_on_it && server.unasked.is_none()
         };
+        for server in servers.iter_mut().filter(is_here) {
+            let can_ask = if server.address.is_ipv4() {
+                segment.asker.v4.is_some()
+            } else {
+                segment.asker.v6.is_some()
+            };
+            if !can_ask {
+                let family = if server.address.is_ipv4() { "IPv4" } else { "IPv6" };
+                let reason =
+                    format!("{} has no {family} address but VIPs: there is none to ask from", segment.name);
+                server.unasked = Some(reason);
+            }
+        }
         let mut here: Vec<&mut Server> = servers.iter_mut().filter(is_here).collect();
         let asked = Probe::open(segment.index, segment.asker, own.clone())
             .and_then(|mut probe| ask_segment(&mut probe, segment, &mut here, vips));
