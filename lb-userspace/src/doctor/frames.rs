@@ -9,10 +9,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use etherparse::{
-    ArpEthIpv4Packet, ArpOperation, Icmpv4Type, Icmpv6Type, LaxNetSlice, LaxSlicedPacket, PacketBuilder,
-    PacketBuilderStep, TransportSlice, UdpHeader,
+    ArpEthIpv4Packet, ArpOperation, Ethernet2Header, Icmpv4Type, Icmpv6Type, IpHeaders, LaxNetSlice,
+    LaxSlicedPacket, PacketBuilder, PacketBuilderStep, TransportSlice, UdpHeader,
 };
-use etherparse::{Ethernet2Header, IpHeaders};
 use macaddr::MacAddr6;
 
 const BROADCAST: [u8; 6] = [0xff; 6];

@@ -166,7 +166,9 @@ fn without_a_file_an_interface_is_looked_at() -> TestResult {
     let lab = lab()?;
     let command = lab.director().command(binary()).args(["doctor", "--interface", "eth0"]);
     let text = command.run()?.success()?;
-    assert!(text.contains("xdp-native: eth0: driver veth has native XDP"), "{text}");
+    // Before Linux 6.3 the kernel does not tell what the driver can do.
+    let is_told = |line: &str| line.contains("xdp-native: eth0: ") && line.contains("driver veth");
+    assert!(text.lines().any(is_told), "{text}");
     Ok(())
 }
 
