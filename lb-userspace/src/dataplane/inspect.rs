@@ -2,14 +2,15 @@
 //! anything over.
 
 use std::fs;
+use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, LinkInfo, LinkType, PinnedLink};
-use aya::programs::{ProgramError, ProgramType, loaded_links, loaded_programs};
+use aya::programs::{ProgramType, loaded_links, loaded_programs};
 use aya::sys::{BpfHelper, is_helper_supported};
 
-use super::attach::pin;
+use super::attach::{chain, pin};
 use super::layout;
 use super::open::is_layout;
 
@@ -17,19 +18,31 @@ use super::open::is_layout;
 ///
 /// # Errors
 /// The caller may not load programs.
-pub fn has_bpf_loop() -> Result<bool, ProgramError> {
-    is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_loop)
+pub fn has_bpf_loop() -> io::Result<bool> {
+    let supported = is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_loop);
+    supported.map_err(|error| io::Error::other(chain(&error)))
 }
 
-/// The kernel's id of the program that a daemon with this `director.bpffs` has attached to the interface `index`.
-#[must_use]
-pub fn own_program(bpffs: &Path, index: u32) -> Option<u32> {
-    let directories = fs::read_dir(bpffs).ok()?.filter_map(Result::ok).map(|entry| entry.path());
-    let pins = directories.filter(|directory| is_layout(directory)).map(|directory| pin(&directory, index));
-    pins.filter(|pin| pin.exists()).find_map(|pin| {
-        let link = FdLink::from(PinnedLink::from_pin(pin).ok()?);
-        Some(link.info().ok()?.program_id())
-    })
+/// The kernel's id of the program that a daemon with this `director.bpffs` has attached to the interface `index`; none if
+/// it has attached none.
+///
+/// # Errors
+/// The caller may not look at what is pinned.
+pub fn own_program(bpffs: &Path, index: u32) -> io::Result<Option<u32>> {
+    let entries = match fs::read_dir(bpffs) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries?,
+    };
+    for entry in entries {
+        let directory = entry?.path();
+        let pin = pin(&directory, index);
+        if is_layout(&directory) && pin.try_exists()? {
+            let link = PinnedLink::from_pin(pin).map(FdLink::from);
+            let info = link.and_then(|link| link.info());
+            return Ok(Some(info.map_err(|error| io::Error::other(chain(&error)))?.program_id()));
+        }
+    }
+    Ok(None)
 }
 
 /// Directories of other layouts of maps below a `director.bpffs`: a daemon of this version refuses to start beside one.

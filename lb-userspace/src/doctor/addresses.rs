@@ -96,7 +96,9 @@ pub(super) async fn gather(
     Ok(Facts {
         vips: vips.collect(),
         is_managed: config.director.manage_vips,
-        has_own_program: own.iter().any(|index| own_program(&config.director.bpffs, *index).is_some()),
+        has_own_program: own
+            .iter()
+            .any(|index| matches!(own_program(&config.director.bpffs, *index), Ok(Some(_)))),
         owners: BTreeMap::new(),
         rp_filters: rp_filters.collect(),
     })

@@ -21,8 +21,8 @@ pub(super) struct Facts {
     /// The machine's interfaces.
     existing: Vec<String>,
     details: Option<LinkDetails>,
-    /// The program that a daemon with this configuration attached.
-    own_program: Option<u32>,
+    /// The program that a daemon with this configuration attached, or why that is not known.
+    own_program: Result<Option<u32>, String>,
     /// The one that is attached.
     program: Option<XdpProgram>,
     /// None where nobody tells.
@@ -48,7 +48,9 @@ pub(super) fn gather(name: &str, config: &Config, machine: &Machine) -> Facts {
     Facts {
         name: name.to_owned(),
         existing: machine.links.iter().map(|details| details.link.name.clone()).collect(),
-        own_program: index.and_then(|index| own_program(&config.director.bpffs, index)),
+        own_program: index
+            .map_or(Ok(None), |index| own_program(&config.director.bpffs, index))
+            .map_err(|error| error.to_string()),
         program: details
             .as_ref()
             .and_then(|details| Some(xdp_program(details.xdp_program?, details.link.index))),
@@ -109,7 +111,13 @@ fn attachment(facts: &Facts, details: &LinkDetails) -> Option<Finding> {
     let program = facts.program.as_ref()?;
     let name = &facts.name;
     let called = program.name.as_deref().map(|name| format!(" `{name}`")).unwrap_or_default();
-    if facts.own_program == Some(program.id) {
+    if let Err(error) = &facts.own_program {
+        let found = format!("whose the XDP program{called} with id {} is: {error}", program.id);
+        return Some(
+            Finding::warning(Code::NotLookedAt, name, found).fix(Remedy::advice("run lb doctor as root")),
+        );
+    }
+    if facts.own_program == Ok(Some(program.id)) {
         let where_it_runs = match details.link.xdp {
             Some(XdpAttachment::Native) => "in the driver",
             Some(XdpAttachment::Generic) => "in the network stack (generic)",
@@ -282,7 +290,7 @@ mod tests {
             name: "eth0".to_owned(),
             existing: vec!["lo".to_owned(), "eth0".to_owned()],
             details: Some(details()),
-            own_program: None,
+            own_program: Ok(None),
             program: None,
             features: Some(Features::default()),
             channels: Some(Channels { count: 8, max: 64, combined: true }),
@@ -344,10 +352,16 @@ mod tests {
                 "bpftool link detach id 9",
             ),
             (
-                Facts { program: program(&[9]), own_program: Some(6), ..healthy() },
+                Facts { program: program(&[9]), own_program: Ok(Some(6)), ..healthy() },
                 Code::XdpForeign,
                 Problem,
                 "bpftool link detach id 9",
+            ),
+            (
+                Facts { program: program(&[9]), own_program: Err("EACCES".to_owned()), ..healthy() },
+                Code::NotLookedAt,
+                Warning,
+                "",
             ),
             (Facts { xdp: xdp(0), ..healthy() }, Code::XdpNative, Warning, ""),
             (Facts { xdp: xdp(0), mode: XdpMode::Native, ..healthy() }, Code::XdpNative, Problem, ""),
@@ -401,7 +415,7 @@ mod tests {
 
     #[test]
     fn what_lb_sees_to_by_itself_is_no_fault() {
-        let own = Facts { program: program(&[9]), own_program: Some(7), ..healthy() };
+        let own = Facts { program: program(&[9]), own_program: Ok(Some(7)), ..healthy() };
         let jumbo = with(|details| details.mtu = 9000);
         let vlans = Facts { features: on(&[Feature::VlanRemoval], true), has_vlans: true, ..healthy() };
         let untagged = Facts { features: on(&[Feature::VlanRemoval], false), ..healthy() };
