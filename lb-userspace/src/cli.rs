@@ -4,6 +4,7 @@ mod acl;
 mod change;
 mod check;
 mod connections;
+mod doctor;
 mod drain;
 mod duration;
 mod explain;
@@ -40,6 +41,7 @@ Examples:
   sudo lb drain web 192.168.2.212            take a real server out of service
   sudo lb explain 198.51.100.7:4000 192.168.2.240:80 tcp
                                              and why
+  sudo lb doctor --real-servers              what is wrong, and what mends it
   sudo lb real-server up --vip 192.168.2.240 on a real server: accept the VIP's traffic
 
 Exit codes: 0 done, 1 it failed, 2 wrong usage, 3 the daemon is not running.";
@@ -92,6 +94,8 @@ enum Command {
     Acl(acl::AclCommand),
     /// Say what would become of a frame, and what decides, without sending one
     Explain(explain::Explain),
+    /// Say what is wrong with the director, its network and its real servers, and which command mends it
+    Doctor(doctor::Doctor),
     /// On a real server: accept the traffic of a VIP without saying so on the network
     RealServer(real_server::RealServer),
 }
@@ -147,6 +151,7 @@ impl Cli {
             Command::Counters(counters) => counters.execute(),
             Command::Acl(acl) => acl.execute(),
             Command::Explain(explain) => explain.execute(),
+            Command::Doctor(doctor) => doctor.execute(),
             Command::RealServer(real_server) => real_server.execute(),
         };
         match done {

@@ -296,13 +296,28 @@ pub(super) fn read_object(
 /// The usual place of a bpffs.
 const BPFFS: &str = "/sys/fs/bpf";
 
-fn ensure_mounted(directory: &Path) -> io::Result<()> {
+/// Whether a directory is, or would be made, on a bpffs.
+#[must_use]
+pub fn is_on_bpffs(directory: &Path) -> bool {
     let is_bpffs = |path: &Path| statfs(path).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC);
-    let existing = directory.ancestors().find(|path| path.exists());
-    if existing.is_some_and(is_bpffs) {
+    directory.ancestors().find(|path| path.exists()).is_some_and(is_bpffs)
+}
+
+/// Where a bpffs is mounted if this directory is on none.
+#[must_use]
+pub fn bpffs_mount_point(directory: &Path) -> &Path {
+    if directory.starts_with(BPFFS) { Path::new(BPFFS) } else { directory }
+}
+
+/// Makes the directory, and mounts a bpffs if it is on none.
+///
+/// # Errors
+/// What the kernel says.
+pub fn ensure_mounted(directory: &Path) -> io::Result<()> {
+    if is_on_bpffs(directory) {
         return fs::create_dir_all(directory);
     }
-    let place = if directory.starts_with(BPFFS) { Path::new(BPFFS) } else { directory };
+    let place = bpffs_mount_point(directory);
     fs::create_dir_all(place)?;
     mount(Some("bpf"), place, Some("bpf"), MsFlags::empty(), None::<&str>)?;
     tracing::info!("mounted a bpffs on {}", place.display());

@@ -87,7 +87,7 @@ impl Earlier {
 const PREFIX: &str = "layout-";
 
 /// The directories of all layouts with their versions, the newest first.
-fn layouts(bpffs: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
+pub(super) fn layouts(bpffs: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(bpffs)? {
         let entry = entry?;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::change::{Change, Refused};
-use super::difference::difference;
+use super::difference::{Differences, difference};
 use super::document::Document;
 use crate::config::{Config, Director};
 
@@ -28,6 +28,7 @@ pub struct Configuration {
     current: Arc<Document>,
     /// What makes the one of the other.
     runtime: Arc<[Change]>,
+    differences: Differences,
     /// The text that counts again if the one that there is now is not confirmed.
     unconfirmed: Option<Arc<str>>,
 }
@@ -65,6 +66,7 @@ impl Configuration {
             current: Arc::clone(&file),
             file,
             runtime: [].into(),
+            differences: Differences::default(),
             unconfirmed: None,
         };
         let single: Vec<&[Change]> = changes.iter().map(std::slice::from_ref).collect();
@@ -118,7 +120,7 @@ impl Configuration {
         let (changed, done) = Document::clone(&self.current).change(groups);
         if done.iter().any(|done| matches!(done, Ok(true))) {
             self.current = Arc::new(changed);
-            self.runtime = difference(&self.file, &self.current).into();
+            self.runtime = self.differences.between(&self.file, &self.current).into();
         }
         done
     }

@@ -12,31 +12,58 @@ use super::document::{Document, SERVERS, Service, keys};
 /// Changes that make `to` of `from`, but for the order of what is in both, and for `[director]`.
 #[must_use]
 pub fn difference(from: &Document, to: &Document) -> Vec<Change> {
-    let mut changes = Vec::new();
-    let section = |document: &Document, name| document.root().get(name).map(section_keys).unwrap_or_default();
-    let changed = |name| changed_keys(&section(from, name), &section(to, name));
-    let (timeouts, acl) = (changed("timeouts"), changed("acl"));
-    if !timeouts.is_empty() {
-        changes.push(Change::SetTimeouts { set: timeouts });
-    }
-    if !acl.is_empty() {
-        changes.push(Change::SetAcl { set: acl });
-    }
-    let (old, new) = (from.services(), to.services());
-    let old_by_name: HashMap<&str, &Arc<Service>> =
-        old.iter().map(|service| (service.name.as_str(), service)).collect();
-    let new_names: HashSet<&str> = new.iter().map(|service| service.name.as_str()).collect();
-    // What is removed makes room for what is added.
-    let gone = old.iter().filter(|service| !new_names.contains(service.name.as_str()));
-    changes.extend(gone.map(|service| Change::RemoveService { service: service.name.clone() }));
-    for service in new {
-        match old_by_name.get(service.name.as_str()) {
-            Some(before) if Arc::ptr_eq(before, service) => {}
-            Some(before) => changes.extend(service_changes(before, service)),
-            None => changes.push(Change::AddService { service: named(service) }),
+    Differences::default().between(from, to)
+}
+
+/// Differences that are asked for again and again while little changes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Differences {
+    /// What the difference of two virtual servers was, by the name of both.
+    known: HashMap<String, (Arc<Service>, Arc<Service>, Vec<Change>)>,
+}
+
+impl Differences {
+    pub(super) fn between(&mut self, from: &Document, to: &Document) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let section =
+            |document: &Document, name| document.root().get(name).map(section_keys).unwrap_or_default();
+        let changed = |name| changed_keys(&section(from, name), &section(to, name));
+        let (timeouts, acl) = (changed("timeouts"), changed("acl"));
+        if !timeouts.is_empty() {
+            changes.push(Change::SetTimeouts { set: timeouts });
         }
+        if !acl.is_empty() {
+            changes.push(Change::SetAcl { set: acl });
+        }
+        let (old, new) = (from.services(), to.services());
+        let old_by_name: HashMap<&str, &Arc<Service>> =
+            old.iter().map(|service| (service.name.as_str(), service)).collect();
+        let new_names: HashSet<&str> = new.iter().map(|service| service.name.as_str()).collect();
+        // What is removed makes room for what is added.
+        let gone = old.iter().filter(|service| !new_names.contains(service.name.as_str()));
+        changes.extend(gone.map(|service| Change::RemoveService { service: service.name.clone() }));
+        let mut known = HashMap::new();
+        for service in new {
+            match old_by_name.get(service.name.as_str()) {
+                Some(before) if Arc::ptr_eq(before, service) => {}
+                Some(before) => {
+                    let is_it = |known: &(Arc<Service>, Arc<Service>, Vec<Change>)| {
+                        Arc::ptr_eq(&known.0, before) && Arc::ptr_eq(&known.1, service)
+                    };
+                    let of_service = match self.known.remove(&service.name).filter(is_it) {
+                        Some((_, _, of_service)) => of_service,
+                        None => service_changes(before, service),
+                    };
+                    changes.extend_from_slice(&of_service);
+                    let entry = (Arc::clone(before), Arc::clone(service), of_service);
+                    known.insert(service.name.clone(), entry);
+                }
+                None => changes.push(Change::AddService { service: named(service) }),
+            }
+        }
+        self.known = known;
+        changes
     }
-    changes
 }
 
 /// The section of a virtual server, with its name also where that was made.
