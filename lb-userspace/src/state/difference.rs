@@ -18,8 +18,16 @@ pub fn difference(from: &Document, to: &Document) -> Vec<Change> {
 /// Differences that are asked for again and again while little changes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Differences {
-    /// What the difference of two virtual servers was, by the name of both.
-    known: HashMap<String, (Arc<Service>, Arc<Service>, Vec<Change>)>,
+    /// By the name of both.
+    known: HashMap<String, Known>,
+}
+
+/// What the difference of two virtual servers was.
+#[derive(Clone, Debug)]
+struct Known {
+    from: Arc<Service>,
+    to: Arc<Service>,
+    changes: Arc<[Change]>,
 }
 
 impl Differences {
@@ -47,16 +55,16 @@ impl Differences {
             match old_by_name.get(service.name.as_str()) {
                 Some(before) if Arc::ptr_eq(before, service) => {}
                 Some(before) => {
-                    let is_it = |known: &(Arc<Service>, Arc<Service>, Vec<Change>)| {
-                        Arc::ptr_eq(&known.0, before) && Arc::ptr_eq(&known.1, service)
-                    };
-                    let of_service = match self.known.remove(&service.name).filter(is_it) {
-                        Some((_, _, of_service)) => of_service,
-                        None => service_changes(before, service),
-                    };
-                    changes.extend_from_slice(&of_service);
-                    let entry = (Arc::clone(before), Arc::clone(service), of_service);
-                    known.insert(service.name.clone(), entry);
+                    let is_it =
+                        |known: &Known| Arc::ptr_eq(&known.from, before) && Arc::ptr_eq(&known.to, service);
+                    let of_service =
+                        self.known.remove(&service.name).filter(is_it).unwrap_or_else(|| Known {
+                            from: Arc::clone(before),
+                            to: Arc::clone(service),
+                            changes: service_changes(before, service).into(),
+                        });
+                    changes.extend_from_slice(&of_service.changes);
+                    known.insert(service.name.clone(), of_service);
                 }
                 None => changes.push(Change::AddService { service: named(service) }),
             }
