@@ -6,6 +6,7 @@ mod connections;
 mod drain;
 mod duration;
 mod explain;
+mod ipvsadm;
 mod list;
 mod output;
 mod real_server;
@@ -14,6 +15,7 @@ mod timeouts;
 mod weight;
 mod zero;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -72,6 +74,8 @@ enum Command {
     Acl(acl::AclCommand),
     /// Say what would become of a frame, and what decides, without sending one
     Explain(explain::Explain),
+    /// Do what ipvsadm would, with its options and in its words
+    Ipvsadm(ipvsadm::Ipvsadm),
     /// On a real server: accept the traffic of a VIP without saying so on the network
     RealServer(real_server::RealServer),
 }
@@ -105,6 +109,13 @@ struct ControlSocket {
     control_socket: PathBuf,
 }
 
+/// Does what the words ask for, of which the first is the name that this program was called by: of `ipvsadm`, what
+/// that would do.
+#[must_use]
+pub fn execute(words: &[OsString]) -> ExitCode {
+    ipvsadm::called(words).unwrap_or_else(|| Cli::parse_from(words).execute())
+}
+
 impl Cli {
     /// Does what was asked.
     #[must_use]
@@ -121,6 +132,7 @@ impl Cli {
             Command::Counters(counters) => counters.execute(),
             Command::Acl(acl) => acl.execute(),
             Command::Explain(explain) => explain.execute(),
+            Command::Ipvsadm(ipvsadm) => return ipvsadm.execute(),
             Command::RealServer(real_server) => real_server.execute(),
         };
         match done {

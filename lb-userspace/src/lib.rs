@@ -5,6 +5,8 @@ pub mod config;
 pub mod control;
 pub mod dataplane;
 pub mod forms;
+pub mod ipvsadm;
+pub mod names;
 pub mod neighbour;
 pub mod net;
 pub mod real_server;

@@ -1,7 +1,7 @@
 //! `lb list` and `lb counters`.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use clap::Args;
@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 
 use super::output::{print, print_json};
 use super::{ControlSocket, Failure, answered, runtime};
-use crate::control::api::{
-    Acl, Director, Persistence, Rate, RealServer, State, Stats, VirtualServer, VirtualServers,
-};
+use crate::control::api::{Acl, Director, Rate, RealServer, State, Stats, VirtualServers};
 use crate::control::client;
+use crate::ipvsadm::{persistent, with_flags};
+use crate::names::{Resolver as _, System};
 
 /// List virtual servers.
 #[derive(Debug, Args)]
@@ -184,23 +184,6 @@ fn table(listed: &VirtualServers, numeric: bool, columns: Columns) -> String {
     text
 }
 
-/// As `ipvsadm -L` shows them: `sh (sh-fallback,sh-port)`.
-pub(super) fn with_flags(scheduler: &str, flags: &[String]) -> String {
-    if flags.is_empty() { scheduler.to_owned() } else { format!("{scheduler} ({})", flags.join(",")) }
-}
-
-/// How clients are remembered, as `ipvsadm -L` shows it: a mask only if several are remembered together.
-fn persistent(service: &VirtualServer) -> String {
-    let Some(Persistence { timeout, mask }) = service.persistence else { return String::new() };
-    let is_ipv6 = service.addresses.first().is_some_and(|address| address.starts_with('['));
-    let mask = match (is_ipv6, mask) {
-        (true, 128) | (false, 32..) => String::new(),
-        (true, bits) => format!(" mask {bits}"),
-        (false, bits) => format!(" mask {}", Ipv4Addr::from(!(u32::MAX >> bits))),
-    };
-    format!(" persistent {timeout}{mask}")
-}
-
 /// The MAC that a real server's frames get.
 fn mac(server: &RealServer) -> String {
     let nobody = if matches!(server.state, State::Up | State::Draining) { "local" } else { "-" };
@@ -218,7 +201,7 @@ fn refusals(acl: &Acl) -> String {
 
 fn host_name(address: &str, numeric: bool) -> String {
     match address.parse() {
-        Ok(ip) if !numeric => names(SocketAddr::new(ip, 0), "tcp").map(|(host, _)| host),
+        Ok(ip) if !numeric => System.names(SocketAddr::new(ip, 0), "tcp").map(|(host, _)| host),
         _ => None,
     }
     .unwrap_or_else(|| address.to_owned())
@@ -226,7 +209,9 @@ fn host_name(address: &str, numeric: bool) -> String {
 
 fn socket_name(address: &str, protocol: &str, numeric: bool) -> String {
     match address.parse() {
-        Ok(socket) if !numeric => names(socket, protocol).map(|(host, service)| joined(&host, &service)),
+        Ok(socket) if !numeric => {
+            System.names(socket, protocol).map(|(host, service)| joined(&host, &service))
+        }
         _ => None,
     }
     .unwrap_or_else(|| address.to_owned())
@@ -235,12 +220,6 @@ fn socket_name(address: &str, protocol: &str, numeric: bool) -> String {
 /// In brackets if the host is an IPv6 address, which then has no name.
 fn joined(host: &str, service: &str) -> String {
     if host.contains(':') { format!("[{host}]:{service}") } else { format!("{host}:{service}") }
-}
-
-/// Host and service, by name where they have one.
-fn names(socket: SocketAddr, protocol: &str) -> Option<(String, String)> {
-    let flags = if protocol == "udp" { libc::NI_DGRAM } else { 0 };
-    dns_lookup::getnameinfo(&socket, flags).ok()
 }
 
 fn counters(director: &Director) -> String {
@@ -265,6 +244,7 @@ fn counters(director: &Director) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::api::{Persistence, VirtualServer};
 
     #[test]
     fn an_address_of_ipv6_is_told_from_its_port() {
@@ -280,6 +260,9 @@ mod tests {
         let server = |address: &str| RealServer {
             address: address.to_owned(),
             weight: 1,
+            upper_threshold: 0,
+            lower_threshold: 0,
+            persistent_connections: None,
             state: State::Up,
             mac: None,
             active_connections: 0,
@@ -353,6 +336,9 @@ TCP  [2001:db8::1]:80 rr allow 1
         let sorry = RealServer {
             address: "192.0.2.250".to_owned(),
             weight: 1,
+            upper_threshold: 0,
+            lower_threshold: 0,
+            persistent_connections: None,
             state: State::Up,
             mac: Some("02:00:00:00:00:fa".to_owned()),
             active_connections: 0,
@@ -450,6 +436,9 @@ UDP  192.0.2.1:53 rr ops
         let server = |address: &str, n: u64| RealServer {
             address: address.to_owned(),
             weight: 1,
+            upper_threshold: 0,
+            lower_threshold: 0,
+            persistent_connections: None,
             state: State::Up,
             mac: None,
             active_connections: 0,

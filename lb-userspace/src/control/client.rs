@@ -9,8 +9,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::net::UnixStream;
 
@@ -42,7 +42,21 @@ pub enum ClientError {
     },
     /// The daemon could not do it.
     #[error("the daemon says: {0}")]
-    Refused(String),
+    Refused(Refusal),
+}
+
+/// Why the daemon did not do what it was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Error)]
+#[error("{error}")]
+pub struct Refusal {
+    /// In words.
+    pub error: String,
+    /// In one word, if it has one: `no_such_service`, `no_such_server`, `service_exists`, `server_exists`, `invalid`.
+    #[serde(default)]
+    pub kind: Option<String>,
+    /// Which of several changes it is about, counted from 0.
+    #[serde(default)]
+    pub change: Option<usize>,
 }
 
 /// Asks the daemon behind `socket`, and waits for its answer.
@@ -161,7 +175,8 @@ async fn send(
         return Ok(response);
     }
     let body = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
-    let said: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-    let reason = said.as_ref().and_then(|said| said["error"].as_str()).unwrap_or(status.as_str());
-    Err(ClientError::Refused(reason.to_owned()))
+    let said = serde_json::from_slice(&body);
+    Err(ClientError::Refused(
+        said.unwrap_or_else(|_| Refusal { error: status.to_string(), ..Refusal::default() }),
+    ))
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lb_common::fragment::FRAGMENT_SECONDS;
+use lb_common::load::Thresholds;
 use lb_common::policy::OnDown;
 use macaddr::MacAddr6;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -120,6 +121,8 @@ pub struct PublishedServer {
     pub address: IpAddr,
     /// Its weight.
     pub weight: u32,
+    /// How many connections it gets at most.
+    pub thresholds: Thresholds,
     /// Its MAC, or the one it had when it last answered. If it never did, or is the director itself, none.
     pub mac: Option<MacAddr6>,
     /// What it may get.
@@ -323,6 +326,7 @@ impl Reconciler {
                 .map(|(server, destination)| PublishedServer {
                     address: server.address,
                     weight: server.weight,
+                    thresholds: server.thresholds,
                     mac: server.way.and_then(Way::mac),
                     state: match server.is_reachable {
                         false => ServerState::Unresolved,
