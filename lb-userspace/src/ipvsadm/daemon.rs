@@ -101,15 +101,7 @@ impl Daemon for Remote {
 impl From<ClientError> for Complaint {
     fn from(error: ClientError) -> Self {
         match error {
-            // ipvsadm has no option for the socket.
-            ClientError::NotRunning { path } => Self::fatal(
-                NOT_RUNNING,
-                format!(
-                    "the lb daemon is not running: nobody answers on {}; start it with `lb run --config FILE`, or \
-                     name its socket in LB_CONTROL_SOCKET",
-                    path.display()
-                ),
-            ),
+            ClientError::NotRunning { .. } => Self::fatal(NOT_RUNNING, error.to_string()),
             ClientError::Refused(refusal) => Self { code: REFUSED, message: refusal.error, is_final: false },
             error => Self::fatal(FAILED, error.to_string()),
         }
