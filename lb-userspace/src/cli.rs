@@ -1,6 +1,7 @@
 //! The command line: what may be typed, and what it does.
 
 mod acl;
+mod change;
 mod check;
 mod connections;
 mod drain;
@@ -10,8 +11,11 @@ mod ipvsadm;
 mod list;
 mod output;
 mod real_server;
+mod reload;
 mod run;
+mod save;
 mod timeouts;
+mod told;
 mod weight;
 mod zero;
 
@@ -33,6 +37,7 @@ const EXAMPLES: &str = "\
 Examples:
   lb check --config /etc/lb/lb.toml          is the file all right?
   sudo lb run --config /etc/lb/lb.toml       forward
+  sudo lb reload                             the file was changed
   sudo lb list -n                            what goes where
   sudo lb drain web 192.168.2.212            take a real server out of service
   sudo lb explain 198.51.100.7:4000 192.168.2.240:80 tcp
@@ -55,6 +60,21 @@ enum Command {
     Run(run::Run),
     /// Check a configuration file and say everything that is wrong with it
     Check(check::Check),
+    /// Load the configuration file anew, and print what is different
+    Reload(reload::Reload),
+    /// Keep what the last reload did that is undone otherwise
+    Confirm(reload::Confirm),
+    /// Write what was changed while the daemon ran to the configuration file
+    Save(save::Save),
+    /// Add a virtual server or a real server while the daemon runs
+    #[command(subcommand)]
+    Add(change::Add),
+    /// Change properties of a virtual server or a real server while the daemon runs
+    #[command(subcommand)]
+    Edit(change::Edit),
+    /// Remove a virtual server or a real server while the daemon runs
+    #[command(subcommand, visible_alias = "rm")]
+    Remove(change::Remove),
     /// List virtual servers and their real servers
     #[command(visible_alias = "ls")]
     List(list::List),
@@ -123,6 +143,12 @@ impl Cli {
         let done = match self.command {
             Command::Run(run) => run.execute(),
             Command::Check(check) => check.execute(),
+            Command::Reload(reload) => reload.execute(),
+            Command::Confirm(confirm) => confirm.execute(),
+            Command::Save(save) => save.execute(),
+            Command::Add(add) => add.execute(),
+            Command::Edit(edit) => edit.execute(),
+            Command::Remove(remove) => remove.execute(),
             Command::List(list) => list.execute(),
             Command::Connections(connections) => connections.execute(),
             Command::Timeouts(timeouts) => timeouts.execute(),
@@ -156,6 +182,10 @@ impl Failure {
 
     fn because(message: String) -> Self {
         Self { code: FAILED, message }
+    }
+
+    fn usage(message: &str) -> Self {
+        Self { code: USAGE, message: message.to_owned() }
     }
 
     fn report(self) -> ExitCode {

@@ -29,9 +29,11 @@ mod value;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fs, io};
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity};
+pub(crate) use draft::default_name;
 pub use machine::{Machine, check_machine};
 pub use model::{
     Acl, Config, Director, OnExit, Peer, Persistence, Protocol, RealServer, Timeouts, VirtualServer,
@@ -41,6 +43,7 @@ pub use source::{Located, Span};
 pub(crate) use suggest::nearest;
 pub(crate) use value::duration;
 
+use crate::forms::VirtualAddress;
 use report::{Report, Reported};
 use toml::de::DeTable;
 
@@ -51,6 +54,8 @@ pub struct Checked {
     pub config: Config,
     /// Warnings only; possibly none.
     pub warnings: Diagnostics,
+    /// What the file says, word for word.
+    pub text: Arc<str>,
 }
 
 /// Why there is no configuration.
@@ -107,9 +112,18 @@ pub fn parse(file_name: &str, text: &str) -> Result<Checked, Diagnostics> {
     let config = syntax::check(&errors, &report).and_then(|()| read(document.get_ref(), &report));
     let diagnostics = report.into_diagnostics();
     match config {
-        Ok(config) if !diagnostics.has_errors() => Ok(Checked { config, warnings: diagnostics }),
+        Ok(config) if !diagnostics.has_errors() => {
+            Ok(Checked { config, warnings: diagnostics, text: text.into() })
+        }
         _ => Err(diagnostics),
     }
+}
+
+/// An address of a virtual server as the file has it; none if that is not what it is.
+#[must_use]
+pub fn virtual_address(text: &str) -> Option<VirtualAddress> {
+    let report = Report::new("", text);
+    address::virtual_address(&reader::Text::alone(text, &report)).ok().map(|address| address.value)
 }
 
 fn read<'a>(document: &'a DeTable<'a>, report: &'a Report) -> Result<Config, Reported> {

@@ -4,11 +4,13 @@ mod acl;
 pub mod api;
 mod change;
 pub mod client;
+mod configuration;
 mod connections;
 pub mod explain;
 mod failure;
 mod rates;
 mod server;
 
+pub use configuration::ReloadOrder;
 pub use rates::Rates;
-pub use server::{ControlError, Facts, Server};
+pub use server::{ControlError, Facts, Parts, Server};

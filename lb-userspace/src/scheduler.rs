@@ -102,6 +102,9 @@ trait Algorithm {
 }
 
 impl Scheduler {
+    /// What a virtual server has that names none (`DEF_SCHED` of ipvsadm).
+    pub const DEFAULT: Self = Self(&wlc::WeightedLeastConnection);
+
     /// The scheduler with this name, as `ipvsadm -s` takes it.
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {

@@ -7,25 +7,31 @@
 //!   routes ─┘          maps ─> View ──┘   (pure)            (reconcile: the only caller)
 //! ```
 
-mod acl;
 mod change;
+mod configuration;
 mod desired;
+mod difference;
+mod document;
+mod journal;
 mod names;
 mod network;
 mod plan;
+mod published;
 mod reconcile;
 
-pub use acl::{AclAction, AclChange, AclError};
-pub use change::{Change, ChangeError, Changed, TimeoutsChange, WeightChange};
+pub use change::{AclAction, Change, ChangeError, Changed, Keys, Refused};
+pub use configuration::{Configuration, Reloaded, Remembered};
 pub use desired::{
     Desired, DesiredServer, DesiredService, addresses_to_locate, addresses_to_resolve, desired, vips,
 };
+pub use difference::difference;
+pub use document::Document;
+pub use journal::Journal;
 pub use names::NameError;
 pub use network::{Location, Network, Places, addressed, locate};
 pub use plan::{PlanError, plan};
-pub use reconcile::{
-    Input, Published, PublishedServer, PublishedService, ReconcileError, Reconciler, ServerState,
-};
+pub use published::{Published, PublishedServer, PublishedService, ServerState};
+pub use reconcile::{Followed, Input, ReconcileError, Reconciler, ReloadError};
 
 #[cfg(test)]
 mod tests;

@@ -12,12 +12,15 @@
 //! end with `on_exit = "detach"` takes the director out of service.
 
 mod hold;
+mod reload;
 mod topology;
 mod vips;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
@@ -28,15 +31,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::config::{Config, OnExit, VirtualServer};
+use crate::config::{Checked, Config, Diagnostics, OnExit, VirtualServer};
 use crate::control::explain::Interfaces;
-use crate::control::{ControlError, Facts, Server};
+use crate::control::{ControlError, Facts, Parts, ReloadOrder, Server};
 use crate::dataplane::{
     Attached, Capacity, Dataplane, DataplaneError, FlowLog, Options, SweepOrder, Sweeper,
 };
 use crate::neighbour::{Driver, Resolution, Resolutions};
 use crate::net::{Events, Link, NetError, Netlink, XdpAttachment, question};
-use crate::state::{Input, ReconcileError, Reconciler};
+use crate::state::{Configuration, Followed, Input, Journal, ReconcileError, Reconciler, Remembered};
+use reload::Reloader;
 use topology::{Followers, Topology};
 use vips::Vips;
 
@@ -77,6 +81,9 @@ pub enum RunError {
     /// A task or thread of the daemon ended.
     #[error("the {0} ended unexpectedly; this is a bug in lb")]
     Ended(&'static str),
+    /// The configuration is not valid.
+    #[error(transparent)]
+    Invalid(#[from] Diagnostics),
     /// See [`NetError`].
     #[error(transparent)]
     Net(#[from] NetError),
@@ -102,12 +109,15 @@ fn capacity(config: &Config) -> Capacity {
     }
 }
 
-/// Runs the daemon until it is told to stop.
+/// Runs the daemon until it is told to stop. `file` is the configuration file, `checked` what it says.
 ///
 /// # Errors
 /// [`RunError`]: it could not start, or cannot go on.
-pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
+pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
+    let mut journal = Journal::beside(&checked.config.director.control_socket);
+    let configuration = remembered(file, &checked, &mut journal)?;
+    let config = Arc::clone(configuration.config());
     let netlink = Netlink::open()?;
     // From here on, so that nothing that changes meanwhile is missed.
     let events = Events::of_topology()?;
@@ -122,7 +132,8 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     let server = Server::bind(&config.director.control_socket)?;
     let tables = dataplane.tables()?;
     let links = dataplane.places(&links)?.into_iter().zip(links).collect();
-    let topology = Topology::new(netlink.clone(), links, &config).await?;
+    let (configs, followed) = watch::channel(Followed { configuration, coming: None });
+    let topology = Topology::new(netlink.clone(), links, followed.clone()).await?;
 
     // Real servers that an earlier daemon had resolved are taken to be where they were until asked.
     let (wanted, wanted_receiver) = watch::channel(topology.wanted());
@@ -147,8 +158,9 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     }
 
     let (sweep_orders, orders) = std::sync::mpsc::channel();
+    let network = topology.network.clone();
     let mut reconciler =
-        Reconciler::new(tables, config.clone(), topology.network.clone(), first, sweep_orders.clone());
+        Reconciler::new(tables, configs.clone(), journal, network, first, sweep_orders.clone());
     reconciler.reconcile(now())?;
     let published = reconciler.subscribe();
     let offload = dataplane.vlan_offload();
@@ -174,11 +186,23 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
     let observer = dataplane.observer();
     let explainer = dataplane.explainer();
     let (inputs, received) = mpsc::channel(64);
+    let (reloads, reload_orders) = mpsc::channel(4);
+    let reloader =
+        Reloader { path: file.to_owned(), configs, resolved: resolved.clone(), inputs: inputs.clone() };
+    tasks.spawn(reloader.run(reload_orders).map(|()| "reloader"));
     let (stop_server, server_stopped) = oneshot::channel::<()>();
-    let control =
-        tokio::spawn(server.run(facts, published, observer, inputs.clone(), explainer, async move {
-            let _ = server_stopped.await;
-        }));
+    let parts = Parts {
+        facts,
+        published,
+        configs: followed.clone(),
+        observer,
+        inputs: inputs.clone(),
+        reloads: reloads.clone(),
+        explainer,
+    };
+    let control = tokio::spawn(server.run(parts, async move {
+        let _ = server_stopped.await;
+    }));
     let fragments = dataplane.fragments()?;
     let (stop_holding, holding_stopped) = std::sync::mpsc::channel::<()>();
     let holding = tokio::task::spawn_blocking(move || hold::hold_fragments(fragments, &holding_stopped));
@@ -207,7 +231,7 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
         "ready"
     );
     let ended = tokio::select! {
-        name = signals.next() => {
+        name = signals.next(&reloads) => {
             tracing::info!("{name}: stopping");
             Ok(())
         }
@@ -226,9 +250,38 @@ pub async fn run(config: Config, log_flows: bool) -> Result<(), RunError> {
         tracing::debug!("a client was still being answered, or a table swept");
     }
     if ended.is_ok() {
-        leave(&config, dataplane, &vips, &links).await?;
+        let on_exit = followed.borrow().config().director.on_exit;
+        leave(on_exit, dataplane, &vips, &links).await?;
     }
     ended
+}
+
+/// What is configured: what the file says, and what was changed while an earlier daemon ran.
+fn remembered(file: &Path, checked: &Checked, journal: &mut Journal) -> Result<Configuration, RunError> {
+    let Remembered { changes, unconfirmed } = journal.read();
+    let before = unconfirmed.and_then(|text| Configuration::load(file, &text, &changes).ok());
+    if before.is_some() {
+        tracing::warn!(
+            "the last reload was not confirmed before lb ended: what {} said before counts; `lb reload` loads it anew",
+            file.display()
+        );
+    }
+    let loaded = match before {
+        Some(loaded) => loaded,
+        None => Configuration::load(file, &checked.text, &changes)?,
+    };
+    let (configuration, forgotten) = loaded;
+    for (_, refused) in forgotten {
+        tracing::warn!("a change that was made while lb ran is forgotten: {refused}");
+    }
+    if !configuration.runtime().is_empty() {
+        tracing::info!(
+            changes = configuration.runtime().len(),
+            "changes that were made while lb ran count on; `lb save` writes them to {}",
+            file.display()
+        );
+    }
+    Ok(configuration)
 }
 
 /// The configured interfaces, in their order.
@@ -300,12 +353,12 @@ async fn report_attachments(netlink: &Netlink, links: &[(u8, Link)], attached: &
 
 /// What `on_exit` says.
 async fn leave(
-    config: &Config,
+    on_exit: OnExit,
     dataplane: Dataplane,
     vips: &Vips,
     links: &[(u8, Link)],
 ) -> Result<(), RunError> {
-    match config.director.on_exit {
+    match on_exit {
         OnExit::Keep => {
             tracing::info!(
                 "forwarding goes on without the daemon (on_exit = \"keep\"); `lb run` takes over again"
@@ -338,14 +391,16 @@ impl Signals {
         })
     }
 
-    /// The name of the next signal that ends the daemon.
-    async fn next(&mut self) -> &'static str {
+    /// The name of the next signal that ends the daemon. SIGHUP has the file loaded anew.
+    async fn next(&mut self, reloads: &mpsc::Sender<ReloadOrder>) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
                 _ = self.hangup.recv() => {
-                    tracing::warn!("SIGHUP: reloading is not available in this version; restart lb to apply a changed file, connections survive that");
+                    let (done, _) = oneshot::channel();
+                    // Full: it is about to be loaded anew.
+                    let _ = reloads.try_send(ReloadOrder { confirm_within: None, done });
                 }
             }
         }

@@ -31,8 +31,8 @@ Examples:
   sudo lb acl deny 198.51.100.0/24
   sudo lb acl deny 2001:db8:bad::/48 --service web6
 
-What is denied stays denied, however long the prefixes that are allowed. Lasts until the daemon
-restarts: then what the configuration file says comes back.")]
+What is denied stays denied, however long the prefixes that are allowed. Counts on when the daemon
+is restarted; `lb save` writes it to the configuration file.")]
     Deny(Change),
     /// Let clients in; others then only if they are allowed too
     #[command(after_help = "\
@@ -41,15 +41,16 @@ Examples:
   sudo lb acl allow 10.0.0.0/8 --service web
 
 Without --service this is for all virtual servers and both families: once anything is allowed, nobody
-else is let in, and the connections of everybody else end. What is denied stays denied. Lasts until
-the daemon restarts: then what the configuration file says comes back.")]
+else is let in, and the connections of everybody else end. What is denied stays denied. Counts on when the daemon
+is restarted; `lb save` writes it to the configuration file.")]
     Allow(Change),
     /// Forget that clients were denied or allowed
     #[command(after_help = "\
 Example:
   sudo lb acl remove 198.51.100.0/24
 
-Lasts until the daemon restarts: then what the configuration file says comes back.")]
+Counts on when the daemon
+is restarted; `lb save` writes it to the configuration file.")]
     Remove(Change),
 }
 

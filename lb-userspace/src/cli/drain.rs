@@ -28,8 +28,8 @@ Examples:
   sudo lb weight web 192.168.2.212 3               afterwards: back into service
 
 A connection has ended when it has been forgotten, some time after its last frame: `lb timeouts --all`
-says when. Ctrl-C ends the waiting, not the draining. Lasts until the daemon restarts: then the weight that
-the configuration file says comes back.
+says when. Ctrl-C ends the waiting, not the draining. The weight counts on when
+the daemon is restarted; `lb save` writes it to the configuration file.
 
 Exit codes: 0 it has no connections any more, 1 it still had some when the waiting ended.")]
 pub(super) struct Drain {
@@ -141,7 +141,7 @@ fn found(listed: &VirtualServers, drained: &WeightChanged) -> Result<Left, Strin
     let found = found.ok_or_else(|| format!("{server} is not a real server of {service:?} any more"))?;
     if found.weight > 0 {
         return Err(format!(
-            "{server} of {service:?} is not being drained any more: somebody gave it weight {}, or the daemon restarted",
+            "{server} of {service:?} is not being drained any more: somebody gave it weight {}",
             found.weight
         ));
     }

@@ -37,14 +37,14 @@ impl Run {
             let links = Netlink::open()?.links().await?;
             let machine = Machine { interfaces: links.into_iter().map(|link| link.name).collect() };
             let findings = config::check_machine(&checked.config, &machine, Severity::Error);
-            let findings = checked.warnings.merge(findings);
+            let findings = checked.warnings.clone().merge(findings);
             if !findings.is_empty() {
                 complain(&findings);
             }
             if findings.has_errors() {
                 return Err(Failure::silent());
             }
-            supervisor::run(checked.config, self.log_flows).await.map_err(Failure::from)
+            supervisor::run(&self.file.config, checked, self.log_flows).await.map_err(Failure::from)
         })
     }
 }

@@ -20,8 +20,8 @@ Examples:
   sudo lb timeouts --tcp 15m --udp 90s          change two, and leave the third (ipvsadm --set 900 0 90)
 
 A connection is forgotten when no frame of it came for so long; the new timeouts are those of the
-connections that there are, too. Lasts until the daemon restarts: then what the configuration file says
-comes back.")]
+connections that there are, too. Counts on when the daemon
+is restarted; `lb save` writes it to the configuration file.")]
 pub(super) struct Timeouts {
     /// Of established TCP connections
     #[arg(long, value_name = "DURATION", value_parser = parse_timeout)]

@@ -17,8 +17,8 @@ Examples:
   sudo lb weight web 192.168.2.212 3
   sudo lb weight 192.168.2.240:80 192.168.2.212 0     no new connections; old ones go on
 
-`lb drain` sets the weight to 0 and waits for the old connections. Lasts until the daemon restarts: then
-what the configuration file says comes back.")]
+`lb drain` sets the weight to 0 and waits for the old connections. Counts on when the daemon is
+restarted; `lb save` writes it to the configuration file.")]
 pub(super) struct Weight {
     #[command(flatten)]
     server: ServerArguments,

@@ -53,9 +53,14 @@ pub(super) struct RealServerDraft {
     thresholds: Result<Thresholds, Reported>,
 }
 
-/// What a virtual server without a name is called.
-pub(super) fn default_name(protocol: Protocol, first: VirtualAddress) -> String {
-    format!("{protocol}-{}-{}", first.vips, first.ports)
+/// What a virtual server without a name is called: after its first address, or its group's number if it has none.
+pub(crate) fn default_name(
+    protocol: Protocol,
+    first: Option<VirtualAddress>,
+    fwmark: Option<u32>,
+) -> Option<String> {
+    let by_address = first.map(|first| format!("{protocol}-{}-{}", first.vips, first.ports));
+    by_address.or_else(|| Some(format!("fwmark-{}", fwmark?)))
 }
 
 pub(super) fn virtual_servers(file: &Table<'_>) -> Partial<VirtualServerDraft> {
@@ -69,19 +74,25 @@ fn virtual_server(table: &Table<'_>) -> VirtualServerDraft {
         value::name(&text)?;
         Ok(Some(text.located(text.as_str().to_owned())))
     });
-    let addresses = match table.required("addresses", ADDRESSES_HELP) {
-        Ok(value) => addresses(value),
-        Err(reported) => Partial::none(reported),
-    };
-    let protocol = table.value_or("protocol", Protocol::Tcp, |value| value.choice(&Protocol::NAMES));
-    let scheduler = table.required("scheduler", scheduler::names()).and_then(scheduler::scheduler);
-    let scheduler_flags = table.optional("scheduler_flags").map(scheduler::flags).unwrap_or_default();
-    let mh_table_size = table.value_or("mh_table_size", None, |value| scheduler::table_size(value).map(Some));
     let fwmark = table.value_or("fwmark", None, |value| {
         let number =
             value.integer(1..=u32::MAX, "write any number that no other virtual server has: fwmark = 7")?;
         Ok(Some(value.located(number)))
     });
+    let addresses = match (table.optional("addresses"), &fwmark) {
+        (None, Ok(Some(fwmark))) => unbound(table, fwmark),
+        _ => match table.required("addresses", ADDRESSES_HELP) {
+            Ok(value) => addresses(value),
+            Err(reported) => Partial::none(reported),
+        },
+    };
+    let protocol = table.value_or("protocol", Protocol::Tcp, |value| value.choice(&Protocol::NAMES));
+    let scheduler = match table.optional("scheduler") {
+        Some(value) => scheduler::scheduler(value),
+        None => Ok(Located { value: Scheduler::DEFAULT, span: table.header() }),
+    };
+    let scheduler_flags = table.optional("scheduler_flags").map(scheduler::flags).unwrap_or_default();
+    let mh_table_size = table.value_or("mh_table_size", None, |value| scheduler::table_size(value).map(Some));
     let real_servers = real_servers(table);
     let on_down = table.value_or("on_down", None, |value| {
         let span = value.span();
@@ -136,6 +147,14 @@ fn persistence(table: &Table<'_>) -> Result<Option<Persistence>, Reported> {
     })
 }
 
+/// A group that ipvsadm made, of packets that nothing marks yet.
+fn unbound(table: &Table<'_>, fwmark: &Located<u32>) -> Partial<Located<VirtualAddress>> {
+    let message = format!("no packets belong to the group {fwmark}: it has no addresses");
+    let diagnostic = Diagnostic::new(Code::NoAddress, &fwmark.span, message);
+    table.report().warning(diagnostic.help(ADDRESSES_HELP));
+    Partial::default()
+}
+
 const ADDRESSES_HELP: &str = "write addresses = [\"192.168.2.240:80\"]: each VIP with its port";
 
 fn addresses(value: Value<'_>) -> Partial<Located<VirtualAddress>> {
@@ -161,9 +180,8 @@ fn real_servers(table: &Table<'_>) -> Partial<RealServerDraft> {
         let span = value.map_or(table.header(), |value| value.span());
         let message = "this virtual server has no real server: nobody would answer its clients";
         let help = "write [[virtual_server.real_server]] below it, and below that address = \"192.168.2.212\"; or \
-                    remove the virtual server";
-        let diagnostic = Diagnostic::new(Code::EmptyService, &span, message).help(help);
-        return Partial::none(table.report().error(diagnostic));
+                    add one while lb runs: `lb add server`";
+        table.report().warning(Diagnostic::new(Code::EmptyService, &span, message).help(help));
     }
     sections.map(|section| real_server(&section))
 }
@@ -222,7 +240,8 @@ impl VirtualServerDraft {
         let addresses: Vec<VirtualAddress> =
             self.addresses.all()?.into_iter().map(|address| address.value).collect();
         let protocol = self.protocol?;
-        let made = addresses.first().map(|first| default_name(protocol, *first));
+        let fwmark = self.fwmark?.map(|fwmark| fwmark.value);
+        let made = default_name(protocol, addresses.first().copied(), fwmark);
         let name = self.name?.map(|name| name.value).or(made).unwrap_or_default();
         let flags = self.scheduler_flags.all()?.into_iter().map(|flag| flag.value);
         let table_size = self.mh_table_size?.map(|size| size.value);
@@ -230,7 +249,7 @@ impl VirtualServerDraft {
         Ok(VirtualServer {
             name,
             addresses,
-            fwmark: self.fwmark?.map(|fwmark| fwmark.value),
+            fwmark,
             protocol,
             scheduler: self.scheduler?.value,
             scheduler_flags: flags.collect(),

@@ -148,7 +148,7 @@ impl From<&Timeouts> for lb_common::connection::Timeouts {
 pub struct VirtualServer {
     /// Unique; made of the protocol and the first address if the file gives none.
     pub name: String,
-    /// VIPs and ports, at least one, all of one family; no other virtual server of this protocol has any of them, or
+    /// VIPs and ports, at least one unless `fwmark` names the group, all of one family; no other virtual server of this protocol has any of them, or
     /// one that would count as much for the same packets.
     pub addresses: Vec<VirtualAddress>,
     /// The number by which the group is edited in the manner of IPVS; unique, not 0.
@@ -162,7 +162,7 @@ pub struct VirtualServer {
     /// Slots of its table if it is `mh`: one of [`MAGLEV_SLOTS`](lb_common::selector::MAGLEV_SLOTS), at least as many
     /// as real servers.
     pub mh_table_size: u32,
-    /// At least one, of the family of the addresses; each address once; in the order of the file.
+    /// Of the family of the addresses; each address once; in the order of the file.
     pub real_servers: Vec<RealServer>,
     /// Who gets new connections when none of those is usable: of their family, and none of them.
     pub sorry_server: Option<IpAddr>,
@@ -287,6 +287,12 @@ impl Protocol {
             17 => Some(Self::Udp),
             _ => None,
         }
+    }
+
+    /// The protocol of this name, if it is one of them.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find_map(|(known, protocol)| (*known == name).then_some(*protocol))
     }
 
     pub(super) const NAMES: [(&str, Self); 2] = [("tcp", Self::Tcp), ("udp", Self::Udp)];

@@ -275,7 +275,12 @@ impl<'a> Value<'a> {
     }
 }
 
-impl Text<'_> {
+impl<'a> Text<'a> {
+    /// A text that is in no file.
+    pub(super) fn alone(text: &'a str, report: &'a Report) -> Self {
+        Self { text, report, range: 0..text.len(), start: Some(0) }
+    }
+
     pub(super) fn span(&self) -> Span {
         self.report.span(self.range.clone())
     }

@@ -29,7 +29,7 @@ struct Case {
 impl Case {
     fn of(name: &str, result: Result<Checked, Diagnostics>) -> Self {
         let (diagnostics, shown) = match result {
-            Ok(Checked { config, warnings }) => {
+            Ok(Checked { config, warnings, .. }) => {
                 let shown = format!("{warnings}{}{config:#?}", if warnings.is_empty() { "" } else { "\n\n" });
                 (warnings, shown)
             }

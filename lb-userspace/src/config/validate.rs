@@ -63,8 +63,9 @@ fn names_are_unique(drafts: &[VirtualServerDraft], report: &Report) {
         let (Ok(None), Ok(protocol), Ok(())) = (&draft.name, draft.protocol, draft.addresses.complete) else {
             continue;
         };
-        let Some(first) = draft.addresses.read.first() else { continue };
-        let made = default_name(protocol, first.value);
+        let fwmark = draft.fwmark.as_ref().ok().and_then(|fwmark| Some(fwmark.as_ref()?.value));
+        let first = draft.addresses.read.first().map(|first| first.value);
+        let Some(made) = default_name(protocol, first, fwmark) else { continue };
         if let Some(given) = given.get(made.as_str()) {
             let message = format!("another virtual server is named {} already", quoted(&made));
             let diagnostic = Diagnostic::new(Code::DuplicateName, given, message).label("given here");

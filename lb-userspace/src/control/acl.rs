@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::server::Shared;
 use crate::config::Acl;
 use crate::forms::Prefix;
-use crate::state::{AclAction, AclChange, Change, Published};
+use crate::state::{Change, Published};
 
 pub(super) async fn list(Extract(shared): Extract<Arc<Shared>>) -> Json<api::Acls> {
     let published = Arc::clone(&shared.published.borrow());
@@ -33,13 +33,8 @@ pub(super) async fn change(
         .prefix
         .parse()
         .map_err(|error| Failure::bad_request(format!("{:?} is not a prefix: {error}", asked.prefix)))?;
-    let action = match asked.action {
-        api::AclAction::Deny => AclAction::Deny,
-        api::AclAction::Allow => AclAction::Allow,
-        api::AclAction::Remove => AclAction::Remove,
-    };
-    let change = AclChange { action, prefix, service: asked.service.clone() };
-    let changed = make(&shared, Change::Acl(change)).await?;
+    let change = Change::Acl { action: asked.action, prefix, service: asked.service.clone() };
+    let changed = make(&shared, vec![change]).await?;
     let acl = rules(&changed.after, asked.service.as_deref());
     Ok(Json(api::AclChanged { prefix: prefix.to_string(), changed: changed.is_different, acl }))
 }

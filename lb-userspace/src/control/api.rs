@@ -8,9 +8,11 @@ use std::iter::Sum;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::state::Keys;
 pub use change::{
-    Acl, AclAction, AclChange, AclChanged, Acls, ServiceAcl, StateTimeout, Timeouts, TimeoutsChange,
-    TimeoutsChanged, WeightChange, WeightChanged, Zero, Zeroed,
+    Acl, AclAction, AclChange, AclChanged, Acls, Change, Changes, ChangesMade, Configuration, Confirmed,
+    Reload, Reloaded, ServiceAcl, StateTimeout, Timeouts, TimeoutsChange, TimeoutsChanged, WeightChange,
+    WeightChanged, Zero, Zeroed,
 };
 pub use connections::{Connection, ConnectionFilter, ConnectionKind};
 
@@ -21,6 +23,20 @@ pub struct ListOptions {
     /// Whether the clients that keep a real server are counted: that takes a walk over the connection table.
     #[serde(default)]
     pub persistent_connections: bool,
+}
+
+/// Why a request was not answered with what was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// In words, with a remedy.
+    pub error: String,
+    /// In one word, for programs: `no_such_service`, `no_such_server`, `no_such_prefix`, `service_exists`,
+    /// `server_exists`, `conflict`, `invalid`, `failed`, `stopping`.
+    #[serde(default)]
+    pub kind: String,
+    /// Which of several changes is to blame, counted from 0, if one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<usize>,
 }
 
 /// `GET /v1/virtual_servers`.
@@ -58,6 +74,10 @@ pub struct VirtualServer {
     /// Whether every datagram is scheduled by itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub one_packet: bool,
+    /// Whether anything of it, besides its real servers, was changed while the daemon ran (`lb save` writes that to the
+    /// configuration file).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub runtime: bool,
     /// Of its real servers together, since they were last zeroed.
     #[serde(default)]
     pub stats: Stats,
@@ -99,6 +119,9 @@ pub struct RealServer {
     pub persistent_connections: Option<u64>,
     /// What it may get.
     pub state: State,
+    /// Whether it, or anything of it, was changed while the daemon ran.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub runtime: bool,
     /// Where its frames go; null if nobody ever answered for its address, and of one that is up or draining if it is
     /// the director itself.
     pub mac: Option<String>,

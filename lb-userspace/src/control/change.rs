@@ -1,5 +1,6 @@
-//! `/v1/timeouts`, `/v1/weight`, `/v1/zero`: changes while the daemon runs.
+//! `/v1/changes`, `/v1/timeouts`, `/v1/weight`, `/v1/zero`: changes while the daemon runs.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +9,13 @@ use axum::Json;
 use axum::extract::State as Extract;
 use axum::extract::rejection::JsonRejection;
 use lb_common::connection::{State, Timeouts as StateTimeouts};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::api;
 use super::failure::Failure;
 use super::server::Shared;
 use crate::config::Timeouts;
-use crate::state::{Change, Changed, Input, Published, PublishedServer, TimeoutsChange, WeightChange};
+use crate::state::{Change, Changed, Input, Keys, Published, PublishedServer, PublishedService, ServerState};
 
 /// What came with a request.
 pub(super) type Body<T> = Result<Json<T>, JsonRejection>;
@@ -25,12 +26,46 @@ pub(super) fn read<T>(body: Body<T>) -> Result<T, Failure> {
     Ok(asked)
 }
 
-/// Has a change made, and waits until it is.
-pub(super) async fn make(shared: &Shared, change: Change) -> Result<Changed, Failure> {
+/// How long an answer waits for real servers that are new: it means that they get connections.
+const FIRST_ANSWER: Duration = Duration::from_millis(400);
+
+/// Has changes made, all or none of them, and waits until they are.
+pub(super) async fn make(shared: &Shared, changes: Vec<Change>) -> Result<Changed, Failure> {
+    let adds = |change: &Change| matches!(change, Change::AddService { .. } | Change::AddServer { .. });
+    let has_added = changes.iter().any(adds);
     let (done, answer) = oneshot::channel();
-    let sent = shared.inputs.send(Input::Change { change, done }).await;
+    let sent = shared.inputs.send(Input::Change { changes, done }).await;
     sent.map_err(|_| Failure::stopping())?;
-    Ok(answer.await.map_err(|_| Failure::stopping())??)
+    let changed = answer.await.map_err(|_| Failure::stopping())??;
+    if has_added && changed.is_different {
+        resolved(&mut shared.published.clone(), &changed).await;
+    }
+    Ok(changed)
+}
+
+/// Waits until the real servers that are new because of a change have been found, but not for long.
+async fn resolved(published: &mut watch::Receiver<Arc<Published>>, changed: &Changed) {
+    let servers = |published: &Published| -> BTreeSet<IpAddr> {
+        let servers = published.services.iter().flat_map(PublishedService::all_servers);
+        servers
+            .filter(|server| server.state == ServerState::Unresolved)
+            .map(|server| server.address)
+            .collect()
+    };
+    let known = servers(&changed.before);
+    let new: BTreeSet<IpAddr> = servers(&changed.after).difference(&known).copied().collect();
+    let are_found = |published: &Arc<Published>| servers(published).is_disjoint(&new);
+    // Not in time: they get connections when they answer.
+    let _ = tokio::time::timeout(FIRST_ANSWER, published.wait_for(are_found)).await;
+}
+
+pub(super) async fn change(
+    Extract(shared): Extract<Arc<Shared>>,
+    body: Body<api::Changes>,
+) -> Result<Json<api::ChangesMade>, Failure> {
+    let api::Changes { changes } = read(body)?;
+    let changed = make(&shared, changes).await?;
+    Ok(Json(api::ChangesMade { changed: changed.is_different }))
 }
 
 pub(super) async fn timeouts(Extract(shared): Extract<Arc<Shared>>) -> Json<api::Timeouts> {
@@ -42,8 +77,11 @@ pub(super) async fn set_timeouts(
     body: Body<api::TimeoutsChange>,
 ) -> Result<Json<api::TimeoutsChanged>, Failure> {
     let api::TimeoutsChange { tcp, tcp_fin, udp } = read(body)?;
-    let [tcp, tcp_fin, udp] = [tcp, tcp_fin, udp].map(|seconds| seconds.map(Duration::from_secs));
-    let changed = make(&shared, Change::Timeouts(TimeoutsChange { tcp, tcp_fin, udp })).await?;
+    let given = [("tcp", tcp), ("tcp_fin", tcp_fin), ("udp", udp)];
+    let set = given
+        .into_iter()
+        .filter_map(|(key, seconds)| Some((key.to_owned(), format!("{}s", seconds?).into())));
+    let changed = make(&shared, vec![Change::SetTimeouts { set: set.collect() }]).await?;
     Ok(Json(api::TimeoutsChanged { changed: changed.is_different, timeouts: shown(changed.after.timeouts) }))
 }
 
@@ -77,8 +115,9 @@ pub(super) async fn set_weight(
     let address: IpAddr = server.parse().map_err(|_| {
         Failure::bad_request(format!("{server:?} is not a real server's address, such as 192.168.2.212"))
     })?;
-    let change = WeightChange { service: service.clone(), server: address, weight };
-    let changed = make(&shared, Change::Weight(change)).await?;
+    let set = Keys::from_iter([("weight".to_owned(), weight.into())]);
+    let changed =
+        make(&shared, vec![Change::EditServer { service: service.clone(), server: address, set }]).await?;
     let find = |published: &Published| -> Option<(String, PublishedServer)> {
         let service = published.find_service(&service).ok()?;
         let server = service.servers.iter().find(|server| server.address == address)?;

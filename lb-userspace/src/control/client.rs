@@ -9,10 +9,12 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::net::UnixStream;
+
+use super::api::Problem;
 
 /// How long the daemon may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,22 +43,8 @@ pub enum ClientError {
         reason: String,
     },
     /// The daemon could not do it.
-    #[error("the daemon says: {0}")]
-    Refused(Refusal),
-}
-
-/// Why the daemon did not do what it was asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Error)]
-#[error("{error}")]
-pub struct Refusal {
-    /// In words.
-    pub error: String,
-    /// In one word, if it has one: `no_such_service`, `no_such_server`, `service_exists`, `server_exists`, `invalid`.
-    #[serde(default)]
-    pub kind: Option<String>,
-    /// Which of several changes it is about, counted from 0.
-    #[serde(default)]
-    pub change: Option<usize>,
+    #[error("the daemon says: {}", .0.error)]
+    Refused(Problem),
 }
 
 /// Asks the daemon behind `socket`, and waits for its answer.
@@ -177,6 +165,6 @@ async fn send(
     let body = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
     let said = serde_json::from_slice(&body);
     Err(ClientError::Refused(
-        said.unwrap_or_else(|_| Refusal { error: status.to_string(), ..Refusal::default() }),
+        said.unwrap_or_else(|_| Problem { error: status.to_string(), ..Problem::default() }),
     ))
 }

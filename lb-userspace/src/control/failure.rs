@@ -5,58 +5,85 @@ use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use super::api::Problem;
 use crate::dataplane::DataplaneError;
-use crate::state::{AclError, ChangeError, NameError};
+use crate::state::{ChangeError, NameError, Refused, ReloadError};
 
 /// Why, as a status and in words.
 #[derive(Debug)]
-pub(super) struct Failure(StatusCode, String);
+pub(super) struct Failure(StatusCode, Problem);
 
 impl Failure {
+    fn new(status: StatusCode, kind: &str, error: String) -> Self {
+        Self(status, Problem { error, kind: kind.to_owned(), change: None })
+    }
+
     pub(super) fn bad_request(reason: String) -> Self {
-        Self(StatusCode::BAD_REQUEST, reason)
+        Self::new(StatusCode::BAD_REQUEST, "invalid", reason)
+    }
+
+    pub(super) fn conflict(reason: String) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", reason)
     }
 
     /// Whoever would do it has ended.
     pub(super) fn stopping() -> Self {
-        Self(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping".to_owned())
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the daemon is stopping".to_owned())
     }
 }
 
 impl From<DataplaneError> for Failure {
     fn from(error: DataplaneError) -> Self {
-        Self(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", error.to_string())
     }
 }
 
 impl From<JsonRejection> for Failure {
     fn from(rejection: JsonRejection) -> Self {
-        Self(rejection.status(), rejection.body_text())
+        Self::new(rejection.status(), "invalid", rejection.body_text())
     }
 }
 
 impl From<NameError> for Failure {
     fn from(error: NameError) -> Self {
-        Self(StatusCode::NOT_FOUND, error.to_string())
+        Self::new(StatusCode::NOT_FOUND, "no_such_service", error.to_string())
     }
 }
 
 impl From<ChangeError> for Failure {
     fn from(error: ChangeError) -> Self {
-        let status = match &error {
-            ChangeError::Name(_) | ChangeError::Acl(AclError::NoSuchPrefix(_)) => StatusCode::NOT_FOUND,
-            ChangeError::Acl(AclError::OtherFamily { .. })
-            | ChangeError::Timeout(_)
-            | ChangeError::Weight(_) => StatusCode::BAD_REQUEST,
-            ChangeError::Acl(AclError::Full(_)) => StatusCode::CONFLICT,
-            ChangeError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        let (status, kind) = match &error {
+            ChangeError::NoSuchService(_) => (StatusCode::NOT_FOUND, "no_such_service"),
+            ChangeError::NoSuchServer(_) => (StatusCode::NOT_FOUND, "no_such_server"),
+            ChangeError::NoSuchPrefix(_) => (StatusCode::NOT_FOUND, "no_such_prefix"),
+            ChangeError::ServiceExists(_) => (StatusCode::CONFLICT, "service_exists"),
+            ChangeError::ServerExists { .. } => (StatusCode::CONFLICT, "server_exists"),
+            ChangeError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            ChangeError::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
         };
-        Self(status, error.to_string())
+        Self::new(status, kind, error.to_string())
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(Refused { change, problem }: Refused) -> Self {
+        let Self(status, problem) = Self::from(problem);
+        Self(status, Problem { change, ..problem })
+    }
+}
+
+impl From<ReloadError> for Failure {
+    fn from(error: ReloadError) -> Self {
+        match error {
+            ReloadError::Failed(_) => Self::from(ChangeError::Failed(error.to_string())),
+            ReloadError::Invalid(_) | ReloadError::Unreadable(_) => Self::bad_request(error.to_string()),
+            ReloadError::Unconfirmed => Self::conflict(error.to_string()),
+        }
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        (self.0, Json(serde_json::json!({ "error": self.1 }))).into_response()
+        (self.0, Json(self.1)).into_response()
     }
 }

@@ -15,13 +15,14 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 
 use super::change::Body;
+use super::configuration::{self, ReloadOrder};
 use super::explain::{self, Interfaces, answer};
 use super::failure::Failure;
 use super::rates::{PERIOD, Rates};
 use super::{acl, api, change, connections};
 use crate::dataplane::{Explainer, Observer};
 use crate::net::mac_text;
-use crate::state::{Input, Published, PublishedService, ServerState};
+use crate::state::{Followed, Input, Published, PublishedService, ServerState};
 
 /// The control socket could not be opened.
 #[derive(Debug, Error)]
@@ -83,7 +84,27 @@ pub(super) struct Shared {
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) observer: Observer,
     explainer: Arc<Explainer>,
+    pub(super) configs: watch::Receiver<Followed>,
+    pub(super) reloads: mpsc::Sender<ReloadOrder>,
     pub(super) rates: Rates,
+}
+
+/// What the daemon that answers is made of.
+pub struct Parts {
+    /// What does not change.
+    pub facts: Facts,
+    /// What is being done.
+    pub published: watch::Receiver<Arc<Published>>,
+    /// What is configured.
+    pub configs: watch::Receiver<Followed>,
+    /// Counters and connections.
+    pub observer: Observer,
+    /// To whoever changes things.
+    pub inputs: mpsc::Sender<Input>,
+    /// To whoever loads the configuration file anew.
+    pub reloads: mpsc::Sender<ReloadOrder>,
+    /// Dry runs.
+    pub explainer: Arc<Explainer>,
 }
 
 impl Server {
@@ -114,18 +135,12 @@ impl Server {
     }
 
     /// Answers until `stop` resolves, then removes the socket.
-    pub async fn run(
-        self,
-        facts: Facts,
-        published: watch::Receiver<Arc<Published>>,
-        observer: Observer,
-        inputs: mpsc::Sender<Input>,
-        explainer: Arc<Explainer>,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) {
+    pub async fn run(self, parts: Parts, stop: impl Future<Output = ()> + Send + 'static) {
         let Self { listener, place } = self;
+        let Parts { facts, published, configs, observer, inputs, reloads, explainer } = parts;
+        let rates = Rates::default();
         let state =
-            Arc::new(Shared { facts, published, observer, inputs, explainer, rates: Rates::default() });
+            Arc::new(Shared { facts, published, configs, observer, inputs, reloads, explainer, rates });
         let router = Router::new()
             .route("/v1/virtual_servers", get(virtual_servers))
             .route("/v1/director", get(director))
@@ -134,6 +149,10 @@ impl Server {
             .route("/v1/connections", get(connections::list))
             .route("/v1/timeouts", get(change::timeouts).post(change::set_timeouts))
             .route("/v1/weight", post(change::set_weight))
+            .route("/v1/changes", post(change::change))
+            .route("/v1/configuration", get(configuration::shown))
+            .route("/v1/reload", post(configuration::reload))
+            .route("/v1/confirm", post(configuration::confirm))
             .route("/v1/zero", post(change::zero))
             .with_state(Arc::clone(&state));
         let sampling = tokio::spawn(sample(state));
@@ -192,7 +211,9 @@ async fn virtual_servers(
                     ServerState::Up => api::State::Up,
                     ServerState::Draining => api::State::Draining,
                     ServerState::Unresolved => api::State::Unresolved,
+                    ServerState::Unknown => api::State::Unknown,
                 },
+                runtime: server.is_runtime,
                 mac: server.mac.map(mac_text),
                 active_connections: connections.active.into(),
                 inactive_connections: connections.inactive.into(),
@@ -220,6 +241,7 @@ async fn virtual_servers(
             sorry_server,
             on_down: service.on_down.name().to_owned(),
             one_packet: service.one_packet,
+            runtime: service.is_runtime,
             acl: acl::shown(&service.acl),
             persistence: service.persistence.map(|persistence| api::Persistence {
                 timeout: persistence.timeout.as_secs(),

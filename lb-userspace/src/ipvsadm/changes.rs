@@ -1,10 +1,10 @@
 //! Requests to changes of the daemon's vocabulary, and its refusals to IPVS's words (`ipvs_strerror`).
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::request::{Request, Server, Service, Terms};
 use super::{Complaint, REFUSED};
-use crate::control::client::Refusal;
+use crate::control::api::{Change, Keys, Problem};
 
 /// How the daemon is told which virtual server is meant.
 pub(super) fn reference(service: Service) -> String {
@@ -19,7 +19,7 @@ const fn protocol(is_udp: bool) -> &'static str {
 }
 
 /// The change that is asked for; none if it is not for one.
-pub(super) fn change(request: &Request) -> Option<Value> {
+pub(super) fn change(request: &Request) -> Option<Change> {
     Some(match request {
         Request::AddService(service, terms) => {
             let mut keys = keys(*service, terms);
@@ -31,42 +31,39 @@ pub(super) fn change(request: &Request) -> Option<Value> {
                 }
                 Service::Mark { mark, .. } => _ = keys.insert("fwmark".to_owned(), json!(mark)),
             }
-            json!({ "op": "add_service", "service": keys })
+            Change::AddService { service: keys }
         }
         Request::EditService(service, terms) => {
-            json!({ "op": "edit_service", "service": reference(*service), "set": keys(*service, terms) })
+            Change::EditService { service: reference(*service), set: keys(*service, terms) }
         }
-        Request::RemoveService(service) => {
-            json!({ "op": "remove_service", "service": reference(*service) })
-        }
-        Request::Clear => json!({ "op": "clear" }),
+        Request::RemoveService(service) => Change::RemoveService { service: reference(*service) },
+        Request::Clear => Change::Clear,
         Request::AddServer(service, server) => {
             let mut keys = server_keys(server);
             keys.insert("address".to_owned(), json!(server.address));
-            json!({ "op": "add_server", "service": reference(*service), "server": keys })
+            Change::AddServer { service: reference(*service), server: keys }
         }
-        Request::EditServer(service, server) => json!({
-            "op": "edit_server",
-            "service": reference(*service),
-            "server": server.address,
-            "set": server_keys(server),
-        }),
+        Request::EditServer(service, server) => Change::EditServer {
+            service: reference(*service),
+            server: server.address,
+            set: server_keys(server),
+        },
         Request::RemoveServer { service, server, .. } => {
-            json!({ "op": "remove_server", "service": reference(*service), "server": server })
+            Change::RemoveServer { service: reference(*service), server: *server }
         }
         Request::SetTimeouts(timeouts) => {
             let names = ["tcp", "tcp_fin", "udp"].into_iter().zip(timeouts);
             let set = names.filter(|(_, seconds)| **seconds != 0);
-            let set: Map<String, Value> =
-                set.map(|(name, seconds)| (name.to_owned(), time(*seconds))).collect();
-            json!({ "op": "set_timeouts", "set": set })
+            Change::SetTimeouts {
+                set: set.map(|(name, seconds)| (name.to_owned(), time(*seconds))).collect(),
+            }
         }
         _ => return None,
     })
 }
 
 /// All that ipvsadm says of a virtual server besides its address: what it leaves out is to be as it is by default.
-fn keys(service: Service, terms: &Terms) -> Map<String, Value> {
+fn keys(service: Service, terms: &Terms) -> Keys {
     let is_ipv6 = match service {
         Service::Address { address, .. } => address.is_ipv6(),
         Service::Mark { is_ipv6, .. } => is_ipv6,
@@ -85,7 +82,7 @@ fn keys(service: Service, terms: &Terms) -> Map<String, Value> {
     values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-fn server_keys(server: &Server) -> Map<String, Value> {
+fn server_keys(server: &Server) -> Keys {
     let values = [
         ("weight", server.weight),
         ("upper_threshold", server.upper_threshold),
@@ -106,16 +103,16 @@ pub(super) const NO_SUCH_SCHEDULER: &str = "Scheduler or persistence engine not 
 pub(super) const OUT_OF_RANGE: &str = "Numerical result out of range";
 
 /// What IPVS says of a request that is refused, or why the daemon refused it if IPVS would have nothing to say.
-pub(super) fn refused(request: &Request, refusal: &Refusal) -> Complaint {
+pub(super) fn refused(request: &Request, problem: &Problem) -> Complaint {
     let is_about_server =
         matches!(request, Request::AddServer(..) | Request::EditServer(..) | Request::RemoveServer { .. });
-    let words = match refusal.kind.as_deref() {
-        Some("service_exists") => SERVICE_EXISTS,
-        Some("no_such_service") if is_about_server => "Service not defined",
-        Some("no_such_service") => NO_SUCH_SERVICE,
-        Some("server_exists") => "Destination already exists",
-        Some("no_such_server") => NO_SUCH_DESTINATION,
-        _ => refusal.error.as_str(),
+    let words = match problem.kind.as_str() {
+        "service_exists" => SERVICE_EXISTS,
+        "no_such_service" if is_about_server => "Service not defined",
+        "no_such_service" => NO_SUCH_SERVICE,
+        "server_exists" => "Destination already exists",
+        "no_such_server" => NO_SUCH_DESTINATION,
+        _ => problem.error.as_str(),
     };
     Complaint { code: REFUSED, message: words.to_owned(), is_final: false }
 }

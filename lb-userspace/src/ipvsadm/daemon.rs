@@ -3,17 +3,18 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::{Complaint, FAILED, NOT_RUNNING, REFUSED};
-use crate::control::api::{Connection, Timeouts, VirtualServers, Zero, Zeroed};
-use crate::control::client::{self, ClientError, Refusal};
+use crate::control::api::{
+    Change, Changes, ChangesMade, Connection, Problem, Timeouts, VirtualServers, Zero, Zeroed,
+};
+use crate::control::client::{self, ClientError};
 
 /// Who does what is asked.
 pub(super) trait Daemon {
     /// Makes changes, all of them or none.
-    fn change(&mut self, changes: &[Value]) -> Result<(), NotDone>;
+    fn change(&mut self, changes: Vec<Change>) -> Result<(), NotDone>;
 
     /// The virtual servers; with the numbers of clients that real servers keep, which take a while to count.
     fn services(&mut self, with_persistent_connections: bool) -> Result<VirtualServers, Complaint>;
@@ -34,7 +35,7 @@ pub(super) trait Daemon {
 #[derive(Clone, Debug)]
 pub(super) enum NotDone {
     /// They make no sense.
-    Refused(Refusal),
+    Refused(Problem),
     /// The daemon could not be asked.
     Unasked(Complaint),
 }
@@ -54,11 +55,11 @@ impl Remote {
 }
 
 impl Daemon for Remote {
-    fn change(&mut self, changes: &[Value]) -> Result<(), NotDone> {
-        let asked = json!({ "changes": changes });
-        let done = self.runtime.block_on(client::post::<Value>(&self.socket, "/v1/changes", &asked));
+    fn change(&mut self, changes: Vec<Change>) -> Result<(), NotDone> {
+        let asked = Changes { changes };
+        let done = self.runtime.block_on(client::post::<ChangesMade>(&self.socket, "/v1/changes", &asked));
         done.map(drop).map_err(|error| match error {
-            ClientError::Refused(refusal) => NotDone::Refused(refusal),
+            ClientError::Refused(problem) => NotDone::Refused(problem),
             error => NotDone::Unasked(error.into()),
         })
     }
@@ -102,7 +103,7 @@ impl From<ClientError> for Complaint {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::NotRunning { .. } => Self::fatal(NOT_RUNNING, error.to_string()),
-            ClientError::Refused(refusal) => Self { code: REFUSED, message: refusal.error, is_final: false },
+            ClientError::Refused(problem) => Self { code: REFUSED, message: problem.error, is_final: false },
             error => Self::fatal(FAILED, error.to_string()),
         }
     }

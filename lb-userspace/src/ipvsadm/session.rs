@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, Write};
 use std::ops::ControlFlow;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::changes::{
     self, NO_SUCH_DESTINATION, NO_SUCH_SCHEDULER, NO_SUCH_SERVICE, OUT_OF_RANGE, SERVICE_EXISTS,
@@ -19,6 +19,7 @@ use super::request::{Layout, Listed, Request, Service, Terms, parse};
 use super::save::save;
 use super::usage::{usage, version};
 use super::{Complaint, DONE, FAILED};
+use crate::control::api::Change;
 use crate::names::Resolver;
 use crate::scheduler::Scheduler;
 
@@ -33,7 +34,7 @@ pub(super) struct Session<'a> {
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
     /// What was asked for and has not been done yet.
-    pending: Vec<(Request, Value)>,
+    pending: Vec<(Request, Change)>,
     /// What came of the line that was done last.
     code: u8,
 }
@@ -203,11 +204,12 @@ impl<'a> Session<'a> {
         let entry = Entry::find(&listed, service).ok_or_else(|| Complaint::failed(NO_SUCH_SERVICE))?;
         let others = entry.service.addresses.iter().filter(|other| Some(other.as_str()) != entry.address);
         let others: Vec<&String> = others.collect();
-        let name = &entry.service.name;
+        let name = entry.service.name.clone();
         let change = if entry.address.is_some() && !others.is_empty() {
-            json!({ "op": "edit_service", "service": name, "set": { "addresses": others } })
+            let set = [("addresses".to_owned(), json!(others))].into_iter().collect();
+            Change::EditService { service: name, set }
         } else {
-            json!({ "op": "remove_service", "service": name })
+            Change::RemoveService { service: name }
         };
         self.pending.push((Request::RemoveService(service), change));
         self.flush()
@@ -253,8 +255,8 @@ impl<'a> Session<'a> {
         let mut size = BATCH;
         while let Some((first, _)) = rest.first() {
             let batch = &rest[..size.min(rest.len())];
-            let changes: Vec<Value> = batch.iter().map(|(_, change)| change.clone()).collect();
-            let refusal = match self.daemon.change(&changes) {
+            let changes = batch.iter().map(|(_, change)| change.clone()).collect();
+            let problem = match self.daemon.change(changes) {
                 Ok(()) => {
                     self.code = DONE;
                     self.warn(batch.iter().filter_map(|(request, _)| unbound(request)));
@@ -262,14 +264,14 @@ impl<'a> Session<'a> {
                     continue;
                 }
                 Err(NotDone::Unasked(complaint)) => return Err(complaint),
-                Err(NotDone::Refused(refusal)) => refusal,
+                Err(NotDone::Refused(problem)) => problem,
             };
-            match refusal.change {
+            match problem.change {
                 // Nothing of it was done: first what comes before the one that cannot be.
                 Some(place @ 1..) if place < batch.len() => size = place,
                 None if batch.len() > 1 => size = batch.len() / 2,
                 _ => {
-                    let mut complaint = changes::refused(first, &refusal);
+                    let mut complaint = changes::refused(first, &problem);
                     if let Request::AddService(service, _) = first
                         && self.exists(*service)?
                     {

@@ -15,9 +15,8 @@ use super::Complaint;
 use super::daemon::{Daemon, NotDone};
 use super::session::Session;
 use crate::control::api::{
-    Acl, Connection, Rate, RealServer, State, Stats, Timeouts, VirtualServer, VirtualServers,
+    Acl, Change, Connection, Problem, Rate, RealServer, State, Stats, Timeouts, VirtualServer, VirtualServers,
 };
-use crate::control::client::Refusal;
 use crate::names::Resolver;
 
 /// Knows few names, and those always; or of addresses none.
@@ -122,18 +121,20 @@ impl Outcome {
 }
 
 impl Daemon for Noting {
-    fn change(&mut self, changes: &[Value]) -> Result<(), NotDone> {
+    fn change(&mut self, changes: Vec<Change>) -> Result<(), NotDone> {
         self.asked += 1;
+        let changes: Vec<Value> =
+            changes.iter().map(|change| serde_json::to_value(change).expect("it is JSON")).collect();
         for (place, change) in changes.iter().enumerate() {
             if let Some(kind) = self.refused.get(&change.to_string()) {
-                return Err(NotDone::Refused(Refusal {
+                return Err(NotDone::Refused(Problem {
                     error: format!("refused as {kind}"),
-                    kind: Some((*kind).to_owned()),
+                    kind: (*kind).to_owned(),
                     change: Some(place),
                 }));
             }
         }
-        self.made.push(changes.to_vec());
+        self.made.push(changes);
         Ok(())
     }
 
@@ -182,6 +183,7 @@ fn service(addresses: &[&str], scheduler: &str, servers: &[(&str, u32)]) -> Virt
         sorry_server: None,
         on_down: String::new(),
         one_packet: false,
+        runtime: false,
         stats: Stats::default(),
         rate: Rate::default(),
         acl: Acl::default(),
@@ -193,6 +195,7 @@ fn server(address: &str, weight: u32) -> RealServer {
     RealServer {
         address: address.to_owned(),
         weight,
+        runtime: false,
         upper_threshold: 0,
         lower_threshold: 0,
         persistent_connections: None,

@@ -26,7 +26,7 @@ pub struct Desired {
     pub timeouts: Timeouts,
     /// Whose clients are let in, by all virtual servers.
     pub acl: AclView,
-    /// The virtual servers, in the order of the configuration.
+    /// The virtual servers that have addresses, in the order of the configuration.
     pub services: Vec<DesiredService>,
 }
 
@@ -97,8 +97,8 @@ pub fn desired(config: &Config, network: &Network, resolutions: &Resolutions, vi
         |(place, mac): (&u8, &MacAddr6)| (*place, InterfaceView { mac: Some(*mac), peers: peers.clone() });
     let way = |server: &RealServer| way(server, network, resolution);
     let remembered = weights(view);
-    let services: Vec<DesiredService> =
-        config.virtual_servers.iter().map(|server| service(server, way, view, &remembered)).collect();
+    let bound = config.virtual_servers.iter().filter(|server| !server.addresses.is_empty());
+    let services: Vec<DesiredService> = bound.map(|server| service(server, way, view, &remembered)).collect();
     let longest = services.iter().map(|service| service.persistence.timeout()).max().unwrap_or(0);
     Desired {
         interfaces: network.macs.iter().map(interface).collect(),

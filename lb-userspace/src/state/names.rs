@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::config::nearest;
+use crate::config::{Protocol, nearest};
 use crate::forms::VirtualAddress;
 
 /// Nothing has this name, or too much.
@@ -13,30 +13,56 @@ pub struct NameError {
     remedy: String,
 }
 
-/// The place of the virtual server with this name among all; an address that only one of them has, as `lb list -n`
-/// prints it, is as good as its name.
+/// By what a virtual server is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known<'a> {
+    pub(super) name: &'a str,
+    pub(super) addresses: &'a [VirtualAddress],
+    pub(super) protocol: Protocol,
+    pub(super) fwmark: Option<u32>,
+}
+
+impl Known<'_> {
+    /// Whether `wanted` is one of its addresses, as `lb list -n` prints it, perhaps with the protocol behind it, or the
+    /// number of its group.
+    fn has(&self, wanted: &str) -> bool {
+        let (address, protocol) = match wanted.rsplit_once('/') {
+            Some((address, name)) if Protocol::by_name(name).is_some() => (address, Protocol::by_name(name)),
+            _ => (wanted, None),
+        };
+        if let Some(mark) = wanted.strip_prefix("fwmark:") {
+            return self.fwmark.is_some() && mark.parse().ok() == self.fwmark;
+        }
+        protocol.is_none_or(|protocol| protocol == self.protocol)
+            && self.addresses.iter().any(|known| known.to_string() == address)
+    }
+}
+
+/// The place of the virtual server with this name among all; what only one of them has is as good as its name.
 ///
 /// # Errors
 /// [`NameError`].
 pub(super) fn find_service<'a>(
-    services: impl IntoIterator<Item = (&'a str, &'a [VirtualAddress])>,
+    services: impl IntoIterator<Item = Known<'a>>,
     wanted: &str,
 ) -> Result<usize, NameError> {
     let services: Vec<_> = services.into_iter().collect();
-    if let Some(found) = services.iter().position(|(name, _)| *name == wanted) {
+    if let Some(found) = services.iter().position(|service| service.name == wanted) {
         return Ok(found);
     }
-    let has_it = |addresses: &[VirtualAddress]| addresses.iter().any(|address| address.to_string() == wanted);
-    let having: Vec<usize> = (0..services.len()).filter(|place| has_it(services[*place].1)).collect();
+    // Each address is put into words, which takes a while for many: not for a name that nobody has.
+    let may_be_address = wanted.contains(':');
+    let having = (0..services.len()).filter(|place| may_be_address && services[*place].has(wanted));
+    let having: Vec<usize> = having.collect();
     match having[..] {
         [one] => Ok(one),
         [] => Err(unknown(
             format!("there is no virtual server {wanted:?}"),
             wanted,
-            &services.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+            &services.iter().map(|service| service.name).collect::<Vec<_>>(),
         )),
         _ => {
-            let names = having.iter().map(|place| format!("{:?}", services[*place].0)).collect::<Vec<_>>();
+            let names = having.iter().map(|place| format!("{:?}", services[*place].name)).collect::<Vec<_>>();
             let problem = format!("{wanted} is an address of several virtual servers");
             Err(NameError { problem, remedy: format!("name one: {}", names.join(", ")) })
         }
@@ -68,7 +94,9 @@ mod tests {
         let address = |text: &str| text.parse::<std::net::SocketAddr>().expect("it is an address").into();
         let shared = [address("192.0.2.1:80"), address("192.0.2.1:443")];
         let other = [address("192.0.2.1:80"), address("[2001:db8::1]:53")];
-        let services = [("web", &shared[..]), ("dns", &other[..])];
+        let known = |name, addresses, protocol, fwmark| Known { name, addresses, protocol, fwmark };
+        let services =
+            [known("web", &shared, Protocol::Tcp, None), known("dns", &other, Protocol::Udp, Some(7))];
         find_service(services, wanted).map_err(|error| error.to_string())
     }
 
@@ -77,6 +105,9 @@ mod tests {
         assert_eq!(found("web"), Ok(0));
         assert_eq!(found("192.0.2.1:443"), Ok(0));
         assert_eq!(found("[2001:db8::1]:53"), Ok(1));
+        assert_eq!((found("192.0.2.1:80/tcp"), found("192.0.2.1:80/udp")), (Ok(0), Ok(1)));
+        assert_eq!(found("fwmark:7"), Ok(1));
+        assert!(found("fwmark:8").is_err() && found("192.0.2.1:443/udp").is_err());
     }
 
     #[test]

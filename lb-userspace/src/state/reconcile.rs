@@ -1,26 +1,22 @@
 //! The one place where desired state becomes operations on the maps.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lb_common::fragment::FRAGMENT_SECONDS;
-use lb_common::load::Thresholds;
-use lb_common::policy::OnDown;
-use macaddr::MacAddr6;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::change::{Change, ChangeError, Changed};
+use super::change::{Change, ChangeError, Changed, Refused};
+use super::configuration::{Configuration, Reloaded};
 use super::desired::{Desired, desired};
-use super::names::{NameError, find_service};
+use super::journal::Journal;
 use super::network::Network;
-use super::plan::{PlanError, number, numbers, plan, retired};
-use crate::config::{Acl, Config, Persistence, Protocol, Timeouts};
-use crate::dataplane::{DataplaneError, Operation, SweepOrder, Swept, Tables, View, Way};
-use crate::forms::VirtualAddress;
+use super::plan::{PlanError, plan, retired};
+use super::published::{Published, PublishedService};
+use crate::config::{Config, Diagnostics, LoadError};
+use crate::dataplane::{DataplaneError, Operation, SweepOrder, Swept, Tables, View};
 use crate::neighbour::Resolutions;
-use crate::scheduler::{Flag, Scheduler};
 
 /// Something that has a say in the desired state, or in what may be forgotten.
 #[derive(Debug)]
@@ -36,12 +32,26 @@ pub enum Input {
         /// What it found.
         swept: Swept,
     },
-    /// What is configured is to be changed.
+    /// What is configured is to be changed, by all of these changes or by none.
     Change {
         /// How.
-        change: Change,
+        changes: Vec<Change>,
         /// Gets what became of it.
-        done: oneshot::Sender<Result<Changed, ChangeError>>,
+        done: oneshot::Sender<Result<Changed, Refused>>,
+    },
+    /// The configuration file has another text.
+    Reload {
+        /// The text.
+        text: String,
+        /// Whether the text that counts now counts again unless this one is confirmed.
+        awaits_confirmation: bool,
+        /// Gets what became of it.
+        done: oneshot::Sender<Result<Reloaded, ReloadError>>,
+    },
+    /// The text of the last reload stays.
+    Confirm {
+        /// Gets whether it was not confirmed before.
+        done: oneshot::Sender<bool>,
     },
     /// Counters are to begin anew.
     Zero {
@@ -54,92 +64,43 @@ pub enum Input {
     Inspect,
 }
 
-/// What is being done, for those who list it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Published {
-    /// Virtual servers, in the order of the configuration.
-    pub services: Vec<PublishedService>,
-    /// Whose clients are let in, by all of them.
-    pub acl: Acl,
-    /// How long connections are remembered.
-    pub timeouts: Timeouts,
+/// What is configured, for those who follow it.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// What is done.
+    pub configuration: Configuration,
+    /// What is done next, once its real servers have been looked for.
+    pub coming: Option<Arc<Config>>,
 }
 
-impl Published {
-    /// The virtual server that somebody means.
-    ///
-    /// # Errors
-    /// [`NameError`].
-    pub fn find_service(&self, wanted: &str) -> Result<&PublishedService, NameError> {
-        let known = self.services.iter().map(|service| (service.name.as_str(), &service.addresses[..]));
-        Ok(&self.services[find_service(known, wanted)?])
+impl Followed {
+    /// What is done.
+    #[must_use]
+    pub fn config(&self) -> &Arc<Config> {
+        self.configuration.config()
+    }
+
+    /// What is done, and what is done next.
+    pub fn configs(&self) -> impl Iterator<Item = &Arc<Config>> {
+        [self.config()].into_iter().chain(&self.coming)
     }
 }
 
-/// A virtual server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublishedService {
-    /// Its name.
-    pub name: String,
-    /// Its number in the maps.
-    pub number: Option<u32>,
-    /// Its addresses.
-    pub addresses: Vec<VirtualAddress>,
-    /// The number of its group, if it has one.
-    pub fwmark: Option<u32>,
-    /// Its protocol.
-    pub protocol: Protocol,
-    /// Its scheduler.
-    pub scheduler: Scheduler,
-    /// What is asked of it besides.
-    pub scheduler_flags: BTreeSet<Flag>,
-    /// Its real servers, in the order of addition.
-    pub servers: Vec<PublishedServer>,
-    /// Who gets new connections when none of those is usable.
-    pub sorry_server: Option<PublishedServer>,
-    /// What becomes of the connections of one that is down.
-    pub on_down: OnDown,
-    /// Whether every datagram is scheduled by itself.
-    pub one_packet: bool,
-    /// Whose clients are let in.
-    pub acl: Acl,
-    /// How long clients keep their real server, if they do.
-    pub persistence: Option<Persistence>,
-}
-
-impl PublishedService {
-    /// Everybody who may have its connections: its real servers, then the sorry server.
-    pub fn all_servers(&self) -> impl Iterator<Item = &PublishedServer> {
-        self.servers.iter().chain(&self.sorry_server)
-    }
-}
-
-/// A real server of a virtual server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PublishedServer {
-    /// Its address.
-    pub address: IpAddr,
-    /// Its weight.
-    pub weight: u32,
-    /// How many connections it gets at most.
-    pub thresholds: Thresholds,
-    /// Its MAC, or the one it had when it last answered. If it never did, or is the director itself, none.
-    pub mac: Option<MacAddr6>,
-    /// What it may get.
-    pub state: ServerState,
-    /// Its number in the maps.
-    pub destination: Option<u32>,
-}
-
-/// What a real server may get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServerState {
-    /// New connections.
-    Up,
-    /// Its old connections only: its weight is 0.
-    Draining,
-    /// Nothing new: nobody answers for its address.
-    Unresolved,
+/// Why a configuration file was not loaded anew; everything is as before.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// It is not valid.
+    #[error(transparent)]
+    Invalid(#[from] Diagnostics),
+    /// It could not be read.
+    #[error(transparent)]
+    Unreadable(#[from] LoadError),
+    /// The last reload is neither confirmed nor undone yet.
+    #[error("the last reload awaits its confirmation: `lb confirm` keeps it, or wait until it is undone")]
+    Unconfirmed,
+    /// The maps could not be changed.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Why the maps are not as they should be.
@@ -156,11 +117,18 @@ pub enum ReconcileError {
 /// After its first, a datagram's other fragments are sent where that went.
 const FRAGMENTS_FOLLOW: Duration = Duration::from_secs(FRAGMENT_SECONDS as u64);
 
+/// Changes, and who asked for them.
+type Asked = (Vec<Change>, oneshot::Sender<Result<Changed, Refused>>);
+
 /// Turns inputs into operations. Whoever owns it is the only one to change services, slots and destinations.
 pub struct Reconciler {
     tables: Tables,
-    /// What the file says, and what was changed since.
-    config: Config,
+    configuration: Configuration,
+    /// What is done, for those who follow it. Whoever prepares a reload says there what comes.
+    configs: watch::Sender<Followed>,
+    journal: Journal,
+    /// Changes that came together.
+    pending: Vec<Asked>,
     network: Network,
     resolutions: Resolutions,
     /// What the maps hold, as we left them.
@@ -175,11 +143,13 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// A reconciler that has looked at the maps and not changed anything yet.
+    /// A reconciler that has looked at the maps and not changed anything yet. It does what `configs` says, changes that
+    /// when it is told to, and writes to `journal` what differs from the file.
     #[must_use]
     pub fn new(
         tables: Tables,
-        config: Config,
+        configs: watch::Sender<Followed>,
+        journal: Journal,
         network: Network,
         resolutions: Resolutions,
         sweeper: std::sync::mpsc::Sender<SweepOrder>,
@@ -187,7 +157,23 @@ impl Reconciler {
         let view = tables.view();
         let published = watch::Sender::new(Arc::default());
         let retired = BTreeMap::new();
-        Self { tables, config, network, resolutions, view, found: None, retired, published, sweeper }
+        let configuration = configs.borrow().configuration.clone();
+        let mut new = Self {
+            tables,
+            configuration,
+            configs,
+            journal,
+            pending: Vec::new(),
+            network,
+            resolutions,
+            view,
+            found: None,
+            retired,
+            published,
+            sweeper,
+        };
+        new.remember();
+        new
     }
 
     /// Follows what is being done.
@@ -204,6 +190,7 @@ impl Reconciler {
             while let Ok(input) = inputs.try_recv() {
                 self.handle(input);
             }
+            self.change();
             if let Err(error) = self.reconcile(now()) {
                 tracing::error!("{error}");
             }
@@ -215,11 +202,20 @@ impl Reconciler {
             Input::Network(network) => self.network = network,
             Input::Resolutions(resolutions) => self.resolutions = resolutions,
             Input::Swept { began, swept } => self.release(began, &swept),
-            Input::Change { change, done } => {
+            Input::Change { changes, done } => self.pending.push((changes, done)),
+            Input::Reload { text, awaits_confirmation, done } => {
+                self.change();
                 // Whoever asked may have gone away.
-                let _ = done.send(self.change(&change));
+                let _ = done.send(self.reload(&text, awaits_confirmation));
+            }
+            Input::Confirm { done } => {
+                let _ = done.send(self.configuration.unconfirmed().is_some());
+                self.configuration.confirm();
+                self.remember();
+                self.configs.send_modify(|followed| followed.configuration.confirm());
             }
             Input::Zero { service, done } => {
+                self.change();
                 let _ = done.send(self.zero(service.as_deref()));
             }
             Input::Inspect => self.inspect(),
@@ -242,7 +238,7 @@ impl Reconciler {
     }
 
     fn carry_out(&mut self, now: Instant, is_refusing: &mut bool) -> Result<(), ReconcileError> {
-        let desired = desired(&self.config, &self.network, &self.resolutions, &self.view);
+        let desired = desired(self.configuration.config(), &self.network, &self.resolutions, &self.view);
         let found = self.found.take();
         let is_mending = found.is_some();
         let operations = plan(found.as_ref().unwrap_or(&self.view), &self.view, &desired)?;
@@ -268,14 +264,64 @@ impl Reconciler {
         Ok(())
     }
 
-    fn change(&mut self, change: &Change) -> Result<Changed, ChangeError> {
-        let (config, before) = (self.config.clone(), Arc::clone(&self.published.borrow()));
-        let is_different = change.apply(&mut self.config)?;
-        if let Err(error) = self.reconcile(now()) {
-            self.config = config;
-            return Err(ChangeError::Failed(error.to_string()));
+    /// Makes the changes that came together, and answers those who asked for them.
+    fn change(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.is_empty() {
+            return;
         }
-        Ok(Changed { is_different, before, after: Arc::clone(&self.published.borrow()) })
+        let (configuration, before) = (self.configuration.clone(), Arc::clone(&self.published.borrow()));
+        let groups: Vec<&[Change]> = pending.iter().map(|(changes, _)| &changes[..]).collect();
+        let mut done = self.configuration.change(&groups);
+        if let Err(failed) = self.carry_on(configuration) {
+            let refused = Refused { change: None, problem: ChangeError::Failed(failed) };
+            done.iter_mut().filter(|done| **done == Ok(true)).for_each(|done| *done = Err(refused.clone()));
+        }
+        let after = Arc::clone(&self.published.borrow());
+        for ((_, asked), done) in pending.into_iter().zip(done) {
+            let changed = |is_different| Changed {
+                is_different,
+                before: Arc::clone(&before),
+                after: Arc::clone(&after),
+            };
+            // Whoever asked may have gone away.
+            let _ = asked.send(done.map(changed));
+        }
+    }
+
+    fn reload(&mut self, text: &str, awaits_confirmation: bool) -> Result<Reloaded, ReloadError> {
+        let before = self.configuration.clone();
+        let (mut new, reloaded) = before.reload(text)?;
+        if awaits_confirmation {
+            new.await_confirmation(&before);
+        }
+        self.configuration = new;
+        self.carry_on(before).map_err(ReloadError::Failed)?;
+        Ok(reloaded)
+    }
+
+    /// Does what is configured now; if that cannot be done, what was configured `before`.
+    fn carry_on(&mut self, before: Configuration) -> Result<(), String> {
+        let done = self.reconcile(now()).map_err(|error| error.to_string());
+        if done.is_err() {
+            self.configuration = before;
+            if let Err(error) = self.reconcile(now()) {
+                tracing::error!("{error}");
+            }
+        }
+        self.remember();
+        self.configs.send_replace(Followed { configuration: self.configuration.clone(), coming: None });
+        done
+    }
+
+    /// Writes down what the next start has to know.
+    fn remember(&mut self) {
+        if let Err(error) = self.journal.write(&self.configuration.remembered()) {
+            tracing::error!(
+                "{}: {error}; what was changed while lb runs is lost when it ends, unless `lb save` writes it to the configuration file",
+                self.journal.path().display()
+            );
+        }
     }
 
     fn zero(&mut self, service: Option<&str>) -> Result<Vec<PublishedService>, ChangeError> {
@@ -292,7 +338,7 @@ impl Reconciler {
 
     /// Gives back numbers of retired destinations that no connection refers to, nor the fragments of any datagram.
     fn release(&mut self, began: Instant, swept: &Swept) {
-        let desired = desired(&self.config, &self.network, &self.resolutions, &self.view);
+        let desired = desired(self.configuration.config(), &self.network, &self.resolutions, &self.view);
         let is_forgotten = |number: &u32| {
             // An earlier daemon's: retired at some time before.
             let retired = *self.retired.entry(*number).or_insert(began);
@@ -320,44 +366,7 @@ impl Reconciler {
     }
 
     fn publish(&self, desired: &Desired) {
-        let services = self.config.virtual_servers.iter().zip(&desired.services).map(|(config, desired)| {
-            let servers = desired.all_servers().zip(numbers(&self.view, desired));
-            let mut servers: Vec<PublishedServer> = servers
-                .map(|(server, destination)| PublishedServer {
-                    address: server.address,
-                    weight: server.weight,
-                    thresholds: server.thresholds,
-                    mac: server.way.and_then(Way::mac),
-                    state: match server.is_reachable {
-                        false => ServerState::Unresolved,
-                        true if server.weight == 0 => ServerState::Draining,
-                        true => ServerState::Up,
-                    },
-                    destination,
-                })
-                .collect();
-            let sorry_server = desired.sorry_server.and_then(|_| servers.pop());
-            PublishedService {
-                name: config.name.clone(),
-                number: number(&self.view, desired),
-                addresses: config.addresses.clone(),
-                fwmark: config.fwmark,
-                protocol: config.protocol,
-                scheduler: config.scheduler,
-                scheduler_flags: config.scheduler_flags.clone(),
-                acl: config.acl.clone(),
-                persistence: config.persistence,
-                servers,
-                sorry_server,
-                on_down: config.on_down,
-                one_packet: config.one_packet,
-            }
-        });
-        let now = Published {
-            services: services.collect(),
-            acl: self.config.acl.clone(),
-            timeouts: self.config.timeouts,
-        };
+        let now = Published::of(&self.configuration, desired, &self.view);
         self.published.send_if_modified(|published| {
             if **published == now {
                 return false;

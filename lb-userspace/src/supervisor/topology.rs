@@ -3,17 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
 use super::vips::Vips;
 use super::{RunError, now};
-use crate::config::{Config, VlanOffload as OffloadMode};
+use crate::config::VlanOffload as OffloadMode;
 use crate::dataplane::VlanOffload;
 use crate::neighbour::Addresses;
 use crate::net::{Event, Events, Link, NetError, Netlink, mac_text};
-use crate::state::{Input, Location, Network, addresses_to_locate, addresses_to_resolve, locate};
+use crate::state::{Followed, Input, Location, Network, addresses_to_locate, addresses_to_resolve, locate};
 
 /// How long changes are collected: an interface that comes up brings addresses and routes with it.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -21,11 +22,10 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// The director's interfaces by place, and where everybody is.
 pub(super) struct Topology {
     netlink: Netlink,
-    config: Config,
+    /// What is configured, and what comes.
+    configs: watch::Receiver<Followed>,
     /// The director's interfaces as they were last seen, with their places, in the order of the configuration.
     pub(super) links: Vec<(u8, Link)>,
-    /// Addresses of real servers and peers, with the VLAN that the configuration names.
-    addresses: BTreeMap<IpAddr, Option<u16>>,
     pub(super) network: Network,
     /// Whether VLANs are made on the director's interfaces.
     has_vlan_interfaces: bool,
@@ -44,18 +44,18 @@ impl Topology {
     pub(super) async fn new(
         netlink: Netlink,
         links: Vec<(u8, Link)>,
-        config: &Config,
+        configs: watch::Receiver<Followed>,
     ) -> Result<Self, NetError> {
-        let addresses = addresses_to_locate(config);
-        let (config, network) = (config.clone(), Network::default());
-        let mut topology = Self { netlink, config, links, addresses, network, has_vlan_interfaces: false };
+        let network = Network::default();
+        let mut topology = Self { netlink, configs, links, network, has_vlan_interfaces: false };
         topology.look().await?;
         Ok(topology)
     }
 
     /// The addresses whose MACs are to be resolved, and where to ask for them.
     pub(super) fn wanted(&self) -> Addresses {
-        addresses_to_resolve(&self.config, &self.network)
+        let followed = self.configs.borrow();
+        followed.configs().flat_map(|config| addresses_to_resolve(config, &self.network)).collect()
     }
 
     /// The names of the director's interfaces.
@@ -66,7 +66,8 @@ impl Topology {
     /// Has NICs leave VLAN tags to XDP, if there are VLANs, and do as they did before if there are none any more.
     pub(super) fn keep_vlan_tags(&self, offload: &VlanOffload) -> Result<(), RunError> {
         let has_vlans = self.has_vlan_interfaces || self.network.has_vlans();
-        match self.config.director.vlan_offload {
+        let mode = self.configs.borrow().config().director.vlan_offload;
+        match mode {
             OffloadMode::Auto if has_vlans => offload.switch_off(&self.links)?,
             OffloadMode::Auto => offload.restore(&self.links),
             OffloadMode::Keep => {}
@@ -86,10 +87,14 @@ impl Topology {
         let is_own = |index: u32| places.iter().any(|(own, _)| *own == index);
         self.has_vlan_interfaces = links.iter().filter_map(|link| link.vlan).any(|vlan| is_own(vlan.parent));
         let mut locations = BTreeMap::new();
-        for (address, vlan) in &self.addresses {
+        let mut addresses: BTreeMap<IpAddr, Option<u16>> = BTreeMap::new();
+        for config in self.configs.borrow().configs() {
+            addresses.extend(addresses_to_locate(config));
+        }
+        for (address, vlan) in addresses {
             // Each interface has a route to link-local addresses.
-            let route = if is_link_local(*address) { None } else { self.netlink.route(*address).await? };
-            locations.insert(*address, locate(route, *vlan, &links, &places));
+            let route = if is_link_local(address) { None } else { self.netlink.route(address).await? };
+            locations.insert(address, locate(route, vlan, &links, &places));
         }
         let macs = self.links.iter().filter_map(|(place, link)| Some((*place, link.mac?))).collect();
         let network = Network { macs, locations };
@@ -107,6 +112,17 @@ impl Topology {
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
+                changed = self.configs.changed() => {
+                    if changed.is_err() {
+                        return RunError::Ended("reconciler");
+                    }
+                    let config = Arc::clone(self.configs.borrow_and_update().config());
+                    if let Err(error) = self.look_for(&followers).await {
+                        return error;
+                    }
+                    followers.vips.follow_config(&config).await;
+                    continue;
+                }
                 () = tokio::time::sleep_until(look_at.unwrap_or_else(now).into()), if look_at.is_some() => {
                     look_at = None;
                     if let Err(error) = self.look_for(&followers).await {
@@ -174,14 +190,14 @@ impl Topology {
         if let Err(error) = self.keep_vlan_tags(&followers.offload) {
             tracing::error!("{error}");
         }
+        // Not before the driver knows: it would answer for the old segment.
+        let wanted = self.wanted();
+        followers.wanted.send_if_modified(|known| {
+            let is_new = *known != wanted;
+            *known = wanted;
+            is_new
+        });
         if is_different {
-            // Not before the driver knows: it would answer for the old segment.
-            let wanted = self.wanted();
-            followers.wanted.send_if_modified(|known| {
-                let is_new = *known != wanted;
-                *known = wanted;
-                is_new
-            });
             send(&followers.inputs, &self.network).await?;
         }
         Ok(())

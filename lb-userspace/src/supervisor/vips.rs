@@ -22,8 +22,21 @@ pub(super) struct Vips {
     interfaces: Vec<u32>,
     /// The interfaces that VIPs may be on, as they were last seen.
     links: Arc<watch::Sender<BTreeMap<u32, Link>>>,
+    /// What there is to manage.
+    wanted: Arc<watch::Sender<Wanted>>,
+}
+
+/// VIPs, if they are ours to manage.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Wanted {
     vips: BTreeSet<IpAddr>,
     managed: bool,
+}
+
+impl Wanted {
+    fn by(config: &Config) -> Self {
+        Self { vips: state::vips(config), managed: config.director.manage_vips }
+    }
 }
 
 /// An interface, its addresses, and the VIPs that belong there.
@@ -36,16 +49,46 @@ struct Home {
 impl Vips {
     pub(super) fn new(netlink: Netlink, links: &[(u8, Link)], config: &Config) -> Self {
         let interfaces = links.iter().map(|(_, link)| link.index).collect();
-        let (links, vips) = (Arc::default(), state::vips(config));
-        Self { netlink, interfaces, links, vips, managed: config.director.manage_vips }
+        let wanted = Arc::new(watch::Sender::new(Wanted::by(config)));
+        Self { netlink, interfaces, links: Arc::default(), wanted }
+    }
+
+    /// Follows what is configured.
+    pub(super) async fn follow_config(&self, config: &Config) {
+        let wanted = Wanted::by(config);
+        let before = self.wanted.borrow().clone();
+        if wanted == before {
+            return;
+        }
+        if !wanted.managed {
+            // They are somebody else's from here on, as they are.
+            self.wanted.send_replace(wanted);
+            return;
+        }
+        let is_new = |vip: &&IpAddr| !before.managed || !before.vips.contains(vip);
+        let new: BTreeSet<IpAddr> = wanted.vips.iter().filter(is_new).copied().collect();
+        self.wanted.send_replace(wanted);
+        if let Err(error) = self.place(&new).await {
+            tracing::error!("{error}");
+        }
+    }
+
+    fn is_managed(&self) -> bool {
+        self.wanted.borrow().managed
     }
 
     /// Adds the VIPs that their interfaces lack, removes those that an earlier daemon left elsewhere, and announces
     /// where they are.
     pub(super) async fn bring_up(&self) -> Result<(), NetError> {
-        if !self.managed {
+        if !self.is_managed() {
             return Ok(());
         }
+        let all = self.wanted.borrow().vips.clone();
+        self.place(&all).await
+    }
+
+    /// Makes the interfaces have the VIPs, and announces some of them.
+    async fn place(&self, announced: &BTreeSet<IpAddr>) -> Result<(), NetError> {
         let homes = self.homes().await?;
         let links = homes.iter().map(|home| (home.link.index, home.link.clone()));
         self.links.send_replace(links.collect());
@@ -54,7 +97,7 @@ impl Vips {
                 let address = left_over.address;
                 if !vips.contains(&address) {
                     self.netlink.remove_vip(*index, address).await?;
-                    let why = if self.vips.contains(&address) {
+                    let why = if self.wanted.borrow().vips.contains(&address) {
                         "it belongs to another interface"
                     } else {
                         "no virtual server has it any more"
@@ -71,6 +114,10 @@ impl Vips {
         }
         let homes: Vec<(u32, Vec<IpAddr>)> =
             homes.into_iter().map(|home| (home.link.index, home.vips)).collect();
+        let announced_of = |(index, vips): (u32, Vec<IpAddr>)| {
+            (index, vips.into_iter().filter(|vip| announced.contains(vip)).collect())
+        };
+        let homes: Vec<(u32, Vec<IpAddr>)> = homes.into_iter().map(announced_of).collect();
         self.announce(&homes);
         let again = self.clone();
         tokio::spawn(async move {
@@ -129,7 +176,7 @@ impl Vips {
                 homes.push(Home { link: link.clone(), present, vips: Vec::new() });
             }
         }
-        for vip in &self.vips {
+        for vip in &self.wanted.borrow().vips {
             let has_network =
                 |home: &Home| home.present.iter().any(|address| address.has_in_its_network(*vip));
             let home = homes.iter().position(has_network).unwrap_or(0);
@@ -142,7 +189,7 @@ impl Vips {
 
     /// Removes the VIPs that we added; those an administrator added stay.
     pub(super) async fn take_down(&self) {
-        if !self.managed {
+        if !self.is_managed() {
             return;
         }
         let homes = match self.homes().await {
@@ -159,7 +206,7 @@ impl Vips {
 
     /// Removes the VIPs that an earlier daemon left on an interface that is no longer the director's.
     pub(super) async fn leave(&self, link: &Link) {
-        if !self.managed || self.links.borrow().contains_key(&link.index) {
+        if !self.is_managed() || self.links.borrow().contains_key(&link.index) {
             return;
         }
         match self.netlink.addresses(link.index).await {

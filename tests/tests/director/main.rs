@@ -24,6 +24,7 @@ mod operating;
 mod peers;
 mod persistence;
 mod real_server;
+mod reload;
 mod restart;
 mod schedulers;
 mod steadiness;

@@ -12,7 +12,7 @@ use super::{DIRECTOR, file_with, files};
 /// What must hold of any text, whatever it says.
 fn looked_at(text: &str) {
     match parse("lb.toml", text) {
-        Ok(Checked { config, warnings }) => {
+        Ok(Checked { config, warnings, .. }) => {
             assert!(!warnings.has_errors());
             let interfaces: HashSet<_> = config.director.interfaces.iter().map(|name| &name.value).collect();
             assert_eq!(config.director.interfaces.len(), interfaces.len());

@@ -1,6 +1,69 @@
 //! What may be changed while the daemon runs.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
+
+pub use crate::state::{AclAction, Change};
+
+/// `POST /v1/changes`: all are made, in this order, or none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Changes {
+    /// What to change.
+    pub changes: Vec<Change>,
+}
+
+/// The answer to [`Changes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangesMade {
+    /// Whether anything is different now.
+    pub changed: bool,
+}
+
+/// `GET /v1/configuration`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// The configuration file.
+    pub path: PathBuf,
+    /// Its text as it was read.
+    pub file: String,
+    /// The text that says what is done, with the file's comments.
+    pub text: String,
+    /// What was changed since the file was read.
+    pub changes: Vec<Change>,
+    /// Whether the file's text is still to be confirmed.
+    pub awaits_confirmation: bool,
+}
+
+/// `POST /v1/reload`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reload {
+    /// What counted before counts again unless the reload is confirmed within this many seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_within: Option<u64>,
+}
+
+/// The answer to [`Reload`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What is different now.
+    pub changes: Vec<Change>,
+    /// Keys of `[director]` that count from the next start on.
+    pub at_restart: Vec<String>,
+    /// What was changed while the daemon ran, makes no sense any more, and was forgotten: why, in words.
+    pub forgotten: Vec<String>,
+    /// Warnings about the file, each with its place.
+    pub warnings: String,
+}
+
+/// The answer to `POST /v1/confirm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmed {
+    /// Whether there was anything to confirm.
+    pub confirmed: bool,
+}
 
 /// Whose new connections are let in: prefixes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,18 +105,6 @@ pub struct AclChange {
     /// The name of a virtual server; without it, the rules for all change.
     #[serde(default)]
     pub service: Option<String>,
-}
-
-/// What to do with a prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AclAction {
-    /// Refuse its clients.
-    Deny,
-    /// Let its clients in, and only those that are allowed.
-    Allow,
-    /// Say nothing of it any more.
-    Remove,
 }
 
 /// The answer to [`AclChange`].

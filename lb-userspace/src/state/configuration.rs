@@ -1,0 +1,213 @@
+//! What is configured: what the file says, and what was changed while the daemon runs. Pure.
+//!
+//! ```text
+//!   file ──> Document ── changes ──> Document ──> Config: what is done
+//!               └──────difference───────┘
+//!                          └──> what is "runtime", and remembered for the next start
+//! ```
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::change::{Change, Refused};
+use super::difference::difference;
+use super::document::Document;
+use crate::config::{Config, Diagnostics, Director};
+
+/// What is configured.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    path: PathBuf,
+    /// The file's text as it was read.
+    text: Arc<str>,
+    /// What it says.
+    file: Arc<Document>,
+    /// What is done.
+    current: Arc<Document>,
+    /// What makes the one of the other.
+    runtime: Arc<[Change]>,
+    /// The text that counts again if the one that there is now is not confirmed.
+    unconfirmed: Option<Arc<str>>,
+}
+
+/// What the next start has to know of what was done while the daemon ran.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remembered {
+    /// What was changed, beside the file.
+    pub changes: Vec<Change>,
+    /// The text of the file that counted before a reload that nobody has confirmed yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unconfirmed: Option<String>,
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reloaded {
+    /// What is different now.
+    pub changes: Vec<Change>,
+    /// Keys of `[director]` that are different in the file, and count from the next start on.
+    pub at_restart: Vec<&'static str>,
+    /// Changes made while the daemon ran that make no sense any more, and were forgotten.
+    pub forgotten: Vec<(Change, Refused)>,
+}
+
+impl Configuration {
+    /// What the file of this name says, and what was changed since. What of that makes no sense with this text is
+    /// forgotten, and returned.
+    ///
+    /// # Errors
+    /// All that is wrong with the text.
+    pub fn load(
+        path: &Path,
+        text: &str,
+        changes: &[Change],
+    ) -> Result<(Self, Vec<(Change, Refused)>), Diagnostics> {
+        let file = Arc::new(Document::parse(&path.display().to_string(), text)?);
+        let mut configuration = Self {
+            path: path.to_owned(),
+            text: text.into(),
+            current: Arc::clone(&file),
+            file,
+            runtime: [].into(),
+            unconfirmed: None,
+        };
+        let single: Vec<&[Change]> = changes.iter().map(std::slice::from_ref).collect();
+        let done = configuration.change(&single);
+        let forgotten = changes.iter().zip(done);
+        let forgotten = forgotten.filter_map(|(change, done)| Some((change.clone(), done.err()?))).collect();
+        Ok((configuration, forgotten))
+    }
+
+    /// What is done.
+    #[must_use]
+    pub fn config(&self) -> &Arc<Config> {
+        self.current.config()
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file's text as it was read.
+    #[must_use]
+    pub fn file_text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// The text that says what is done, with the file's comments.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.current.text()
+    }
+
+    /// What was changed since the file was read.
+    #[must_use]
+    pub fn runtime(&self) -> &Arc<[Change]> {
+        &self.runtime
+    }
+
+    /// What the next start has to know.
+    #[must_use]
+    pub fn remembered(&self) -> Remembered {
+        Remembered {
+            changes: self.runtime.to_vec(),
+            unconfirmed: self.unconfirmed.as_deref().map(str::to_owned),
+        }
+    }
+
+    /// Makes changes, each group as a whole or not at all; says for each whether anything is different.
+    pub fn change(&mut self, groups: &[&[Change]]) -> Vec<Result<bool, Refused>> {
+        let (changed, done) = Document::clone(&self.current).change(groups);
+        if done.iter().any(|done| matches!(done, Ok(true))) {
+            self.current = Arc::new(changed);
+            self.runtime = difference(&self.file, &self.current).into();
+        }
+        done
+    }
+
+    /// The configuration with another text of the file; what was changed while the daemon ran counts on.
+    ///
+    /// # Errors
+    /// All that is wrong with the text.
+    pub fn reload(&self, text: &str) -> Result<(Self, Reloaded), Diagnostics> {
+        let (new, forgotten) = Self::load(&self.path, text, &self.runtime)?;
+        let reloaded = Reloaded {
+            changes: difference(&self.current, &new.current),
+            at_restart: at_restart(&self.config().director, &new.config().director),
+            forgotten,
+        };
+        Ok((new, reloaded))
+    }
+
+    /// Has the file's text of `before` count again unless this one is [confirmed](Self::confirm).
+    pub fn await_confirmation(&mut self, before: &Self) {
+        self.unconfirmed = Some(Arc::clone(before.unconfirmed.as_ref().unwrap_or(&before.text)));
+    }
+
+    /// The text that counts again if this one is not confirmed.
+    #[must_use]
+    pub fn unconfirmed(&self) -> Option<&Arc<str>> {
+        self.unconfirmed.as_ref()
+    }
+
+    /// This text stays.
+    pub fn confirm(&mut self) {
+        self.unconfirmed = None;
+    }
+}
+
+/// What of `[director]` cannot change while the daemon runs.
+fn at_restart(before: &Director, after: &Director) -> Vec<&'static str> {
+    let differs = [
+        ("interfaces", before.interfaces != after.interfaces),
+        ("xdp_mode", before.xdp_mode != after.xdp_mode),
+        ("bpffs", before.bpffs != after.bpffs),
+        ("control_socket", before.control_socket != after.control_socket),
+        ("max_connections", before.max_connections != after.max_connections),
+    ];
+    differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+}
+
+/// What was changed while the daemon ran, for those who look it up.
+#[derive(Debug, Default)]
+pub(super) struct Marks<'a> {
+    services: BTreeSet<&'a str>,
+    servers: BTreeSet<(&'a str, IpAddr)>,
+}
+
+impl<'a> Marks<'a> {
+    pub(super) fn of(changes: &'a [Change]) -> Self {
+        let mut marks = Self::default();
+        for change in changes {
+            match change {
+                Change::AddService { service } => {
+                    marks.services.extend(service.get("name").and_then(|name| name.as_str()));
+                }
+                Change::EditService { service, .. } => _ = marks.services.insert(service),
+                Change::AddServer { service, server } => {
+                    let address = super::document::address(server);
+                    marks.servers.extend(address.map(|address| (service.as_str(), address)));
+                }
+                Change::EditServer { service, server, .. } => _ = marks.servers.insert((service, *server)),
+                _ => {}
+            }
+        }
+        marks
+    }
+
+    /// Whether anything of this virtual server itself is not the file's.
+    pub(super) fn has_service(&self, name: &str) -> bool {
+        self.services.contains(name)
+    }
+
+    pub(super) fn has_server(&self, name: &str, server: IpAddr) -> bool {
+        self.servers.contains(&(name, server))
+    }
+}

@@ -1,0 +1,536 @@
+//! A configuration as its text and as what that means, and changes of it: every change is an edit of the text, which
+//! is then read as the file is. So a change is checked by the rules for the file, and what was changed can be written
+//! to it with its comments where they were.
+
+use std::collections::HashSet;
+use std::mem;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value};
+
+use super::change::{AclAction, Change, ChangeError, Keys, Refused};
+use super::names::{self, Known};
+use crate::config::{self, Config, Diagnostics, Protocol, Severity, VirtualServer};
+use crate::forms::{Prefix, VirtualAddress};
+
+/// The sections of virtual servers, and of the real servers in each.
+pub(super) const SERVICES: &str = "virtual_server";
+pub(super) const SERVERS: &str = "real_server";
+
+/// A valid configuration.
+#[derive(Clone, Debug)]
+pub struct Document {
+    toml: DocumentMut,
+    config: Arc<Config>,
+    /// In the order of the text.
+    services: Vec<Identity>,
+}
+
+/// By what a virtual server is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) name: String,
+    addresses: Vec<VirtualAddress>,
+    protocol: Protocol,
+    fwmark: Option<u32>,
+    /// Of its real servers, in the order of the text.
+    pub(super) servers: Vec<IpAddr>,
+}
+
+/// What a change is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Target {
+    Section(&'static str),
+    Service(String),
+    Server(String, IpAddr),
+}
+
+impl Document {
+    /// Reads a configuration. `name` is what diagnostics call it.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Diagnostics> {
+        let config = config::parse(name, text)?.config;
+        // What the one reader takes is TOML for the other; if ever it is not, there is nothing to edit.
+        let mut toml: DocumentMut = text.parse().unwrap_or_default();
+        // Sections, for those who edit them, also where they were written as values.
+        if let Some(item) = toml.get_mut(SERVICES)
+            && let Ok(tables) = mem::take(item).into_array_of_tables()
+        {
+            *item = Item::ArrayOfTables(tables);
+        }
+        Ok(Self { toml, services: identities(&config), config: Arc::new(config) })
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.toml.to_string()
+    }
+
+    pub(super) fn root(&self) -> &dyn TableLike {
+        self.toml.as_table()
+    }
+
+    pub(super) fn services(&self) -> &[Identity] {
+        &self.services
+    }
+
+    /// Makes changes, each group of them as a whole or not at all, and says what became of each group: whether
+    /// anything is different because of it.
+    #[must_use]
+    pub fn change(self, groups: &[&[Change]]) -> (Self, Vec<Result<bool, Refused>>) {
+        let mut edited = self.clone();
+        let (mut done, mut touched) = (Vec::new(), HashSet::new());
+        for group in groups {
+            // Whatever is wrong with one change must not be undone by the next before it is seen.
+            let targets: Vec<Target> = group.iter().flat_map(|change| edited.targets(change)).collect();
+            if targets.iter().any(|target| touched.contains(target)) {
+                break;
+            }
+            touched.extend(targets);
+            done.push(edited.edit_all(group));
+        }
+        if done.len() < groups.len() {
+            let (first, second) = groups.split_at(done.len());
+            return self.change_in_turn(first, second);
+        }
+        if done.iter().all(|done| matches!(done, Ok(false) | Err(_))) {
+            return (self, done);
+        }
+        // One reading for all, which is what takes the time. If it fails, some are to blame, and some are not.
+        match edited.read_again() {
+            Ok(()) => (edited, done),
+            Err(problem) if groups.len() == 1 => (self, vec![Err(Refused { change: None, problem })]),
+            Err(_) => {
+                let (first, second) = groups.split_at(groups.len() / 2);
+                self.change_in_turn(first, second)
+            }
+        }
+    }
+
+    fn change_in_turn(self, first: &[&[Change]], second: &[&[Change]]) -> (Self, Vec<Result<bool, Refused>>) {
+        let (changed, mut done) = self.change(first);
+        let (changed, rest) = changed.change(second);
+        done.extend(rest);
+        (changed, done)
+    }
+
+    /// What a change is about. Of two that have any of these in common, one may hide what is wrong with the other.
+    fn targets(&self, change: &Change) -> Vec<Target> {
+        let name = |service: &str| self.find(service).map(|place| self.services[place].name.clone()).ok();
+        let service = |service: &str| name(service).map(Target::Service);
+        let server = |service: &str, server: Option<IpAddr>| Some(Target::Server(name(service)?, server?));
+        match change {
+            Change::AddService { service } => vec![Target::Service(Identity::of(service).name)],
+            Change::EditService { service: wanted, .. } => service(wanted).into_iter().collect(),
+            Change::AddServer { service, server: keys } => {
+                server(service, address(keys)).into_iter().collect()
+            }
+            Change::EditServer { service, server: address, .. }
+            | Change::RemoveServer { service, server: address } => {
+                server(service, Some(*address)).into_iter().collect()
+            }
+            Change::RemoveService { service: wanted } => {
+                let servers = self.find(wanted).map(|place| self.services[place].servers.clone());
+                let servers = servers.unwrap_or_default().into_iter();
+                service(wanted)
+                    .into_iter()
+                    .chain(servers.filter_map(|address| server(wanted, Some(address))))
+                    .collect()
+            }
+            Change::Clear => {
+                let all = self.services.iter();
+                let removed = all.map(|service| Change::RemoveService { service: service.name.clone() });
+                removed.flat_map(|removed| self.targets(&removed)).collect()
+            }
+            Change::SetTimeouts { .. } => vec![Target::Section("timeouts")],
+            Change::SetAcl { .. } => vec![Target::Section("acl")],
+            Change::Acl { service: None, .. } => Vec::new(),
+            Change::Acl { service: Some(wanted), .. } => service(wanted).into_iter().collect(),
+        }
+    }
+
+    fn read_again(&mut self) -> Result<(), ChangeError> {
+        let config = config::parse("the configuration", &self.text()).map_err(|diagnostics| {
+            let errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+            let told = errors.map(|error| match error.help.first() {
+                Some(help) => format!("{}; {help}", error.message),
+                None => error.message.clone(),
+            });
+            let mut told: Vec<String> = told.collect();
+            told.dedup();
+            ChangeError::Invalid(told.join("\n"))
+        })?;
+        self.services = identities(&config.config);
+        self.config = Arc::new(config.config);
+        Ok(())
+    }
+
+    fn edit_all(&mut self, changes: &[Change]) -> Result<bool, Refused> {
+        let before = (changes.len() > 1).then(|| self.clone());
+        let mut is_different = false;
+        for (number, change) in changes.iter().enumerate() {
+            match self.edit(change) {
+                Ok(differs) => is_different |= differs,
+                Err(problem) => {
+                    if let Some(before) = before {
+                        *self = before;
+                    }
+                    return Err(Refused { change: Some(number), problem });
+                }
+            }
+        }
+        Ok(is_different)
+    }
+
+    /// Edits the text, if it can be; whether it is valid then is for [`read_again`](Self::read_again) to say.
+    fn edit(&mut self, change: &Change) -> Result<bool, ChangeError> {
+        match change {
+            Change::AddService { service } => self.add_service(service),
+            Change::EditService { service, set: keys } => {
+                let place = self.find(service)?;
+                if keys.contains_key(SERVERS) {
+                    let problem =
+                        "real servers are changed one by one: add_server, edit_server, remove_server";
+                    return Err(ChangeError::Invalid(problem.to_owned()));
+                }
+                let Some(table) = element(&mut self.toml, place) else { return Ok(false) };
+                let differs = set(table, keys);
+                let servers = mem::take(&mut self.services[place].servers);
+                self.services[place] = Identity { servers, ..Identity::of(&self::keys(table)) };
+                Ok(differs)
+            }
+            Change::RemoveService { service } => {
+                let place = self.find(service)?;
+                remove(self.toml.as_table_mut(), SERVICES, place);
+                self.services.remove(place);
+                Ok(true)
+            }
+            Change::AddServer { service, server } => self.add_server(service, server),
+            Change::EditServer { service, server, set: keys } => {
+                let (place, row) = self.find_server(service, *server)?;
+                let Some(table) = element(&mut self.toml, place) else { return Ok(false) };
+                Ok(table.get_mut(SERVERS).and_then(|item| nth(item, row)).is_some_and(|row| set(row, keys)))
+            }
+            Change::RemoveServer { service, server } => {
+                let (place, row) = self.find_server(service, *server)?;
+                if let Some(table) = element(&mut self.toml, place) {
+                    remove(table, SERVERS, row);
+                }
+                self.services[place].servers.remove(row);
+                Ok(true)
+            }
+            Change::Clear => {
+                self.services.clear();
+                Ok(self.toml.remove(SERVICES).is_some())
+            }
+            Change::SetTimeouts { set: keys } => Ok(set(self.section("timeouts"), keys)),
+            Change::SetAcl { set: keys } => Ok(set(self.section("acl"), keys)),
+            Change::Acl { action, prefix, service } => self.edit_acl(*action, *prefix, service.as_deref()),
+        }
+    }
+
+    fn add_service(&mut self, service: &Keys) -> Result<bool, ChangeError> {
+        let identity = Identity::of(service);
+        if self.services.iter().any(|known| known.name == identity.name) {
+            return Err(ChangeError::ServiceExists(identity.name));
+        }
+        self.services.push(identity);
+        push(self.toml.as_table_mut(), SERVICES, service);
+        Ok(true)
+    }
+
+    fn add_server(&mut self, service: &str, server: &Keys) -> Result<bool, ChangeError> {
+        let place = self.find(service)?;
+        let identity = &mut self.services[place];
+        // Whatever else it is instead is told when it is read.
+        if let Some(address) = address(server) {
+            if identity.servers.contains(&address) {
+                return Err(ChangeError::ServerExists { service: identity.name.clone(), server: address });
+            }
+            identity.servers.push(address);
+        }
+        if let Some(table) = element(&mut self.toml, place) {
+            push(table, SERVERS, server);
+        }
+        Ok(true)
+    }
+
+    fn edit_acl(
+        &mut self,
+        action: AclAction,
+        prefix: Prefix,
+        service: Option<&str>,
+    ) -> Result<bool, ChangeError> {
+        let table = match service {
+            None => self.section("acl"),
+            Some(service) => {
+                let place = self.find(service)?;
+                let Some(table) = element(&mut self.toml, place) else { return Ok(false) };
+                table.entry("acl").or_insert(Item::Value(InlineTable::new().into()));
+                let Some(acl) = table.get_mut("acl").and_then(Item::as_table_like_mut) else {
+                    return Ok(false);
+                };
+                acl
+            }
+        };
+        let is_it = |value: &Value| value.as_str().and_then(|text| text.parse().ok()) == Some(prefix);
+        let wanted = match action {
+            AclAction::Deny => Some("deny"),
+            AclAction::Allow => Some("allow"),
+            AclAction::Remove => None,
+        };
+        let has_it = |list: &Item| list.as_array().is_some_and(|list| list.iter().any(is_it));
+        let found: Vec<&str> =
+            ["deny", "allow"].into_iter().filter(|key| table.get(key).is_some_and(has_it)).collect();
+        if wanted.is_none() && found.is_empty() {
+            return Err(ChangeError::NoSuchPrefix(prefix));
+        }
+        for key in found.iter().filter(|key| Some(**key) != wanted) {
+            if let Some(list) = table.get_mut(key).and_then(Item::as_array_mut) {
+                list.retain(|value| !is_it(value));
+            }
+        }
+        let Some(wanted) = wanted else { return Ok(true) };
+        if found == [wanted] {
+            return Ok(false);
+        }
+        if !found.contains(&wanted) {
+            let list = table.entry(wanted).or_insert(Item::Value(Array::new().into()));
+            if let Some(list) = list.as_array_mut() {
+                list.push(prefix.to_string());
+            }
+        }
+        Ok(true)
+    }
+
+    /// A section that is there once.
+    fn section(&mut self, name: &str) -> &mut dyn TableLike {
+        let item = self.toml.entry(name).or_insert(Item::Table(Table::new()));
+        if !item.is_table_like() {
+            *item = Item::Table(Table::new());
+        }
+        item.as_table_like_mut().unwrap_or_else(|| unreachable!("it is one"))
+    }
+
+    /// The place of the virtual server that is meant.
+    fn find(&self, service: &str) -> Result<usize, ChangeError> {
+        let known = self.services.iter().map(|known| Known {
+            name: &known.name,
+            addresses: &known.addresses,
+            protocol: known.protocol,
+            fwmark: known.fwmark,
+        });
+        names::find_service(known, service).map_err(ChangeError::NoSuchService)
+    }
+
+    fn find_server(&self, service: &str, server: IpAddr) -> Result<(usize, usize), ChangeError> {
+        let place = self.find(service)?;
+        let Identity { name, servers, .. } = &self.services[place];
+        match servers.iter().position(|known| *known == server) {
+            Some(row) => Ok((place, row)),
+            None => {
+                let known: Vec<String> = servers.iter().map(ToString::to_string).collect();
+                Err(ChangeError::NoSuchServer(names::unknown_server(name, &server.to_string(), &known)))
+            }
+        }
+    }
+}
+
+impl Identity {
+    /// Of a table that may be anything.
+    fn of(table: &Keys) -> Self {
+        let texts = |key: &str| table.get(key).and_then(|value| value.as_array()).into_iter().flatten();
+        let addresses: Vec<VirtualAddress> = texts("addresses")
+            .filter_map(|address| address.as_str().and_then(config::virtual_address))
+            .collect();
+        let protocol = table.get("protocol").and_then(|protocol| Protocol::by_name(protocol.as_str()?));
+        let protocol = protocol.unwrap_or(Protocol::Tcp);
+        let fwmark =
+            table.get("fwmark").and_then(|fwmark| fwmark.as_u64()).and_then(|mark| mark.try_into().ok());
+        let given = table.get("name").and_then(|name| name.as_str()).map(str::to_owned);
+        let made = || config::default_name(protocol, addresses.first().copied(), fwmark);
+        let name = given.or_else(made).unwrap_or_default();
+        let servers = texts(SERVERS).filter_map(|server| address(server.as_object()?)).collect();
+        Self { name, addresses, protocol, fwmark, servers }
+    }
+}
+
+impl From<&VirtualServer> for Identity {
+    fn from(server: &VirtualServer) -> Self {
+        Self {
+            name: server.name.clone(),
+            addresses: server.addresses.clone(),
+            protocol: server.protocol,
+            fwmark: server.fwmark,
+            servers: server.real_servers.iter().map(|server| server.address).collect(),
+        }
+    }
+}
+
+fn identities(config: &Config) -> Vec<Identity> {
+    config.virtual_servers.iter().map(Identity::from).collect()
+}
+
+/// The address of a real server, which may have the port behind it.
+pub(super) fn address(server: &Keys) -> Option<IpAddr> {
+    let text = server.get("address")?.as_str()?;
+    let with_port = || text.parse().ok().map(|address: std::net::SocketAddr| address.ip());
+    text.parse().ok().or_else(with_port)
+}
+
+/// What a table has, as a change would say it.
+pub(super) fn keys(table: &dyn TableLike) -> Keys {
+    table.iter().map(|(key, item)| (key.to_owned(), json(item))).collect()
+}
+
+fn json(item: &Item) -> serde_json::Value {
+    match item {
+        Item::None => serde_json::Value::Null,
+        Item::Value(value) => json_of(value),
+        Item::Table(table) => keys(table).into(),
+        Item::ArrayOfTables(tables) => {
+            tables.iter().map(|table| serde_json::Value::from(keys(table))).collect()
+        }
+    }
+}
+
+fn json_of(value: &Value) -> serde_json::Value {
+    match value {
+        Value::String(text) => text.value().as_str().into(),
+        Value::Integer(number) => (*number.value()).into(),
+        Value::Float(number) => (*number.value()).into(),
+        Value::Boolean(truth) => (*truth.value()).into(),
+        Value::Datetime(time) => time.value().to_string().into(),
+        Value::Array(elements) => elements.iter().map(json_of).collect(),
+        Value::InlineTable(table) => keys(table).into(),
+    }
+}
+
+/// What the file would have for it; nothing for `null`.
+fn value(json: &serde_json::Value) -> Option<Value> {
+    Some(match json {
+        serde_json::Value::Null => return None,
+        serde_json::Value::Bool(truth) => (*truth).into(),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(number) => number.into(),
+            None => number.as_f64().unwrap_or(f64::INFINITY).into(),
+        },
+        serde_json::Value::String(text) => text.as_str().into(),
+        serde_json::Value::Array(elements) => Value::Array(elements.iter().filter_map(value).collect()),
+        serde_json::Value::Object(keys) => Value::InlineTable(
+            keys.iter().filter_map(|(key, json)| Some((key.as_str(), value(json)?))).collect(),
+        ),
+    })
+}
+
+/// Sets keys of a table; whether any of them had another value.
+fn set(table: &mut dyn TableLike, keys: &Keys) -> bool {
+    let mut differs = false;
+    for (key, json) in keys {
+        let before = table.get(key).map_or(serde_json::Value::Null, self::json);
+        if before == *json {
+            continue;
+        }
+        differs = true;
+        match (table.get_mut(key), value(json)) {
+            (Some(Item::Value(old)), Some(mut new)) => {
+                // The comment behind it stays there.
+                *new.decor_mut() = old.decor().clone();
+                *old = new;
+            }
+            (_, Some(new)) => drop(table.insert(key, Item::Value(new))),
+            (_, None) => drop(table.remove(key)),
+        }
+    }
+    differs
+}
+
+/// The virtual server at this place.
+fn element(toml: &mut DocumentMut, place: usize) -> Option<&mut dyn TableLike> {
+    toml.get_mut(SERVICES).and_then(|list| nth(list, place))
+}
+
+/// An element of a list of tables, in either form.
+fn nth(list: &mut Item, place: usize) -> Option<&mut dyn TableLike> {
+    match list {
+        Item::ArrayOfTables(tables) => tables.get_mut(place).map(|table| table as &mut dyn TableLike),
+        list => list.as_array_mut()?.get_mut(place)?.as_inline_table_mut().map(|table| table as _),
+    }
+}
+
+fn remove(table: &mut dyn TableLike, list: &str, place: usize) {
+    let is_empty = match table.get_mut(list) {
+        Some(Item::ArrayOfTables(tables)) => {
+            tables.remove(place);
+            tables.is_empty()
+        }
+        Some(item) => item.as_array_mut().is_none_or(|array| {
+            array.remove(place);
+            array.is_empty()
+        }),
+        None => false,
+    };
+    if is_empty {
+        table.remove(list);
+    }
+}
+
+/// Appends to a list of tables, in the form that it has.
+fn push(table: &mut dyn TableLike, list: &str, keys: &Keys) {
+    let item = table.entry(list).or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+    match item {
+        Item::ArrayOfTables(tables) => {
+            let nested = if list == SERVERS { INDENT } else { "" };
+            let indent = tables.iter().last().map_or(nested, indent).to_owned();
+            tables.push(written(keys, &indent));
+        }
+        item => {
+            if let (Some(array), Some(table)) = (item.as_array_mut(), value(&keys.clone().into())) {
+                array.push(table);
+            }
+        }
+    }
+}
+
+/// How far sections within sections are moved to the right.
+const INDENT: &str = "  ";
+
+/// How far a section is moved to the right.
+fn indent(table: &Table) -> &str {
+    let before = table.decor().prefix().and_then(|prefix| prefix.as_str()).unwrap_or_default();
+    let last = before.rsplit('\n').next().unwrap_or_default();
+    if last.trim().is_empty() { last } else { "" }
+}
+
+/// A section as one would write it.
+fn written(keys: &Keys, indent: &str) -> Table {
+    let mut table = Table::new();
+    table.decor_mut().set_prefix(format!("\n{indent}"));
+    for (key, json) in keys {
+        let rows =
+            json.as_array().filter(|_| key == SERVERS).map(|rows| rows.iter().map(|row| row.as_object()));
+        if let Some(rows) = rows.and_then(|rows| rows.collect::<Option<Vec<_>>>()) {
+            let rows = rows.into_iter().map(|row| written(row, &format!("{indent}{INDENT}")));
+            table.insert(key, Item::ArrayOfTables(rows.collect()));
+        } else if let Some(value) = value(json) {
+            table.insert(key, Item::Value(value));
+            if let Some(mut key) = table.key_mut(key) {
+                key.leaf_decor_mut().set_prefix(indent);
+            }
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests;

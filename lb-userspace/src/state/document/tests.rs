@@ -1,0 +1,303 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::super::change::Keys;
+use super::super::configuration::Configuration;
+use super::super::difference::difference;
+use super::*;
+
+const FILE: &str = r#"# Our director.
+[director]
+interfaces = ["eth0"]
+
+# What the world sees.
+[[virtual_server]]
+name = "web"
+addresses = ["192.0.2.1:80"]   # and nothing else
+scheduler = "rr"
+
+  # The old one.
+  [[virtual_server.real_server]]
+  address = "192.0.2.10"
+
+  [[virtual_server.real_server]]
+  address = "192.0.2.11"
+  weight = 3   # it is larger
+
+[[virtual_server]]
+addresses = ["192.0.2.1:53"]
+protocol = "udp"
+scheduler = "sh"
+real_server = [{ address = "192.0.2.10" }]
+"#;
+
+fn document() -> Document {
+    Document::parse("lb.toml", FILE).expect("it is valid")
+}
+
+fn change(json: serde_json::Value) -> Change {
+    serde_json::from_value(json).expect("it is a change")
+}
+
+fn changed(changes: &[Change]) -> Result<Document, String> {
+    let (document, mut done) = document().change(&[changes]);
+    done.remove(0).map(|_| document).map_err(|refused| refused.to_string())
+}
+
+/// Lines that are only in one of two texts, marked as diff(1) does.
+fn lines(document: &Document) -> Vec<String> {
+    let (before, after) = (self::document().text(), document.text());
+    let gone = before.lines().filter(|line| !after.lines().any(|other| other == *line));
+    let new = after.lines().filter(|line| !before.lines().any(|other| other == *line));
+    gone.map(|line| format!("-{line}")).chain(new.map(|line| format!("+{line}"))).collect()
+}
+
+#[test]
+fn a_change_is_an_edit_that_leaves_everything_else_where_it_was() {
+    for (change, edits) in [
+        (
+            json!({ "op": "edit_server", "service": "web", "server": "192.0.2.11", "set": { "weight": 0 } }),
+            &["-  weight = 3   # it is larger", "+  weight = 0   # it is larger"][..],
+        ),
+        (
+            json!({ "op": "edit_server", "service": "web", "server": "192.0.2.11", "set": { "weight": null } }),
+            &["-  weight = 3   # it is larger"],
+        ),
+        (
+            json!({ "op": "edit_service", "service": "192.0.2.1:80/tcp", "set": { "persistence": { "timeout": "60s" } } }),
+            &["+persistence = { timeout = \"60s\" }"],
+        ),
+        (
+            json!({ "op": "add_server", "service": "web", "server": { "address": "192.0.2.12", "weight": 2 } }),
+            &["+  address = \"192.0.2.12\"", "+  weight = 2"],
+        ),
+        (
+            json!({ "op": "add_server", "service": "192.0.2.1:53", "server": { "address": "192.0.2.12" } }),
+            &[
+                "-real_server = [{ address = \"192.0.2.10\" }]",
+                "+real_server = [{ address = \"192.0.2.10\" }, { address = \"192.0.2.12\" }]",
+            ],
+        ),
+        (
+            json!({ "op": "remove_server", "service": "web", "server": "192.0.2.10" }),
+            &["-  # The old one.", "-  address = \"192.0.2.10\""],
+        ),
+        (json!({ "op": "set_timeouts", "set": { "udp": "10s" } }), &["+[timeouts]", "+udp = \"10s\""]),
+        (
+            json!({ "op": "acl", "action": "deny", "prefix": "198.51.100.0/24", "service": "web" }),
+            &["+acl = { deny = [\"198.51.100.0/24\"] }"],
+        ),
+    ] {
+        let changed = changed(&[self::change(change.clone())]).expect("it makes sense");
+        assert_eq!(lines(&changed), edits, "{change}");
+    }
+}
+
+#[test]
+fn a_virtual_server_is_added_as_one_would_write_it() {
+    let add = change(json!({ "op": "add_service", "service": {
+        "name": "ssh",
+        "addresses": ["192.0.2.2:22"],
+        "real_server": [{ "address": "192.0.2.10" }, { "address": "192.0.2.11", "weight": 0 }],
+    } }));
+    let text = changed(&[add]).expect("it makes sense").text();
+    let added = text.strip_prefix(FILE).expect("the rest is as it was");
+    let expected = r#"
+[[virtual_server]]
+name = "ssh"
+addresses = ["192.0.2.2:22"]
+
+  [[virtual_server.real_server]]
+  address = "192.0.2.10"
+
+  [[virtual_server.real_server]]
+  address = "192.0.2.11"
+  weight = 0
+"#;
+    assert_eq!(added, expected);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_as_in_the_file() {
+    let web = |set| json!({ "op": "edit_service", "service": "web", "set": set });
+    let server = |set| json!({ "op": "edit_server", "service": "web", "server": "192.0.2.10", "set": set });
+    for (change, problem) in [
+        (json!({ "op": "remove_service", "service": "wbe" }), "did you mean \"web\"?"),
+        (
+            json!({ "op": "remove_server", "service": "web", "server": "192.0.2.12" }),
+            "has no real server 192.0.2.12",
+        ),
+        (web(json!({ "scheduler": "wr" })), "there is no scheduler `wr`; did you mean \"wrr\"?"),
+        (web(json!({ "schedular": "rr" })), "did you mean `scheduler`?"),
+        (web(json!({ "addresses": null })), "`addresses` is missing"),
+        (web(json!({ "real_server": [] })), "one by one"),
+        (server(json!({ "weight": 65_536 })), "65536"),
+        (server(json!({ "weight": "3" })), "`weight` must be an integer, not a string"),
+        (server(json!({ "address": "192.0.2.11" })), "is a real server of this virtual server already"),
+        (
+            json!({ "op": "add_service", "service": { "name": "web", "addresses": ["192.0.2.3:80"] } }),
+            "there is a virtual server \"web\" already",
+        ),
+        (
+            json!({ "op": "add_service", "service": { "addresses": ["192.0.2.1:53"], "protocol": "udp" } }),
+            "\"udp-192.0.2.1-53\" already",
+        ),
+        (
+            json!({ "op": "add_service", "service": { "name": "x", "addresses": ["192.0.2.1:80"] } }),
+            "192.0.2.1:80/tcp is a virtual server's address already",
+        ),
+        (
+            json!({ "op": "add_server", "service": "web", "server": { "address": "192.0.2.10:80" } }),
+            "has the real server 192.0.2.10 already",
+        ),
+        (
+            json!({ "op": "acl", "action": "remove", "prefix": "10.0.0.0/8" }),
+            "10.0.0.0/8 is neither denied nor allowed",
+        ),
+        (
+            json!({ "op": "acl", "action": "deny", "prefix": "2001:db8::/32", "service": "web" }),
+            "no client of a virtual server of IPv4 is in 2001:db8::/32",
+        ),
+    ] {
+        let refused = changed(&[self::change(change.clone())]).expect_err("it makes no sense");
+        assert!(refused.contains(problem), "{change}: {refused}");
+    }
+}
+
+#[test]
+fn changes_of_one_group_are_made_together_or_not_at_all() {
+    let remove = change(json!({ "op": "remove_service", "service": "web" }));
+    let instead =
+        change(json!({ "op": "add_service", "service": { "name": "new", "addresses": ["192.0.2.1:80"] } }));
+    let bad = change(json!({ "op": "set_timeouts", "set": { "tcp": "0s" } }));
+    let unknown = change(json!({ "op": "remove_service", "service": "nothing" }));
+    assert!(changed(&[remove.clone(), instead]).is_ok(), "one makes room for the other");
+    let (unchanged, done) = document().change(&[&[remove.clone(), unknown], &[remove, bad]]);
+    assert_eq!(unchanged.text(), document().text());
+    assert_eq!(done[0].as_ref().map_err(|refused| refused.change), Err(Some(1)));
+    assert_eq!(done[1].as_ref().map_err(|refused| refused.change), Err(None));
+}
+
+#[test]
+fn who_is_to_blame_does_not_cost_others_their_change() {
+    let weight = |server: &str, weight: u32| {
+        change(
+            json!({ "op": "edit_server", "service": "web", "server": server, "set": { "weight": weight } }),
+        )
+    };
+    let changes = [
+        weight("192.0.2.10", 5),
+        weight("192.0.2.11", 70_000),
+        weight("192.0.2.11", 7),
+        weight("192.0.2.10", 5),
+    ];
+    let groups: Vec<&[Change]> = changes.iter().map(std::slice::from_ref).collect();
+    let (changed, done) = document().change(&groups);
+    let done: Vec<Option<bool>> = done.into_iter().map(Result::ok).collect();
+    assert_eq!(done, [Some(true), None, Some(true), Some(false)]);
+    let weights: Vec<u32> =
+        changed.config().virtual_servers[0].real_servers.iter().map(|server| server.weight).collect();
+    assert_eq!(weights, [5, 7]);
+}
+
+/// It was refused, for lack of a section to add to.
+#[test]
+fn a_file_with_nothing_in_it_can_be_added_to_and_one_can_be_cleared() {
+    let bare = Document::parse("lb.toml", "director.interfaces = [\"eth0\"]\n").expect("it is valid");
+    let add = difference(&bare, &document());
+    let (full, done) = bare.clone().change(&[&add]);
+    assert_eq!(done, [Ok(true)]);
+    assert_eq!(full.config().virtual_servers, document().config().virtual_servers);
+    let (empty, _) = full.change(&[&[Change::Clear]]);
+    assert_eq!(empty.config(), bare.config());
+    let inline = format!("virtual_server = [{{ addresses = [\"192.0.2.1:80\"] }}]\n{}", bare.text());
+    let inline = Document::parse("lb.toml", &inline).expect("it is valid");
+    let add = change(
+        json!({ "op": "add_server", "service": "192.0.2.1:80", "server": { "address": "192.0.2.9" } }),
+    );
+    let (added, done) = inline.change(&[&[add]]);
+    assert_eq!((done, added.config().virtual_servers[0].real_servers.len()), (vec![Ok(true)], 1));
+}
+
+/// Names, addresses and servers from few, so that changes meet.
+fn any_change() -> impl Strategy<Value = Change> {
+    let service = prop_oneof![Just("web"), Just("udp-192.0.2.1-53"), Just("a"), Just("b")];
+    let server = || (10u8..14).prop_map(|last| IpAddr::from([192, 0, 2, last]));
+    let table = (server(), 0u32..4, any::<bool>()).prop_map(|(address, weight, is_written)| {
+        let mut table = Keys::from_iter([("address".to_owned(), address.to_string().into())]);
+        if is_written {
+            table.insert("weight".to_owned(), weight.into());
+        }
+        table
+    });
+    let set = prop_oneof![
+        (0u32..4).prop_map(|weight| json!({ "weight": weight })),
+        Just(json!({ "weight": null })),
+        Just(json!({ "upper_threshold": 9, "lower_threshold": 5 })),
+    ]
+    .prop_map(|set| set.as_object().cloned().unwrap_or_default());
+    let properties = prop_oneof![
+        Just(json!({ "scheduler": "wrr" })),
+        Just(json!({ "scheduler": "mh", "scheduler_flags": ["mh-port"] })),
+        Just(json!({ "scheduler": null, "scheduler_flags": null, "persistence": { "timeout": "50s" } })),
+        (1u32..4).prop_map(|mark| json!({ "fwmark": mark })),
+    ]
+    .prop_map(|set| set.as_object().cloned().unwrap_or_default());
+    let added = (
+        prop_oneof![Just("a"), Just("b"), Just("web")],
+        1u32..5,
+        proptest::collection::vec(table.clone(), 0..3),
+    )
+        .prop_map(|(name, port, servers)| {
+            let keys =
+                json!({ "name": name, "addresses": [format!("192.0.2.1:{port}")], "real_server": servers });
+            keys.as_object().cloned().unwrap_or_default()
+        });
+    let name = service.prop_map(str::to_owned);
+    prop_oneof![
+        3 => added.prop_map(|service| Change::AddService { service }),
+        2 => (name.clone(), properties).prop_map(|(service, set)| Change::EditService { service, set }),
+        1 => name.clone().prop_map(|service| Change::RemoveService { service }),
+        3 => (name.clone(), table).prop_map(|(service, server)| Change::AddServer { service, server }),
+        3 => (name.clone(), server(), set)
+            .prop_map(|(service, server, set)| Change::EditServer { service, server, set }),
+        2 => (name, server()).prop_map(|(service, server)| Change::RemoveServer { service, server }),
+        1 => Just(change(json!({ "op": "set_timeouts", "set": { "tcp": "60s" } }))),
+        1 => Just(change(json!({ "op": "acl", "action": "deny", "prefix": "198.51.100.0/24" }))),
+    ]
+}
+
+/// A configuration without what is a matter of order.
+fn in_order(config: &Config) -> Config {
+    let mut config = config.clone();
+    for server in &mut config.virtual_servers {
+        server.real_servers.sort_by_key(|server| server.address);
+    }
+    config.virtual_servers.sort_by(|one, other| one.name.cmp(&other.name));
+    config
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever was changed, the next start makes the same of it, and so does `lb save`.
+    #[test]
+    fn a_restart_finds_what_was_changed(changes in proptest::collection::vec(any_change(), 0..12)) {
+        let path = std::path::Path::new("lb.toml");
+        let (mut configuration, _) = Configuration::load(path, FILE, &[]).expect("it is valid");
+        for change in &changes {
+            configuration.change(&[std::slice::from_ref(change)]);
+        }
+        let text = serde_json::to_string(&configuration.remembered()).expect("it is JSON");
+        let remembered: super::super::Remembered = serde_json::from_str(&text).expect("it is ours");
+        let (restarted, forgotten) = Configuration::load(path, FILE, &remembered.changes).expect("it is valid");
+        prop_assert_eq!(forgotten, vec![]);
+        prop_assert_eq!(in_order(restarted.config()), in_order(configuration.config()));
+        prop_assert_eq!(restarted.remembered(), restarted.remembered());
+        let saved = Document::parse("lb.toml", &configuration.text()).expect("it is valid");
+        prop_assert_eq!(saved.config(), configuration.config());
+        let (reloaded, done) = configuration.reload(&configuration.text()).expect("it is valid");
+        prop_assert_eq!(done.changes, vec![], "nothing is different");
+        prop_assert_eq!(reloaded.runtime().len(), 0, "everything is in the file");
+    }
+}

@@ -1,0 +1,180 @@
+//! What is being done, for those who ask: the API, and through it the command line.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use lb_common::load::Thresholds;
+use lb_common::policy::OnDown;
+use macaddr::MacAddr6;
+
+use super::configuration::{Configuration, Marks};
+use super::desired::{Desired, DesiredService};
+use super::names::{Known, NameError, find_service};
+use super::plan::{number, numbers};
+use crate::config::{Acl, Persistence, Protocol, Timeouts, VirtualServer};
+use crate::dataplane::{View, Way};
+use crate::forms::VirtualAddress;
+use crate::scheduler::{Flag, Scheduler};
+
+/// What is being done, for those who list it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Virtual servers, in the order of the configuration.
+    pub services: Vec<PublishedService>,
+    /// Whose clients are let in, by all of them.
+    pub acl: Acl,
+    /// How long connections are remembered.
+    pub timeouts: Timeouts,
+}
+
+impl Published {
+    /// What is done where this is configured and desired.
+    pub(super) fn of(configuration: &Configuration, desired: &Desired, view: &View) -> Self {
+        let (config, marks) = (configuration.config(), Marks::of(configuration.runtime()));
+        let mut bound = desired.services.iter();
+        let services = config.virtual_servers.iter().map(|config| {
+            // A group without addresses is in no map.
+            let desired = if config.addresses.is_empty() { None } else { bound.next() };
+            PublishedService::of(config, desired, view, &marks)
+        });
+        Self { services: services.collect(), acl: config.acl.clone(), timeouts: config.timeouts }
+    }
+
+    /// The virtual server that somebody means.
+    ///
+    /// # Errors
+    /// [`NameError`].
+    pub fn find_service(&self, wanted: &str) -> Result<&PublishedService, NameError> {
+        let known = self.services.iter().map(|service| Known {
+            name: &service.name,
+            addresses: &service.addresses,
+            protocol: service.protocol,
+            fwmark: service.fwmark,
+        });
+        Ok(&self.services[find_service(known, wanted)?])
+    }
+}
+
+/// A virtual server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedService {
+    /// Its name.
+    pub name: String,
+    /// Its number in the maps.
+    pub number: Option<u32>,
+    /// Its addresses.
+    pub addresses: Vec<VirtualAddress>,
+    /// The number of its group, if it has one.
+    pub fwmark: Option<u32>,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its scheduler.
+    pub scheduler: Scheduler,
+    /// What is asked of it besides.
+    pub scheduler_flags: BTreeSet<Flag>,
+    /// Its real servers, in the order of addition.
+    pub servers: Vec<PublishedServer>,
+    /// Who gets new connections when none of those is usable.
+    pub sorry_server: Option<PublishedServer>,
+    /// What becomes of the connections of one that is down.
+    pub on_down: OnDown,
+    /// Whether every datagram is scheduled by itself.
+    pub one_packet: bool,
+    /// Whose clients are let in.
+    pub acl: Acl,
+    /// How long clients keep their real server, if they do.
+    pub persistence: Option<Persistence>,
+    /// Whether anything of it, besides its real servers, was changed while the daemon ran.
+    pub is_runtime: bool,
+}
+
+impl PublishedService {
+    fn of(config: &VirtualServer, desired: Option<&DesiredService>, view: &View, marks: &Marks<'_>) -> Self {
+        let is_runtime = |server| marks.has_server(&config.name, server);
+        let mut servers: Vec<PublishedServer> = match desired {
+            Some(desired) => desired
+                .all_servers()
+                .zip(numbers(view, desired))
+                .map(|(server, destination)| PublishedServer {
+                    address: server.address,
+                    weight: server.weight,
+                    thresholds: server.thresholds,
+                    is_runtime: is_runtime(server.address),
+                    mac: server.way.and_then(Way::mac),
+                    state: match server.is_reachable {
+                        false => ServerState::Unresolved,
+                        true if server.weight == 0 => ServerState::Draining,
+                        true => ServerState::Up,
+                    },
+                    destination,
+                })
+                .collect(),
+            None => config
+                .all_servers()
+                .map(|server| PublishedServer {
+                    address: server.address,
+                    weight: server.weight,
+                    thresholds: server.thresholds,
+                    is_runtime: is_runtime(server.address),
+                    mac: None,
+                    state: ServerState::Unknown,
+                    destination: None,
+                })
+                .collect(),
+        };
+        let sorry_server = config.sorry_server.and_then(|_| servers.pop());
+        Self {
+            name: config.name.clone(),
+            number: desired.and_then(|desired| number(view, desired)),
+            addresses: config.addresses.clone(),
+            fwmark: config.fwmark,
+            protocol: config.protocol,
+            scheduler: config.scheduler,
+            scheduler_flags: config.scheduler_flags.clone(),
+            acl: config.acl.clone(),
+            persistence: config.persistence,
+            servers,
+            sorry_server,
+            on_down: config.on_down,
+            one_packet: config.one_packet,
+            is_runtime: marks.has_service(&config.name),
+        }
+    }
+
+    /// Everybody who may have its connections: its real servers, then the sorry server.
+    pub fn all_servers(&self) -> impl Iterator<Item = &PublishedServer> {
+        self.servers.iter().chain(&self.sorry_server)
+    }
+}
+
+/// A real server of a virtual server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishedServer {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its weight.
+    pub weight: u32,
+    /// How many connections it gets at most.
+    pub thresholds: Thresholds,
+    /// Whether it, or anything of it, was changed while the daemon ran.
+    pub is_runtime: bool,
+    /// Its MAC, or the one it had when it last answered. If it never did, or is the director itself, none.
+    pub mac: Option<MacAddr6>,
+    /// What it may get.
+    pub state: ServerState,
+    /// Its number in the maps.
+    pub destination: Option<u32>,
+}
+
+/// What a real server may get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerState {
+    /// New connections.
+    Up,
+    /// Its old connections only: its weight is 0.
+    Draining,
+    /// Nothing new: nobody answers for its address.
+    Unresolved,
+    /// Nobody has asked.
+    Unknown,
+}

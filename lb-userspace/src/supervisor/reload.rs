@@ -1,0 +1,132 @@
+//! Loading the configuration file anew.
+//!
+//! ```text
+//!   SIGHUP ─────┐                 ┌─ coming ──> topology, neighbour driver: where its real servers are
+//!               ├─> read, check ──┤                  │
+//!   lb reload ──┘                 └─> reconciler <───┘ found, or not in time
+//!                                        ^
+//!   not confirmed in time ───────────────┘ the text that counted before
+//! ```
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep_until;
+
+use super::{FIRST_ANSWERS, now};
+use crate::config::{self, Config, Diagnostics};
+use crate::control::ReloadOrder;
+use crate::neighbour::Resolutions;
+use crate::state::{Document, Followed, Input, ReloadError, Reloaded, addresses_to_locate};
+
+/// Whoever loads the file anew.
+pub(super) struct Reloader {
+    /// The configuration file.
+    pub(super) path: PathBuf,
+    /// To whom it says what comes.
+    pub(super) configs: watch::Sender<Followed>,
+    pub(super) resolved: watch::Receiver<Resolutions>,
+    pub(super) inputs: mpsc::Sender<Input>,
+}
+
+impl Reloader {
+    /// Serves orders until there are no more senders.
+    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<ReloadOrder>) {
+        let mut deadline: Option<Instant> = None;
+        loop {
+            let order = tokio::select! {
+                order = orders.recv() => order,
+                () = sleep_until(deadline.unwrap_or_else(now).into()), if deadline.is_some() => {
+                    deadline = None;
+                    self.undo().await;
+                    continue;
+                }
+            };
+            let Some(ReloadOrder { confirm_within, done }) = order else { return };
+            let reloaded = self.reload(confirm_within.is_some()).await;
+            if reloaded.is_ok() {
+                deadline = confirm_within.map(|within| now() + within);
+            }
+            log(&reloaded);
+            // Whoever asked may have gone away.
+            let _ = done.send(reloaded);
+        }
+    }
+
+    async fn reload(&mut self, awaits: bool) -> Result<(Reloaded, Diagnostics), ReloadError> {
+        if self.unconfirmed().is_some() {
+            return Err(ReloadError::Unconfirmed);
+        }
+        let checked = config::load(&self.path)?;
+        Ok((self.adopt(checked.text.to_string(), awaits).await?, checked.warnings))
+    }
+
+    /// Has the text count that counted before, unless the last one was confirmed.
+    async fn undo(&mut self) {
+        let Some(text) = self.unconfirmed() else { return };
+        tracing::warn!(
+            "the reload was not confirmed in time: what {} said before counts again; `lb reload` loads it anew",
+            self.path.display()
+        );
+        if let Err(error) = self.adopt(text.to_string(), false).await {
+            tracing::error!("undo the reload: {error}");
+        }
+    }
+
+    fn unconfirmed(&self) -> Option<Arc<str>> {
+        self.configs.borrow().configuration.unconfirmed().cloned()
+    }
+
+    async fn adopt(&mut self, text: String, awaits_confirmation: bool) -> Result<Reloaded, ReloadError> {
+        self.look_for_new(&text).await;
+        let (done, answer) = oneshot::channel();
+        let stopping = || ReloadError::Failed("the daemon is stopping".to_owned());
+        let input = Input::Reload { text, awaits_confirmation, done };
+        self.inputs.send(input).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+
+    /// Waits until the real servers have been found that the text names anew, but not for long: new connections would
+    /// have nowhere to go meanwhile.
+    async fn look_for_new(&mut self, text: &str) {
+        let Ok(coming) = Document::parse(&self.path.display().to_string(), text) else { return };
+        let coming = Arc::clone(coming.config());
+        let known = servers(self.configs.borrow().config());
+        let new: BTreeSet<IpAddr> = servers(&coming).difference(&known).copied().collect();
+        if new.is_empty() {
+            return;
+        }
+        self.configs.send_modify(|followed| followed.coming = Some(coming));
+        let are_found = |resolutions: &Resolutions| {
+            new.iter().all(|address| resolutions.get(address).is_some_and(|found| found.is_reachable))
+        };
+        // Not in time: they get connections when they answer.
+        let _ = tokio::time::timeout(FIRST_ANSWERS, self.resolved.wait_for(are_found)).await;
+    }
+}
+
+fn servers(config: &Config) -> BTreeSet<IpAddr> {
+    addresses_to_locate(config).into_keys().collect()
+}
+
+fn log(reloaded: &Result<(Reloaded, Diagnostics), ReloadError>) {
+    match reloaded {
+        Ok((reloaded, warnings)) => {
+            if !warnings.is_empty() {
+                tracing::warn!("{warnings}");
+            }
+            for (_, refused) in &reloaded.forgotten {
+                tracing::warn!("a change that was made while lb ran is forgotten: {refused}");
+            }
+            for key in &reloaded.at_restart {
+                tracing::warn!("director.{key} is different in the file; it counts when lb is restarted");
+            }
+            tracing::info!(changes = reloaded.changes.len(), "reloaded");
+        }
+        Err(error) => tracing::error!("not reloaded, everything is as before: {error}"),
+    }
+}
