@@ -301,12 +301,12 @@ impl<'a> Session<'a> {
     }
 }
 
-/// What is to be said of a new group: marks are not set by packet filters here.
+/// What is to be said of a new group: nothing marks packets here, so it has to be told which are its own.
 fn unbound(request: &Request) -> Option<String> {
     let Request::AddService(Service::Mark { mark, .. }, _) = request else { return None };
     Some(format!(
-        "group {mark} has no addresses yet, so it gets no packets: write a [[virtual_server]] with addresses and \
-         fwmark = {mark} into the configuration file, which takes the place of iptables --set-mark {mark}"
+        "group {mark} has no addresses yet, so it gets no packets; give it those that iptables would mark: lb edit \
+         service fwmark-{mark} --set 'addresses=[\"192.0.2.1:80\"]'"
     ))
 }
 
