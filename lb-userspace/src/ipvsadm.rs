@@ -13,6 +13,7 @@ mod arguments;
 mod changes;
 mod connections;
 mod daemon;
+mod foresight;
 mod grammar;
 mod listing;
 mod options;

@@ -29,7 +29,13 @@ pub(super) fn change(request: &Request) -> Option<Change> {
                     keys.insert("addresses".to_owned(), json!([address.to_string()]));
                     keys.insert("protocol".to_owned(), json!(protocol(*is_udp)));
                 }
-                Service::Mark { mark, .. } => _ = keys.insert("fwmark".to_owned(), json!(mark)),
+                Service::Mark { mark, .. } => {
+                    keys.insert("fwmark".to_owned(), json!(mark));
+                    if terms.one_packet {
+                        // A group of IPVS has none; this is for one only.
+                        keys.insert("protocol".to_owned(), json!(protocol(true)));
+                    }
+                }
             }
             Change::AddService { service: keys }
         }
@@ -97,6 +103,9 @@ fn time(seconds: u32) -> Value {
 
 pub(super) const SERVICE_EXISTS: &str = "Service already exists";
 pub(super) const NO_SUCH_SERVICE: &str = "No such service";
+/// What IPVS says of a service that is missing where a real server is meant.
+pub(super) const UNDEFINED: &str = "Service not defined";
+pub(super) const SERVER_EXISTS: &str = "Destination already exists";
 pub(super) const NO_SUCH_DESTINATION: &str = "No such destination";
 pub(super) const NO_SUCH_SCHEDULER: &str = "Scheduler or persistence engine not found";
 /// What the C library says of `ERANGE`: the lower threshold is above the upper one (`ip_vs_add_dest`).
@@ -108,9 +117,9 @@ pub(super) fn refused(request: &Request, problem: &Problem) -> Complaint {
         matches!(request, Request::AddServer(..) | Request::EditServer(..) | Request::RemoveServer { .. });
     let words = match problem.kind.as_str() {
         "service_exists" => SERVICE_EXISTS,
-        "no_such_service" if is_about_server => "Service not defined",
+        "no_such_service" if is_about_server => UNDEFINED,
         "no_such_service" => NO_SUCH_SERVICE,
-        "server_exists" => "Destination already exists",
+        "server_exists" => SERVER_EXISTS,
         "no_such_server" => NO_SUCH_DESTINATION,
         _ => problem.error.as_str(),
     };

@@ -10,10 +10,11 @@ use std::ops::ControlFlow;
 use serde_json::json;
 
 use super::changes::{
-    self, NO_SUCH_DESTINATION, NO_SUCH_SCHEDULER, NO_SUCH_SERVICE, OUT_OF_RANGE, SERVICE_EXISTS,
+    self, NO_SUCH_DESTINATION, NO_SUCH_SCHEDULER, NO_SUCH_SERVICE, OUT_OF_RANGE, SERVICE_EXISTS, UNDEFINED,
 };
 use super::connections::{Lines, title};
 use super::daemon::{Daemon, NotDone};
+use super::foresight::Foresight;
 use super::listing::{Entry, Names, all, some};
 use super::request::{Layout, Listed, Request, Service, Terms, parse};
 use super::save::save;
@@ -191,7 +192,7 @@ impl<'a> Session<'a> {
 
     fn with_wrong_server(&mut self, service: Service, words: &str) -> Result<(), Complaint> {
         let exists = self.exists(service)?;
-        Err(Complaint::failed(if exists { words } else { "Service not defined" }))
+        Err(Complaint::failed(if exists { words } else { UNDEFINED }))
     }
 
     fn exists(&mut self, service: Service) -> Result<bool, Complaint> {
@@ -250,40 +251,68 @@ impl<'a> Session<'a> {
 
     /// Has the daemon do what waits for it. What of it is refused is left out, and the rest is done.
     fn flush(&mut self) -> Result<(), Complaint> {
-        let pending = std::mem::take(&mut self.pending);
-        let mut rest = pending.as_slice();
-        let mut size = BATCH;
-        while let Some((first, _)) = rest.first() {
-            let batch = &rest[..size.min(rest.len())];
-            let changes = batch.iter().map(|(_, change)| change.clone()).collect();
+        let mut rest = std::mem::take(&mut self.pending);
+        let (mut size, mut is_foreseen, mut last) = (rest.len(), false, None);
+        while !rest.is_empty() {
+            let changes = rest[..size].iter().map(|(_, change)| change.clone()).collect();
             let problem = match self.daemon.change(changes) {
                 Ok(()) => {
                     self.code = DONE;
-                    self.warn(batch.iter().filter_map(|(request, _)| unbound(request)));
-                    (rest, size) = (&rest[batch.len()..], BATCH);
+                    let done: Vec<_> = rest.drain(..size).collect();
+                    self.warn(done.iter().filter_map(|(request, _)| unbound(request)));
+                    size = rest.len();
                     continue;
                 }
                 Err(NotDone::Unasked(complaint)) => return Err(complaint),
                 Err(NotDone::Refused(problem)) => problem,
             };
             match problem.change {
-                // Nothing of it was done: first what comes before the one that cannot be.
-                Some(place @ 1..) if place < batch.len() => size = place,
-                None if batch.len() > 1 => size = batch.len() / 2,
+                // Nothing of it was done.
+                _ if size > 1 && !is_foreseen => {
+                    is_foreseen = true;
+                    last = self.leave_out(&mut rest)?;
+                    size = rest.len();
+                }
+                // First what comes before the one that cannot be.
+                Some(place) if (1..size).contains(&place) => size = place,
+                None if size > 1 => size /= 2,
                 _ => {
-                    let mut complaint = changes::refused(first, &problem);
-                    if let Request::AddService(service, _) = first
-                        && self.exists(*service)?
+                    let (request, _) = rest.remove(0);
+                    let mut complaint = changes::refused(&request, &problem);
+                    if let Request::AddService(service, _) = request
+                        && self.exists(service)?
                     {
                         // Under another name, which IPVS does not know of.
                         complaint.message = SERVICE_EXISTS.to_owned();
                     }
                     self.note(complaint)?;
-                    (rest, size) = (&rest[1..], BATCH);
+                    size = rest.len();
                 }
             }
         }
+        if let Some(code) = last {
+            self.code = code;
+        }
         Ok(())
+    }
+
+    /// Takes out what would be refused by what there is, and complains of it; returns the exit code that the last one
+    /// leads to, if it is among these.
+    fn leave_out(&mut self, requests: &mut Vec<(Request, Change)>) -> Result<Option<u8>, Complaint> {
+        let mut foresight = Foresight::of(&self.daemon.services(false)?);
+        let mut last = None;
+        let mut complaints = Vec::new();
+        requests.retain(|(request, _)| {
+            let refusal = foresight.refusal(request).map(Complaint::failed);
+            last = refusal.as_ref().map(|complaint| complaint.code);
+            let is_refused = refusal.is_some();
+            complaints.extend(refusal);
+            !is_refused
+        });
+        for complaint in complaints {
+            self.note(complaint)?;
+        }
+        Ok(last)
     }
 
     fn print(&mut self, text: &str) -> Result<(), Complaint> {

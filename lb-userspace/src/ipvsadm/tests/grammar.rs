@@ -55,6 +55,10 @@ fn changes_are_in_the_words_of_the_configuration() {
                 json!({ "fwmark": 7, "scheduler": "rr", "persistence": { "timeout": "60s", "mask_v6": 128 } }),
             ),
         ),
+        (
+            "-A -f 7 -o",
+            add(json!({ "fwmark": 7, "protocol": "udp", "scheduler": "wlc", "one_packet": true })),
+        ),
         // What is left out becomes as it is by default: IPVS edits as a whole.
         (
             "-E -t 192.0.2.1:80 -s rr",

@@ -1,6 +1,6 @@
 //! `ipvsadm -R` and `ipvsadm-restore`.
 
-use super::Noting;
+use super::{Noting, service};
 
 /// What ipvsadm 1.31 printed for `-S -n`, on Linux 6.1.
 const SAVED: &str = "\
@@ -40,22 +40,46 @@ fn lines_may_begin_with_the_name_and_be_empty_or_comments() {
 /// As if each line had been typed: the others are done, and the last one decides the exit code.
 #[test]
 fn a_line_that_is_refused_does_not_keep_the_others_from_being_done() {
-    let mut daemon = Noting::default();
     let lines = |range: std::ops::Range<u32>| -> String {
         range.map(|n| format!("-a -t 192.0.2.1:80 -r 10.0.0.{n} -g\n")).collect()
     };
+    let mut daemon = Noting::with(vec![service(&["192.0.2.1:80"], "rr", &[])]);
     let _ = daemon.run_with("-R", &lines(3..5));
     let refused = std::mem::take(&mut daemon.made);
+    // One that is listed, and one that came a moment ago.
     daemon.refused = refused.concat().iter().map(|change| (change.to_string(), "server_exists")).collect();
+    daemon.listed = vec![service(&["192.0.2.1:80"], "rr", &[("10.0.0.4", 1)])];
     let outcome = daemon.run_with("-R", &lines(0..10));
     assert_eq!(outcome.code, 0);
     assert_eq!(outcome.err, "Destination already exists\n".repeat(2));
     assert_eq!(daemon.changes().len(), 8);
     assert_eq!(daemon.made.iter().map(Vec::len).collect::<Vec<_>>(), [3, 5]);
-    let outcome = daemon.run_with("-R", &lines(0..4));
-    assert_eq!(outcome.code, 255, "the last line was refused");
+    for end in [4, 5] {
+        let outcome = daemon.run_with("-R", &lines(0..end));
+        assert_eq!(outcome.code, 255, "the last line was refused");
+    }
     let outcome = daemon.run_with("-R", "-C\n-A -t 192.0.2.1:80 --unknown\n-C\n");
     assert_eq!((outcome.code, outcome.err.as_str()), (0, "--unknown: unknown option\n"));
+}
+
+/// Each line was a question: of some thousand real servers that took minutes.
+#[test]
+fn a_table_that_is_there_already_is_refused_at_once() {
+    let servers: Vec<String> = (0..400).map(|n| format!("10.0.{}.{}", n / 200, n % 200)).collect();
+    let listed: Vec<(&str, u32)> = servers.iter().map(|server| (server.as_str(), 1)).collect();
+    let mut daemon = Noting::with(vec![service(&["192.0.2.1:80"], "rr", &listed)]);
+    let rules = daemon.run("-S -n").out;
+    let _ = daemon.run_with("-R", &rules);
+    let changes = daemon.changes();
+    daemon.refused = changes.into_iter().map(|change| (change, "server_exists")).collect();
+    daemon.asked = 0;
+    let outcome =
+        daemon.run_with("-R", &(rules + "-a -t 192.0.2.9:80 -r 10.0.0.1\n-A -f 7\n-e -f 7 -r 10.0.0.1\n"));
+    let said: Vec<&str> = outcome.err.lines().collect();
+    assert_eq!((said.len(), outcome.code), (404, 255));
+    assert_eq!((said[0], said[1]), ("Service already exists", "Destination already exists"));
+    assert_eq!(said[401..403], ["Service not defined", "No such destination"]);
+    assert_eq!(daemon.asked, 3, "all, what there is, and what is left: the group");
 }
 
 /// `fail()` of ipvsadm.c exits.
