@@ -48,8 +48,8 @@
 //! The generation has 12 bits: a look-up would have to sleep through exactly 4096 claims of one entry, or a
 //! multiple, between two of its reads, to be deceived. A program in the kernel is not preempted.
 //!
-//! Checked with loom in `tests/loom.rs`: insert/insert, insert/look-up, evict/look-up, sweep/look-up and
-//! sweep/insert.
+//! Checked with loom in `tests/loom`: insert/insert, insert/look-up, evict/look-up, sweep/look-up,
+//! sweep/insert; and with what the daemon inserts for another director, and with templates.
 
 mod entry;
 pub mod state;

@@ -10,6 +10,7 @@ use core::net::IpAddr;
 pub use search::{Found, STRIDE, Search};
 
 use crate::hash::hash_32;
+use crate::load::Load;
 use crate::siphash::hsiphash_u32;
 
 /// A slot whose flows get no real server: `sh`, `dh` and `mh` keep the place of a server of weight 0.
@@ -67,6 +68,12 @@ impl Slot {
     #[must_use]
     pub const fn has_thresholds(self) -> bool {
         self.0 & Self::HAS_THRESHOLDS != 0
+    }
+
+    /// Whether its destination gets no connections because it has too many. Only if it may have, its load is looked up.
+    #[inline(always)]
+    pub fn is_overloaded<'a>(self, loads: impl FnOnce(u32) -> Option<&'a Load>) -> bool {
+        self.has_thresholds() && loads(self.destination()).is_some_and(Load::is_overloaded)
     }
 }
 

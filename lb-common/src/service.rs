@@ -203,7 +203,8 @@ pub struct Service {
 const _: () = assert!(size_of::<Service>() == 64, "one cache line");
 
 /// A slot table: how a slot is picked, and which part of the slot map it lies in: a header of [`SLOT_HEADER`]
-/// words, of which the first counts the picks, then `length` slots.
+/// words, of which the first counts the picks, then `length` slots, then perhaps one of each real server that is in
+/// them ([`servers`](Self::servers)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotTable {
     /// The number of the [`Selector`](crate::selector::Selector), and its [`Options`](crate::selector::Options).
@@ -216,6 +217,9 @@ pub struct SlotTable {
 
 /// Words before the first slot: a cache line for the counter, apart from the slots.
 pub const SLOT_HEADER: u32 = 8;
+
+/// The word of the header that says how many real servers are listed behind the slots, plus 1; 0 if they are not.
+pub const SLOT_SERVERS: u32 = 1;
 
 const BASE_BITS: u32 = 24;
 const _: () = assert!(SLOT_WORDS <= 1 << BASE_BITS);
@@ -239,10 +243,21 @@ impl SlotTable {
         }
     }
 
-    /// Words of the slot map that the table covers: none if it has no slots.
+    /// Words of the slot map that the table covers with so many servers listed: none if it has no slots.
     #[must_use]
-    pub const fn words(self) -> u32 {
-        if self.length == 0 { 0 } else { SLOT_HEADER + self.length }
+    pub const fn words(self, servers: u32) -> u32 {
+        if self.length == 0 { 0 } else { SLOT_HEADER + self.length + servers }
+    }
+
+    /// A table of which each slot is another real server of this one's, as the header's word [`SLOT_SERVERS`] says;
+    /// `None` if they are not listed, because one of them at least takes connections at any time. It has no header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn servers(self, word: u64) -> Option<Self> {
+        if word == 0 {
+            return None;
+        }
+        Some(Self { base: self.base.wrapping_add(self.length), length: (word - 1) as u32, ..self })
     }
 }
 

@@ -187,7 +187,7 @@ impl Director {
             sorry: Word::new(0),
         };
         let hashed = SlotTable { selector: Selector::Source as u8, base: 16, length: HASH_SLOTS };
-        let mut slots: Vec<u64> = vec![0; (hashed.base + hashed.words()) as usize];
+        let mut slots: Vec<u64> = vec![0; (hashed.base + hashed.words(0)) as usize];
         slots[SLOT_HEADER as usize..][..3].copy_from_slice(&[2, 1, 0]);
         for i in 0..HASH_SLOTS as usize {
             slots[(hashed.base + SLOT_HEADER) as usize + i] = [0, 2][i % 2];

@@ -1,7 +1,7 @@
 //! lblc and lblcr: a destination address keeps its real server, or its few, while they are not overloaded
 //! (`net/netfilter/ipvs/ip_vs_lblc.c`, `ip_vs_lblcr.c`).
 
-use lb_common::destination::Flags;
+use lb_common::clock::age;
 use lb_common::locality::{LocalityKey, Members, SET_SECONDS, TOUCH_SECONDS};
 use lb_common::selector::{NO_DESTINATION, Selector};
 use lb_common::service::SlotTable;
@@ -62,11 +62,9 @@ struct Burden {
 fn burden<T: Tables>(service: u32, number: u32, tables: &T) -> Option<Burden> {
     let destination = tables.destination(number)?;
     let load = tables.load(number)?;
-    let flags = Flags::from_word(destination.flags.load());
     let weight = destination.weight.load() & 0xffff;
     let is_its_own = destination.service.load() == u64::from(service);
-    let is_up = flags.contains(Flags::USABLE) && !flags.contains(Flags::DOWN);
-    if !is_its_own || !is_up || weight == 0 || load.is_overloaded() {
+    if !is_its_own || !destination.is_up() || weight == 0 || load.is_overloaded() {
         return None;
     }
     let counts = load.counts();
@@ -97,7 +95,8 @@ pub fn member<T: Tables>(service: u32, address: u64, touch: bool, tables: &T) ->
         }
     }
     let is_set = members.servers[1] != NO_DESTINATION;
-    if touch && is_set && lb_common::clock::age(now, members.modified) >= SET_SECONDS {
+    let is_stale = is_set && age(now, members.modified) >= SET_SECONDS;
+    if is_stale {
         // The others move up.
         for i in 0..members.servers.len() - 1 {
             if i >= most {
@@ -106,9 +105,8 @@ pub fn member<T: Tables>(service: u32, address: u64, touch: bool, tables: &T) ->
         }
         members.servers[members.servers.len() - 1] = NO_DESTINATION;
         members.modified = now;
-        members.used = now;
-        tables.remember_members(&key, &members);
-    } else if touch && lb_common::clock::age(now, members.used) >= TOUCH_SECONDS {
+    }
+    if touch && (is_stale || age(now, members.used) >= TOUCH_SECONDS) {
         members.used = now;
         tables.remember_members(&key, &members);
     }

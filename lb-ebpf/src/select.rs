@@ -1,10 +1,9 @@
 //! A virtual server and a new flow to a real server: the selector picks a slot, the slot names a destination.
 
-use lb_common::load::Load;
 use lb_common::selector::{
     Found, NO_DESTINATION, Options, Search, Selector, Slot, fallback_slot, hash_slot, hashed, maglev_slot,
 };
-use lb_common::service::{SLOT_HEADER, SlotTable};
+use lb_common::service::{SLOT_HEADER, SLOT_SERVERS, SlotTable};
 use lb_common::trace::Note;
 
 use crate::Packet;
@@ -33,6 +32,9 @@ pub(crate) fn select<const K: usize, T: Tables>(
             in_slot(table, hash_slot(client), tables)?
         }
         Selector::Source | Selector::Maglev => {
+            if options.contains(Options::FALLBACK) && takes_none(table, tables) {
+                return None;
+            }
             let found = tables.by_hash(table, client);
             tables.note(Note::OwnSlot, found >> 32);
             in_slot(table, found as u32, tables)?
@@ -60,6 +62,9 @@ fn in_turn<T: Tables>(table: SlotTable, tables: &T) -> Option<u32> {
     if number != NO_DESTINATION {
         return Some(number);
     }
+    if takes_none(table, tables) {
+        return None;
+    }
     let found = tables.search(table, Some(position));
     // The walk goes on where it ended (`ip_vs_rr_schedule`, `ip_vs_wrr_schedule`).
     tables.count_picks(picks, u64::from(found.passed()));
@@ -73,11 +78,26 @@ fn in_slot<T: Tables>(table: SlotTable, position: u32, tables: &T) -> Option<u32
     if position >= table.length {
         return None;
     }
-    let slot = Slot::from_word(tables.slot(table.base + SLOT_HEADER + position)?.load());
-    if slot.has_thresholds() && tables.load(slot.destination()).is_some_and(Load::is_overloaded) {
+    let slot = slot(table.base + SLOT_HEADER + position, tables)?;
+    if slot.is_overloaded(|number| tables.load(number)) {
         return Some(NO_DESTINATION);
     }
     Some(slot.destination())
+}
+
+/// Whether none of a table's real servers takes connections, which a walk over all slots would find out, too: there may be
+/// a hundred times as many.
+#[inline(always)]
+fn takes_none<T: Tables>(table: SlotTable, tables: &T) -> bool {
+    let Some(servers) = tables.slot(table.base + SLOT_SERVERS) else { return false };
+    let servers = table.servers(servers.load());
+    servers.is_some_and(|servers| tables.search(servers, Some(0)).destination() == NO_DESTINATION)
+}
+
+/// A slot by its place in the slot map.
+#[inline(always)]
+fn slot<T: Tables>(index: u32, tables: &T) -> Option<Slot> {
+    Some(Slot::from_word(tables.slot(index)?.load()))
 }
 
 /// Walks over a table: for the next server that is not overloaded, from a slot on, or else for the best. What is found
@@ -103,15 +123,13 @@ pub fn search<T: Tables>(table: SlotTable, start: Option<u32>, search: &mut Sear
 /// The `i`th step of a walk; whether to go on.
 #[inline(always)]
 pub fn step<T: Tables>(i: u32, search: &mut Search, tables: &T) -> bool {
-    let slot = |index| Some(Slot::from_word(tables.slot(index)?.load()));
-    search.step(i, slot, |number| tables.load(number))
+    search.step(i, |index| slot(index, tables), |number| tables.load(number))
 }
 
 /// The `i`th stride of a walk; whether to go on.
 #[inline(always)]
 pub fn stride<T: Tables>(i: u32, search: &mut Search, tables: &T) -> bool {
-    let slot = |index| Some(Slot::from_word(tables.slot(index)?.load()));
-    search.stride(i, slot, |number| tables.load(number))
+    search.stride(i, |index| slot(index, tables), |number| tables.load(number))
 }
 
 /// The slot of a client above, and below the one that it is to have: the same; or if that one's real server takes no
@@ -137,12 +155,10 @@ pub fn by_hash<T: Tables>(table: SlotTable, client: u32, tables: &T, search: imp
 /// Whether a slot has a real server that takes connections (`is_unavailable` of ip_vs_sh.c and ip_vs_mh.c).
 #[inline(always)]
 fn takes_connections<T: Tables>(table: SlotTable, position: u32, tables: &T) -> bool {
-    let Some(slot) = tables.slot(table.base.wrapping_add(SLOT_HEADER).wrapping_add(position)) else {
-        return false;
-    };
-    let slot = Slot::from_word(slot.load());
-    slot.destination() != NO_DESTINATION
-        && !(slot.has_thresholds() && tables.load(slot.destination()).is_some_and(Load::is_overloaded))
+    let slot = slot(table.base.wrapping_add(SLOT_HEADER).wrapping_add(position), tables);
+    slot.is_some_and(|slot| {
+        slot.destination() != NO_DESTINATION && !slot.is_overloaded(|number| tables.load(number))
+    })
 }
 
 /// A search for another slot than a client's own, whose real server takes no connections.

@@ -147,7 +147,8 @@ fn strand<const K: usize, T: Tables>(
     Decision::RESET
 }
 
-/// An ICMP error goes where its flow goes, and changes nothing.
+/// An ICMP error goes where its flow goes, and changes nothing. Templates are not asked, nor are they by IPVS
+/// (`ip_vs_in_icmp`, which schedules nothing unless `schedule_icmp` is set): they say where new connections go.
 #[inline(always)]
 fn relate<const K: usize, const W: usize, T: Family<K, W>>(
     packet: &Packet<K>,

@@ -4,6 +4,7 @@ mod acl;
 mod change;
 mod check;
 mod connections;
+mod doctor;
 mod drain;
 mod duration;
 mod explain;
@@ -42,6 +43,7 @@ Examples:
   sudo lb drain web 192.168.2.212            take a real server out of service
   sudo lb explain 198.51.100.7:4000 192.168.2.240:80 tcp
                                              and why
+  sudo lb doctor --real-servers              what is wrong, and what mends it
   sudo lb real-server up --vip 192.168.2.240 on a real server: accept the VIP's traffic
 
 Exit codes: 0 done, 1 it failed, 2 wrong usage, 3 the daemon is not running.";
@@ -96,6 +98,8 @@ enum Command {
     Explain(explain::Explain),
     /// Do what ipvsadm would, with its options and in its words
     Ipvsadm(ipvsadm::Ipvsadm),
+    /// Say what is wrong with the director, its network and its real servers, and which command mends it
+    Doctor(doctor::Doctor),
     /// On a real server: accept the traffic of a VIP without saying so on the network
     RealServer(real_server::RealServer),
 }
@@ -159,6 +163,7 @@ impl Cli {
             Command::Acl(acl) => acl.execute(),
             Command::Explain(explain) => explain.execute(),
             Command::Ipvsadm(ipvsadm) => return ipvsadm.execute(),
+            Command::Doctor(doctor) => doctor.execute(),
             Command::RealServer(real_server) => real_server.execute(),
         };
         match done {

@@ -4,6 +4,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dataplane;
+pub mod doctor;
 pub mod forms;
 pub mod ipvsadm;
 pub mod names;

@@ -2,11 +2,15 @@
 
 mod addresses;
 mod announce;
+mod details;
+mod ethtool;
 mod events;
+mod genetlink;
 mod links;
 mod local_routes;
 mod neighbours;
 mod routes;
+mod sysctl;
 
 use std::io;
 use std::net::IpAddr;
@@ -15,11 +19,14 @@ use macaddr::MacAddr6;
 use thiserror::Error;
 
 pub use addresses::{Address, host_text};
-pub use announce::{AnnounceError, FrameSender, announce};
+pub use announce::{AnnounceError, FrameSender, announce, packet_channel};
+pub use details::LinkDetails;
+pub use ethtool::{Channels, Ethtool, Feature, Features, XdpFeatures, xdp_features};
 pub use events::{Event, Events};
 pub use links::{Link, Vlan, XdpAttachment};
 pub use neighbours::{NeighbourEntry, NeighbourState};
 pub use routes::Route;
+pub use sysctl::{SysctlError, read_sysctl, sysctl_name, write_sysctl};
 
 /// A MAC as everybody else prints it: the crate's own form is in capitals.
 #[must_use]

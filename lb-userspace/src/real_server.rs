@@ -13,24 +13,25 @@
 //! A prefix of VIPs is a local route of `lo` in either family: its addresses are accepted, and since none of them is
 //! an interface's, the same rules keep the machine quiet about them.
 
+mod persistent;
+mod quiet;
+mod status;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::forms::Prefix;
-use crate::net::{Link, NetError, Netlink, host_text, question};
+pub use persistent::{Format, persistent};
+pub use status::{Finding, status};
 
-/// Settings that keep a real server from answering ARP for the VIP, and the values they must have.
-const SYSCTLS: [(&str, &str); 4] = [
-    ("net/ipv4/conf/all/arp_ignore", "1"),
-    ("net/ipv4/conf/all/arp_announce", "2"),
-    ("net/ipv4/conf/lo/arp_ignore", "1"),
-    ("net/ipv4/conf/lo/arp_announce", "2"),
-];
+use crate::forms::Prefix;
+use crate::net::{Link, NetError, Netlink, SysctlError, host_text, sysctl_name, write_sysctl};
+use quiet::Setting;
 
 /// A real server could not be set up, or looked at.
 #[derive(Debug, Error)]
@@ -42,15 +43,8 @@ pub enum RealServerError {
     #[error("this machine has no interface `lo`")]
     NoLoopback,
     /// A setting could not be read or changed.
-    #[error("{action} {setting}: {source}; setting up a real server takes root")]
-    Sysctl {
-        /// What was tried.
-        action: &'static str,
-        /// As sysctl(8) names it.
-        setting: String,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error("{0}; setting up a real server takes root")]
+    Sysctl(#[from] SysctlError),
     /// What was changed could not be remembered, or what was remembered is damaged.
     #[error("{path}: {source}; what `up` changes is remembered there, choose another place with --state-file", path = path.display())]
     State {
@@ -97,24 +91,42 @@ impl Changes {
     }
 }
 
+/// Keeps others that change the same file out, until it is dropped.
+fn lock(state_file: &Path) -> Result<Flock<File>, RealServerError> {
+    let path = state_file.with_extension("lock");
+    let failed = |source| RealServerError::State { path: path.clone(), source };
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).map_err(failed)?;
+    }
+    let file = File::create(&path).map_err(failed)?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))
+}
+
 /// Accepts the traffic of `vips` and keeps quiet about them. Returns what was changed, one line each.
 ///
 /// # Errors
 /// [`RealServerError`]; what was changed until then is remembered.
 pub async fn up(vips: &BTreeSet<Prefix>, state_file: &Path) -> Result<Vec<String>, RealServerError> {
+    let _alone = lock(state_file)?;
     let netlink = Netlink::open()?;
     let lo = loopback(&netlink).await?;
     let mut changes = Changes::read(state_file)?;
     let mut done = Vec::new();
     // Quiet first: not a single ARP request for the VIP is to be answered here.
-    for (setting, wanted) in SYSCTLS.into_iter().filter(|_| vips.iter().any(Prefix::is_ipv4)) {
-        let found = read_sysctl(setting)?;
-        if found != wanted {
-            changes.sysctls.entry(setting.to_owned()).or_insert_with(|| found.clone());
-            changes.write(state_file)?;
-            write_sysctl(setting, wanted)?;
-            done.push(format!("{} = {wanted} (was {found})", dotted(setting)));
+    if vips.iter().any(Prefix::is_ipv4) {
+        for setting in Setting::ALL {
+            for (path, found) in setting.read(&netlink.links().await?)?.to_change() {
+                changes.sysctls.entry(path.clone()).or_insert_with(|| found.to_string());
+                changes.write(state_file)?;
+                write_sysctl(&path, setting.value())?;
+                done.push(format!("{} = {} (was {found})", sysctl_name(&path), setting.value()));
+            }
         }
+    }
+    // Addresses of an interface that is down are nobody's.
+    if !lo.is_up {
+        netlink.set_up(lo.index).await?;
+        done.push("took lo up".to_owned());
     }
     let present = local(&netlink, &lo).await?;
     for vip in vips.iter().filter(|vip| !present.contains(vip)) {
@@ -135,6 +147,7 @@ pub async fn up(vips: &BTreeSet<Prefix>, state_file: &Path) -> Result<Vec<String
 /// # Errors
 /// [`RealServerError`].
 pub async fn down(vips: &BTreeSet<Prefix>, state_file: &Path) -> Result<Vec<String>, RealServerError> {
+    let _alone = lock(state_file)?;
     let netlink = Netlink::open()?;
     let lo = loopback(&netlink).await?;
     let mut changes = Changes::read(state_file)?;
@@ -152,73 +165,18 @@ pub async fn down(vips: &BTreeSet<Prefix>, state_file: &Path) -> Result<Vec<Stri
     }
     if vips.iter().any(Prefix::is_ipv4) && !changes.vips.iter().any(Prefix::is_ipv4) {
         for (setting, before) in std::mem::take(&mut changes.sysctls) {
-            write_sysctl(&setting, &before)?;
-            done.push(format!("{} = {before}", dotted(&setting)));
+            match write_sysctl(&setting, &before) {
+                // The interface is gone, and its setting with it.
+                Err(error) if error.source.kind() == io::ErrorKind::NotFound => {}
+                written => {
+                    written?;
+                    done.push(format!("{} = {before}", sysctl_name(&setting)));
+                }
+            }
         }
     }
     changes.write(state_file)?;
     Ok(done)
-}
-
-/// One thing that a real server needs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// What it is about.
-    pub subject: String,
-    /// Whether it is as it should be.
-    pub ok: bool,
-    /// What is so, and what to do if it should not be.
-    pub detail: String,
-}
-
-/// Looks whether this machine accepts the traffic of `vips` and keeps quiet about them.
-///
-/// # Errors
-/// [`RealServerError`].
-pub async fn status(vips: &BTreeSet<Prefix>) -> Result<Vec<Finding>, RealServerError> {
-    let netlink = Netlink::open()?;
-    let mut owners: BTreeMap<Prefix, Vec<String>> = BTreeMap::new();
-    for link in netlink.links().await? {
-        for vip in local(&netlink, &link).await? {
-            owners.entry(vip).or_default().push(link.name.clone());
-        }
-    }
-    let owned_by = |vip: &Prefix| place_of(*vip, owners.get(vip).map(Vec::as_slice).unwrap_or_default());
-    let mut findings: Vec<Finding> = vips.iter().map(owned_by).collect();
-    // The greater of `all` and the interface's own value counts, so `all` is enough.
-    let settings = SYSCTLS.iter().filter(|(setting, _)| setting.contains("/all/"));
-    for (setting, wanted) in settings.filter(|_| vips.iter().any(Prefix::is_ipv4)) {
-        let found = read_sysctl(setting)?;
-        let ok =
-            found.parse::<u32>().is_ok_and(|found| wanted.parse().is_ok_and(|wanted: u32| found >= wanted));
-        let detail = if ok {
-            format!("is {found}")
-        } else {
-            format!(
-                "is {found}, not {wanted}: this machine answers ARP for the VIP and takes the director's traffic; run `lb real-server up` or `sysctl -w {}={wanted}`",
-                dotted(setting)
-            )
-        };
-        findings.push(Finding { subject: dotted(setting), ok, detail });
-    }
-    Ok(findings)
-}
-
-/// Whether a VIP is where it belongs, being an address of these interfaces.
-fn place_of(vip: Prefix, interfaces: &[String]) -> Finding {
-    let is = if vip.host().is_some() { "an address" } else { "a local route" };
-    let detail = match (interfaces.iter().find(|name| *name != "lo"), vip.host()) {
-        (Some(other), Some(host)) => Err(format!(
-            "is an address of {other}: this machine answers {} for it there and takes the director's traffic; run `ip address del {} dev {other}` and `lb real-server up --vip {vip}`",
-            question(host),
-            host_text(host)
-        )),
-        _ if !interfaces.iter().any(|name| name == "lo") => Err(format!(
-            "is not {is} of lo: this machine drops its traffic; run `lb real-server up --vip {vip}`"
-        )),
-        _ => Ok(format!("is {is} of lo")),
-    };
-    Finding { subject: vip.to_string(), ok: detail.is_ok(), detail: detail.unwrap_or_else(|wrong| wrong) }
 }
 
 async fn loopback(netlink: &Netlink) -> Result<Link, RealServerError> {
@@ -238,18 +196,4 @@ async fn local(netlink: &Netlink, link: &Link) -> Result<BTreeSet<Prefix>, RealS
 /// As `ip address` and `ip route` show it.
 fn text(vip: Prefix) -> String {
     vip.host().map_or_else(|| vip.to_string(), host_text)
-}
-
-fn read_sysctl(setting: &str) -> Result<String, RealServerError> {
-    let failed = |source| RealServerError::Sysctl { action: "read", setting: dotted(setting), source };
-    Ok(fs::read_to_string(Path::new("/proc/sys").join(setting)).map_err(failed)?.trim().to_owned())
-}
-
-fn write_sysctl(setting: &str, value: &str) -> Result<(), RealServerError> {
-    let failed = |source| RealServerError::Sysctl { action: "set", setting: dotted(setting), source };
-    fs::write(Path::new("/proc/sys").join(setting), value).map_err(failed)
-}
-
-fn dotted(setting: &str) -> String {
-    setting.replace('/', ".")
 }

@@ -31,7 +31,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::config::{Checked, Config, Diagnostics, OnExit, VirtualServer};
+use crate::config::{self, Checked, Config, OnExit, VirtualServer};
 use crate::control::explain::Interfaces;
 use crate::control::{ControlError, Facts, Parts, ReloadOrder, Server};
 use crate::dataplane::{
@@ -39,7 +39,9 @@ use crate::dataplane::{
 };
 use crate::neighbour::{Driver, Resolution, Resolutions};
 use crate::net::{Events, Link, NetError, Netlink, XdpAttachment, question};
-use crate::state::{Configuration, Followed, Input, Journal, ReconcileError, Reconciler, Remembered};
+use crate::state::{
+    Configuration, Document, Followed, Input, Journal, ReconcileError, Reconciler, Remembered,
+};
 use reload::Reloader;
 use topology::{Followers, Topology};
 use vips::Vips;
@@ -81,9 +83,6 @@ pub enum RunError {
     /// A task or thread of the daemon ended.
     #[error("the {0} ended unexpectedly; this is a bug in lb")]
     Ended(&'static str),
-    /// The configuration is not valid.
-    #[error(transparent)]
-    Invalid(#[from] Diagnostics),
     /// See [`NetError`].
     #[error(transparent)]
     Net(#[from] NetError),
@@ -116,7 +115,7 @@ fn capacity(config: &Config) -> Capacity {
 pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
     let mut journal = Journal::beside(&checked.config.director.control_socket);
-    let configuration = remembered(file, &checked, &mut journal)?;
+    let configuration = remembered(file, checked, &mut journal);
     let config = Arc::clone(configuration.config());
     let netlink = Netlink::open()?;
     // From here on, so that nothing that changes meanwhile is missed.
@@ -257,20 +256,17 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
 }
 
 /// What is configured: what the file says, and what was changed while an earlier daemon ran.
-fn remembered(file: &Path, checked: &Checked, journal: &mut Journal) -> Result<Configuration, RunError> {
+fn remembered(file: &Path, checked: Checked, journal: &mut Journal) -> Configuration {
     let Remembered { changes, unconfirmed } = journal.read();
-    let before = unconfirmed.and_then(|text| Configuration::load(file, &text, &changes).ok());
+    let before = unconfirmed.and_then(|text| config::parse(&file.display().to_string(), &text).ok());
     if before.is_some() {
         tracing::warn!(
             "the last reload was not confirmed before lb ended: what {} said before counts; `lb reload` loads it anew",
             file.display()
         );
     }
-    let loaded = match before {
-        Some(loaded) => loaded,
-        None => Configuration::load(file, &checked.text, &changes)?,
-    };
-    let (configuration, forgotten) = loaded;
+    let document = Document::new(before.unwrap_or(checked));
+    let (configuration, forgotten) = Configuration::new(file, document, &changes);
     for (_, refused) in forgotten {
         tracing::warn!("a change that was made while lb ran is forgotten: {refused}");
     }
@@ -281,7 +277,7 @@ fn remembered(file: &Path, checked: &Checked, journal: &mut Journal) -> Result<C
             file.display()
         );
     }
-    Ok(configuration)
+    configuration
 }
 
 /// The configured interfaces, in their order.

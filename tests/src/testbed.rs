@@ -54,7 +54,7 @@ static PROGRAMS: Mutex<Option<Ebpf>> = Mutex::new(None);
 fn load<'a>(programs: &'a mut Option<Ebpf>, name: &str) -> Result<&'a mut Xdp> {
     let programs = match programs {
         Some(programs) => programs,
-        None => programs.insert(read()?),
+        None => programs.insert(read(&[], &[])?),
     };
     let doing = || format!("load XDP program {name} of the testbed");
     let program = programs
@@ -68,7 +68,8 @@ fn load<'a>(programs: &'a mut Option<Ebpf>, name: &str) -> Result<&'a mut Xdp> {
     Ok(program)
 }
 
-fn read() -> Result<Ebpf> {
+/// Reads the object, with these globals and sizes of maps.
+pub(crate) fn read(globals: &[(&str, u32)], sizes: &[(&str, u32)]) -> Result<Ebpf> {
     let path = env::var_os(VARIABLE)
         .ok_or(Error::NotSet { variable: VARIABLE, names: "the object with the XDP programs of the labs" })?;
     let doing = || format!("load {} (from {VARIABLE})", Path::new(&path).display());
@@ -80,6 +81,12 @@ fn read() -> Result<Ebpf> {
     loader.btf(None);
     for name in large_maps(&object.maps) {
         loader.map_max_entries(name, 1);
+    }
+    for (name, size) in sizes {
+        loader.map_max_entries(name, *size);
+    }
+    for (name, value) in globals {
+        loader.override_global(name, value, true);
     }
     loader.load(&bytes).map_err(|error| Error::Ebpf { doing: doing(), reason: with_causes(&error) })
 }

@@ -236,7 +236,7 @@ impl Search {
         loads: impl Fn(u32) -> Option<&'a Load>,
     ) -> bool {
         let Some(slot) = slots(self.slot(i)) else { return false };
-        if slot.has_thresholds() && loads(slot.destination()).is_some_and(Load::is_overloaded) {
+        if slot.is_overloaded(&loads) {
             self.passed += 1;
             return true;
         }

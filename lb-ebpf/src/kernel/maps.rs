@@ -1,4 +1,4 @@
-//! The maps. The daemon pins them, and they outlive it; all but HEADER, TEMPLATE and TRACE, which are its own.
+//! The maps. The daemon pins them, and they outlive it; all but HEADER, SEARCH, TEMPLATE and TRACE, which are its own.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};

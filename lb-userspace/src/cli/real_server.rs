@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use std::net::IpAddr;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::output::{print, print_json};
 use super::{Failure, runtime};
@@ -22,9 +22,9 @@ pub(super) struct RealServer {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Put VIPs on lo and keep quiet about them (IPv4: arp_ignore, arp_announce; IPv6 needs no setting)
-    Up(Change),
+    Up(Up),
     /// Undo what `up` did
-    Down(Change),
+    Down(Down),
     /// Say what is missing, if anything
     Status(Status),
 }
@@ -39,17 +39,71 @@ struct Vips {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
+  sudo lb real-server down --vip 192.168.2.240
+
+What `up` changed becomes what it was: the settings with the last VIP of IPv4. What --persistent wrote stays.")]
+struct Down {
+    #[command(flatten)]
+    change: Change,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
   sudo lb real-server up --vip 192.168.2.240
   sudo lb real-server up --vip 192.168.2.240 --vip 2001:db8::1
   sudo lb real-server up --vip 192.0.2.0/28 --vip 2001:db8:1::/64
-  sudo lb real-server down --vip 192.168.2.240
+  lb real-server up --vip 192.168.2.240 --persistent | sudo sh
+  lb real-server up --vip 192.168.2.240 --persistent=ifupdown
 
-Lasts until the next boot.")]
+Lasts until the next boot. --persistent changes nothing itself: it prints a script that has the same
+done now and at every boot, by a service of systemd's, by systemd-networkd or by ifupdown.")]
+struct Up {
+    #[command(flatten)]
+    change: Change,
+    /// Change nothing, and print a script that does the same for good
+    #[arg(
+        long,
+        alias = "print",
+        value_name = "FORMAT",
+        num_args = 0..=1,
+        default_missing_value = "systemd"
+    )]
+    persistent: Option<Persistent>,
+}
+
+/// Who is to do it at boot.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Persistent {
+    /// A service that runs lb
+    Systemd,
+    /// systemd-networkd and systemd-sysctl
+    Networkd,
+    /// Debian's ifupdown
+    Ifupdown,
+}
+
+impl From<Persistent> for real_server::Format {
+    fn from(format: Persistent) -> Self {
+        match format {
+            Persistent::Systemd => Self::Systemd,
+            Persistent::Networkd => Self::Networkd,
+            Persistent::Ifupdown => Self::Ifupdown,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
 struct Change {
     #[command(flatten)]
     vips: Vips,
     /// Where `up` remembers what it changed
-    #[arg(long, value_name = "FILE", default_value = "/run/lb/real-server.json")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "LB_REAL_SERVER_STATE",
+        default_value = "/run/lb/real-server.json"
+    )]
     state_file: PathBuf,
 }
 
@@ -96,10 +150,14 @@ impl RealServer {
     pub(super) fn execute(self) -> Result<(), Failure> {
         let runtime = runtime()?;
         match self.action {
-            Action::Up(change) => {
+            Action::Up(Up { change, persistent: Some(format) }) => {
+                let lb = std::env::current_exe().unwrap_or_else(|_| "/usr/local/sbin/lb".into());
+                print(&real_server::persistent(&change.vips.set(), format.into(), &lb))
+            }
+            Action::Up(Up { change, persistent: None }) => {
                 say(&runtime.block_on(real_server::up(&change.vips.set(), &change.state_file))?)
             }
-            Action::Down(change) => {
+            Action::Down(Down { change }) => {
                 say(&runtime.block_on(real_server::down(&change.vips.set(), &change.state_file))?)
             }
             Action::Status(status) => {

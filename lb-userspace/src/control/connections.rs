@@ -140,10 +140,9 @@ impl Listing {
     fn is_wanted(&self, connection: &Connection) -> bool {
         let service = connection.destination.map(|(service, _)| service);
         let server = connection.destination.map(|(_, server)| server);
-        let client = connection.client.ip();
         (self.service.is_none() || self.service == service)
             && (self.server.is_none() || self.server == server)
-            && self.client.is_none_or(|prefix| prefix.contains(client))
+            && self.client.is_none_or(|asked| connection.is_of(asked))
     }
 
     fn shown(&self, connection: &Connection) -> api::Connection {

@@ -135,7 +135,7 @@ impl Cause {
         let name = &link.name;
         let help = match self.errno {
             Some(Errno::EBUSY | Errno::EEXIST) => format!(
-                "another XDP program is attached (see `ip link show dev {name}`); stop what attached it, or detach it with `ip link set dev {name} xdp off`"
+                "another XDP program is attached; stop what attached it: `lb doctor --interface {name}` says which it is, and the command that detaches it"
             ),
             Some(Errno::EPERM | Errno::EACCES) => "run lb as root".to_owned(),
             _ if mode == XdpMode::Native => {
@@ -159,7 +159,7 @@ fn errno(error: &ProgramError) -> Option<Errno> {
 }
 
 /// An error with its causes, as one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

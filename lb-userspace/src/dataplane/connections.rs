@@ -13,6 +13,7 @@ use super::memory::{Connections, Memory};
 use super::tables::destination_view;
 use super::templates::{of_destination, seconds_left};
 use crate::config::Protocol;
+use crate::forms::Prefix;
 
 /// Reads what is remembered of connections.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct Connection {
     pub expires_in: u32,
     /// Who connected; for a template the client, or the network it is of, and port 0.
     pub client: SocketAddr,
+    /// How many bits of the client's address count: all, unless it is a template's.
+    pub client_bits: u8,
     /// What it connected to; `None` for a template.
     pub virtual_address: Option<SocketAddr>,
     /// The number of the virtual server and the real server's address; `None` if they were removed and their
@@ -39,6 +42,15 @@ pub struct Connection {
     pub destination: Option<(u32, IpAddr)>,
     /// Whether one packet was seen only.
     pub half_open: bool,
+}
+
+impl Connection {
+    /// Whether it is of a client in `asked`; or may be, for a template of a network is of all clients there.
+    #[must_use]
+    pub fn is_of(&self, asked: Prefix) -> bool {
+        let own = Prefix::around(self.client.ip(), self.client_bits);
+        own.is_some_and(|own| asked.contains(own.first()) || own.contains(asked.first()))
+    }
 }
 
 /// Where to read on. The default is the beginning.
@@ -109,8 +121,11 @@ impl ConnectionReader {
         let Some(live) = live(family, half_open, index, seed, timeouts, now) else { return false };
         let read = |(key, meta): ([u64; K], Meta)| {
             let (number, client, target) = flow(&key)?;
+            let mut client_bits = if client.is_ipv4() { 32 } else { 128 };
             let (state, protocol, virtual_address, expires_in) = if is_template(&key) {
-                let left = seconds_left(meta, of_destination(meta, &self.memory), now);
+                let persistence = of_destination(meta, &self.memory);
+                client_bits = u8::try_from(persistence.prefix()).unwrap_or(client_bits).min(client_bits);
+                let left = seconds_left(meta, persistence, now);
                 // The state of one that was promoted a moment ago is another.
                 (State::Template, None, None, Some(left).filter(|left| *left > 0)?)
             } else {
@@ -124,6 +139,7 @@ impl ConnectionReader {
                 state,
                 expires_in,
                 client,
+                client_bits,
                 virtual_address,
                 destination: destination
                     .and_then(|found| destination_view(found, None))
@@ -259,6 +275,7 @@ mod tests {
             state: State::FinWait,
             expires_in: first.expires_in,
             client: ([192, 168, 0, 1], 1027).into(),
+            client_bits: 32,
             virtual_address: Some(([240, 2, 168, 192], 80).into()),
             destination: Some((5, server)),
             half_open: false,
@@ -269,11 +286,20 @@ mod tests {
             state: State::Udp,
             expires_in: second.expires_in,
             client: "[2001:db8::7]:40000".parse().expect("it is an address"),
+            client_bits: 128,
             virtual_address: Some("[2001:db8::80]:53".parse().expect("it is an address")),
             destination: None,
             half_open: true,
         };
         assert_eq!(second, expected);
+        let template = Connection { client: ([192, 0, 2, 0], 0).into(), client_bits: 24, ..first };
+        let is_of = |connection: &Connection, address: &str, length| {
+            let address = address.parse().expect("it is an address");
+            connection.is_of(Prefix::new(address, length).expect("a prefix"))
+        };
+        assert!(is_of(&template, "192.0.2.5", 32) && is_of(&template, "192.0.0.0", 16));
+        assert!(!is_of(&template, "192.0.3.5", 32) && !is_of(&template, "2001:db8::", 32));
+        assert!(is_of(&first, "192.168.0.0", 24) && !is_of(&first, "192.168.0.2", 32));
     }
 
     #[test]

@@ -75,6 +75,12 @@ impl Dataplane {
             })?;
         }
         let mut all = Vec::new();
+        for (_, link) in links {
+            self.opened
+                .earlier
+                .hand_over(link.index, &self.directory)
+                .map_err(|source| DataplaneError::Directory { directory: self.directory.clone(), source })?;
+        }
         for (place, link) in links {
             match self.attach_one(*place, link, mode) {
                 Ok(attached) => all.push(attached),
@@ -91,6 +97,7 @@ impl Dataplane {
         // Connections that old programs recorded in the old tables since they were copied.
         self.migrate()?;
         migrate::remove(&self.directory);
+        self.opened.earlier.remove();
         for index in attach::attached(&self.directory) {
             if !links.iter().any(|(_, link)| link.index == index) {
                 self.detach(index);

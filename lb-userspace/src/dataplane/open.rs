@@ -1,7 +1,7 @@
 //! Taking over what is pinned, or beginning anew: maps, programs, the lock.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,6 @@ use aya::programs::{Program, ProgramError, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use aya_obj::programs::XdpAttachType;
 use lb_common::hash::FlowSeed;
-use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
@@ -21,6 +20,7 @@ use super::clock::KernelClock;
 use super::error::DataplaneError;
 use super::explain::Explainer;
 use super::layout::{self, Capacity, MapLayout, TableBuckets};
+
 use super::memory::{ConnectionTable, Connections, Memory, Region};
 use super::migrate::{self, Previous};
 use super::object::OBJECT;
@@ -28,6 +28,7 @@ use super::observer::Observer;
 use super::stats::open_baselines;
 use super::sweeper::Sweeper;
 use super::tables::Tables;
+use super::upgrade::Directory;
 
 /// Where and how large.
 #[derive(Clone, Debug)]
@@ -89,7 +90,8 @@ pub struct Dataplane {
     pub(super) directory: PathBuf,
     taken_over: bool,
     previous: Previous,
-    _lock: Flock<File>,
+    /// Keeps other daemons out, and knows what other versions left.
+    pub(super) opened: Directory,
 }
 
 /// Lines that the programs wrote, for whoever polls its file descriptor and flushes it.
@@ -102,8 +104,11 @@ impl Dataplane {
     /// # Errors
     /// Every variant of [`DataplaneError`] but `Attach`.
     pub fn open(options: &Options) -> Result<Self, DataplaneError> {
-        let directory = options.bpffs.join(format!("layout-{}", layout::VERSION));
-        let lock = prepare(&options.bpffs, &directory)?;
+        let bpffs = &options.bpffs;
+        ensure_mounted(bpffs)
+            .map_err(|source| DataplaneError::Directory { directory: bpffs.clone(), source })?;
+        let opened = Directory::open(bpffs, &layout::READABLE)?;
+        let directory = opened.path.clone();
         let layouts = layout::maps(options.capacity);
         let previous = migrate::set_aside(&directory, &layouts)?;
         for layout in &layouts {
@@ -153,7 +158,7 @@ impl Dataplane {
             directory,
             taken_over,
             previous,
-            _lock: lock,
+            opened,
         };
         dataplane.migrate()?;
         Ok(dataplane)
@@ -288,37 +293,31 @@ pub(super) fn read_object(
     loader.load(OBJECT).map_err(|error| DataplaneError::Load(Box::new(error)))
 }
 
-/// Makes the directory, mounts a bpffs if there is none, and keeps other daemons out.
-fn prepare(bpffs: &Path, directory: &Path) -> Result<Flock<File>, DataplaneError> {
-    let failed = |source| DataplaneError::Directory { directory: directory.to_owned(), source };
-    ensure_mounted(bpffs).map_err(failed)?;
-    fs::create_dir_all(directory).map_err(failed)?;
-    let others = fs::read_dir(bpffs).map_err(failed)?.filter_map(Result::ok).map(|entry| entry.path());
-    if let Some(other) = others.into_iter().find(|path| path != directory && is_layout(path)) {
-        let difference = format!("this lb keeps its maps in {}", directory.display());
-        return Err(DataplaneError::Layout { directory: other.clone(), pin: other, difference });
-    }
-    let file = File::open(directory).map_err(failed)?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::Error::EWOULDBLOCK => DataplaneError::InUse { directory: directory.to_owned() },
-        errno => failed(errno.into()),
-    })
-}
-
-fn is_layout(path: &Path) -> bool {
-    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("layout-"))
-}
-
 /// The usual place of a bpffs.
 const BPFFS: &str = "/sys/fs/bpf";
 
-fn ensure_mounted(directory: &Path) -> io::Result<()> {
+/// Whether a directory is, or would be made, on a bpffs.
+#[must_use]
+pub fn is_on_bpffs(directory: &Path) -> bool {
     let is_bpffs = |path: &Path| statfs(path).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC);
-    let existing = directory.ancestors().find(|path| path.exists());
-    if existing.is_some_and(is_bpffs) {
+    directory.ancestors().find(|path| path.exists()).is_some_and(is_bpffs)
+}
+
+/// Where a bpffs is mounted if this directory is on none.
+#[must_use]
+pub fn bpffs_mount_point(directory: &Path) -> &Path {
+    if directory.starts_with(BPFFS) { Path::new(BPFFS) } else { directory }
+}
+
+/// Makes the directory, and mounts a bpffs if it is on none.
+///
+/// # Errors
+/// What the kernel says.
+pub fn ensure_mounted(directory: &Path) -> io::Result<()> {
+    if is_on_bpffs(directory) {
         return fs::create_dir_all(directory);
     }
-    let place = if directory.starts_with(BPFFS) { Path::new(BPFFS) } else { directory };
+    let place = bpffs_mount_point(directory);
     fs::create_dir_all(place)?;
     mount(Some("bpf"), place, Some("bpf"), MsFlags::empty(), None::<&str>)?;
     tracing::info!("mounted a bpffs on {}", place.display());

@@ -18,7 +18,7 @@ use lb_common::load::Load;
 use lb_common::persistence::Persistence;
 use lb_common::policy::ServiceOptions;
 use lb_common::selector::{NO_DESTINATION, Options, Selector, Slot};
-use lb_common::service::{SLOT_HEADER, Service, SlotTable};
+use lb_common::service::{SLOT_HEADER, SLOT_SERVERS, Service, SlotTable};
 use macaddr::MacAddr6;
 
 use super::acl::{AclScope, AclView, AclViews, Step, Tries, steps};
@@ -241,20 +241,24 @@ impl Tables {
     fn publish_slots(&mut self, service: u32, view: &ServiceView) -> Result<(), DataplaneError> {
         let length = u32::try_from(view.slots.len()).unwrap_or(u32::MAX);
         let mut table = SlotTable { selector: view.selector.with(view.options), base: 0, length };
+        let servers = servers(view);
+        let listed = servers.as_ref().map_or(0, |servers| u32::try_from(servers.len()).unwrap_or(u32::MAX));
+        let words = table.words(listed);
         if length > 0 {
-            table.base = match self.free_space(table.words()) {
+            table.base = match self.free_space(words) {
                 Some(base) => base,
                 None => {
                     self.wait();
-                    self.free_space(table.words()).ok_or(DataplaneError::SlotsFull { slots: length })?
+                    self.free_space(words).ok_or(DataplaneError::SlotsFull { slots: length })?
                 }
             };
         }
         let Some(record) = self.memory.services.get(service as usize) else { return Ok(()) };
-        let words = &self.memory.slots[table.base as usize..][..table.words() as usize];
-        if let Some((counter, rest)) = words.split_first() {
-            counter.store(0);
-            for (word, slot) in rest[SLOT_HEADER as usize - 1..].iter().zip(&view.slots) {
+        let words = &self.memory.slots[table.base as usize..][..words as usize];
+        if let Some((header, slots)) = words.split_at_checked(SLOT_HEADER as usize) {
+            header[0].store(0);
+            header[SLOT_SERVERS as usize].store(servers.as_ref().map_or(0, |_| u64::from(listed) + 1));
+            for (word, slot) in slots.iter().zip(view.slots.iter().chain(servers.iter().flatten())) {
                 word.store(slot.word());
             }
         }
@@ -263,13 +267,21 @@ impl Tables {
         record.sorry.store(view.sorry.map_or(0, |number| u64::from(number) + 1));
         let old = record.table.load();
         record.table.store(table.word());
-        self.left_behind.extend(space(old));
+        self.left_behind.extend(self.space(old));
         Ok(())
+    }
+
+    /// The part of the slot map that a table covers.
+    fn space(&self, table: u64) -> Option<Range<u32>> {
+        let table = SlotTable::from_word(table);
+        let servers = table.servers(self.memory.slots.get((table.base + SLOT_SERVERS) as usize)?.load());
+        let words = table.words(servers.map_or(0, |servers| servers.length));
+        (words > 0).then(|| table.base..table.base.saturating_add(words))
     }
 
     /// The first part of the slot map that has `words` words and that nobody reads; it begins on a cache line.
     fn free_space(&self, words: u32) -> Option<u32> {
-        let in_use = self.memory.services.iter().filter_map(|service| space(service.table.load()));
+        let in_use = self.memory.services.iter().filter_map(|service| self.space(service.table.load()));
         let mut taken: Vec<Range<u32>> = in_use.chain(self.left_behind.iter().cloned()).collect();
         taken.sort_by_key(|range| range.start);
         let mut free = 0;
@@ -357,7 +369,7 @@ impl Tables {
 
     fn retire(&mut self, services: &[u32], destinations: &[u32]) {
         for service in services.iter().filter_map(|number| self.memory.services.get(*number as usize)) {
-            self.left_behind.extend(space(service.table.load()));
+            self.left_behind.extend(self.space(service.table.load()));
             service.table.store(0);
             service.persistence.store(Persistence::NONE.word());
         }
@@ -412,10 +424,16 @@ impl Tables {
     }
 }
 
-/// The part of the slot map that a table covers.
-fn space(table: u64) -> Option<Range<u32>> {
-    let table = SlotTable::from_word(table);
-    (table.length > 0).then(|| table.base..table.base + table.words())
+/// The real servers in a table over which the data plane may have to walk, each once, if all of them may be overloaded:
+/// then they are listed, so that it need not walk when they are.
+fn servers(view: &ServiceView) -> Option<Vec<Slot>> {
+    if view.selector != Selector::Counter && !view.options.contains(Options::FALLBACK) {
+        return None;
+    }
+    let is_server = |slot: &&Slot| slot.destination() != NO_DESTINATION;
+    let servers: BTreeMap<u32, Slot> =
+        view.slots.iter().filter(is_server).map(|slot| (slot.destination(), *slot)).collect();
+    servers.values().all(|slot| slot.has_thresholds()).then(|| servers.into_values().collect())
 }
 
 pub(super) fn destination_view(destination: &Destination, load: Option<&Load>) -> Option<DestinationView> {

@@ -16,6 +16,7 @@ use lb_common::load::Thresholds;
 use lb_common::persistence::Persistence;
 use lb_common::policy::ServiceOptions;
 use lb_common::selector::{Options, Selector, Slot};
+use lb_common::service::{SLOT_HEADER, SLOT_SERVERS, SlotTable};
 use macaddr::MacAddr6;
 
 use super::memory::ConnectionTable;
@@ -255,5 +256,46 @@ fn a_real_server_of_either_family_is_read_back() {
         };
         tables.apply(&Operation::PutDestination { number, destination }).expect("it is always possible");
         assert_eq!(tables.view().destinations[&number], destination);
+    }
+}
+
+/// Behind the slots, for a data plane that would look for one among a hundred thousand that takes connections.
+#[test]
+fn servers_that_may_all_be_overloaded_are_listed_once() {
+    let memory = memory(1024);
+    let mut tables = Tables::in_process(Arc::clone(&memory));
+    let [first, second] = [0, 1].map(|number| Slot::new(number, 0).with_thresholds());
+    let table = |selector, options, slots: &[Slot]| ServiceView {
+        selector,
+        options,
+        slots: slots.to_vec(),
+        persistence: Persistence::NONE,
+        policies: ServiceOptions::default(),
+        sorry: None,
+    };
+    let walks = [first, second, first, first];
+    let cases = [
+        (table(Selector::Counter, Options::NONE, &walks), Some(2)),
+        (table(Selector::Maglev, Options::FALLBACK, &[first, Slot::NONE]), Some(1)),
+        (table(Selector::Maglev, Options::FALLBACK, &[Slot::NONE]), Some(0)),
+        (table(Selector::Maglev, Options::NONE, &walks), None),
+        (table(Selector::Counter, Options::NONE, &[first, Slot::new(1, 0)]), None),
+        (table(Selector::Counter, Options::NONE, &[]), None),
+    ];
+    for (service, (view, _)) in (0..).zip(&cases) {
+        tables.apply(&Operation::PublishSlots { service, table: view.clone() }).expect("there is room");
+    }
+    for (service, (view, listed)) in cases.iter().enumerate() {
+        assert_eq!(tables.view().services[&u32::try_from(service).expect("few")], *view, "read back");
+        let published = SlotTable::from_word(memory.services[service].table.load());
+        let header = memory.slots[(published.base + SLOT_SERVERS) as usize].load();
+        let servers = if view.slots.is_empty() { None } else { published.servers(header) };
+        assert_eq!(servers.map(|servers| servers.length), *listed, "{view:?}");
+        for (i, slot) in
+            servers.iter().flat_map(|_| [first, second]).take(listed.unwrap_or(0) as usize).enumerate()
+        {
+            let place = published.base + SLOT_HEADER + published.length;
+            assert_eq!(Slot::from_word(memory.slots[place as usize + i].load()), slot);
+        }
     }
 }

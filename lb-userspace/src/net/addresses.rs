@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo,
+    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
 };
 
 use super::{NetError, Netlink};
@@ -22,6 +22,8 @@ pub struct Address {
     pub prefix: u8,
     /// Whether we added it.
     pub is_ours: bool,
+    /// Whether it is said to be of use inside this host only (`scope host`).
+    pub is_of_host_scope: bool,
 }
 
 impl Address {
@@ -36,7 +38,8 @@ impl Address {
                 _ => {}
             }
         }
-        local.map(|address| Self { address, prefix: message.header.prefix_len, is_ours })
+        let is_of_host_scope = message.header.scope == AddressScope::Host;
+        local.map(|address| Self { address, prefix: message.header.prefix_len, is_ours, is_of_host_scope })
     }
 }
 
@@ -147,7 +150,8 @@ mod tests {
     fn a_network_has_the_addresses_that_begin_like_it() {
         let has = |network: &str, prefix, other: &str| {
             let address = network.parse().unwrap();
-            Address { address, prefix, is_ours: false }.has_in_its_network(other.parse().unwrap())
+            let network = Address { address, prefix, is_ours: false, is_of_host_scope: false };
+            network.has_in_its_network(other.parse().unwrap())
         };
         assert!(has("192.0.2.1", 24, "192.0.2.240"));
         assert!(!has("192.0.2.1", 25, "192.0.2.240"));

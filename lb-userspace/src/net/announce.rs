@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use etherparse::icmpv6::{NdpOptionType, NeighborAdvertisementHeader};
 use etherparse::{ArpEthIpv4Packet, ArpOperation, Icmpv6Type, PacketBuilder};
 use macaddr::MacAddr6;
-use pnet_datalink::{Channel, Config, NetworkInterface};
+use pnet_datalink::{Channel, Config, DataLinkReceiver, DataLinkSender, NetworkInterface};
 use thiserror::Error;
 
 use super::Link;
@@ -60,7 +61,7 @@ pub fn announce(link: &Link, addresses: &[IpAddr]) -> Result<(), AnnounceError> 
 #[derive(Default)]
 pub struct FrameSender {
     /// By the interface's index.
-    senders: HashMap<u32, Box<dyn pnet_datalink::DataLinkSender>>,
+    senders: HashMap<u32, Box<dyn DataLinkSender>>,
 }
 
 impl FrameSender {
@@ -77,13 +78,31 @@ impl FrameSender {
     }
 }
 
-fn open(name: String, index: u32) -> io::Result<Box<dyn pnet_datalink::DataLinkSender>> {
+fn open(name: String, index: u32) -> io::Result<Box<dyn DataLinkSender>> {
+    // Only to send; the receiving half goes at once.
+    channel(name, index, Config::default()).map(|(sender, _)| sender)
+}
+
+/// Sends and receives whole frames on the interface with this index; who receives waits no longer than `patience`.
+///
+/// # Errors
+/// There is no such interface, or the caller may not (CAP_NET_RAW).
+pub fn packet_channel(
+    index: u32,
+    patience: Duration,
+) -> io::Result<(Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>)> {
+    channel(String::new(), index, Config { read_timeout: Some(patience), ..Config::default() })
+}
+
+fn channel(
+    name: String,
+    index: u32,
+    config: Config,
+) -> io::Result<(Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>)> {
     let interface =
         NetworkInterface { name, description: String::new(), index, mac: None, ips: Vec::new(), flags: 0 };
-    // Only to send; the receiving half goes at once.
-    let config = Config { promiscuous: false, ..Config::default() };
-    match pnet_datalink::channel(&interface, config)? {
-        Channel::Ethernet(sender, _) => Ok(sender),
+    match pnet_datalink::channel(&interface, Config { promiscuous: false, ..config })? {
+        Channel::Ethernet(sender, receiver) => Ok((sender, receiver)),
         _ => Err(io::ErrorKind::Unsupported.into()),
     }
 }

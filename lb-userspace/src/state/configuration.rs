@@ -14,22 +14,21 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::change::{Change, Refused};
-use super::difference::difference;
+use super::difference::{Differences, difference};
 use super::document::Document;
-use crate::config::{Config, Diagnostics, Director};
+use crate::config::{Config, Director};
 
 /// What is configured.
 #[derive(Clone, Debug)]
 pub struct Configuration {
     path: PathBuf,
-    /// The file's text as it was read.
-    text: Arc<str>,
     /// What it says.
     file: Arc<Document>,
     /// What is done.
     current: Arc<Document>,
     /// What makes the one of the other.
     runtime: Arc<[Change]>,
+    differences: Differences,
     /// The text that counts again if the one that there is now is not confirmed.
     unconfirmed: Option<Arc<str>>,
 }
@@ -57,30 +56,24 @@ pub struct Reloaded {
 }
 
 impl Configuration {
-    /// What the file of this name says, and what was changed since. What of that makes no sense with this text is
+    /// What the file of this name says, and what was changed since. What of that makes no sense with the file is
     /// forgotten, and returned.
-    ///
-    /// # Errors
-    /// All that is wrong with the text.
-    pub fn load(
-        path: &Path,
-        text: &str,
-        changes: &[Change],
-    ) -> Result<(Self, Vec<(Change, Refused)>), Diagnostics> {
-        let file = Arc::new(Document::parse(&path.display().to_string(), text)?);
+    #[must_use]
+    pub fn new(path: &Path, file: Document, changes: &[Change]) -> (Self, Vec<(Change, Refused)>) {
+        let file = Arc::new(file);
         let mut configuration = Self {
             path: path.to_owned(),
-            text: text.into(),
             current: Arc::clone(&file),
             file,
             runtime: [].into(),
+            differences: Differences::default(),
             unconfirmed: None,
         };
         let single: Vec<&[Change]> = changes.iter().map(std::slice::from_ref).collect();
         let done = configuration.change(&single);
         let forgotten = changes.iter().zip(done);
         let forgotten = forgotten.filter_map(|(change, done)| Some((change.clone(), done.err()?))).collect();
-        Ok((configuration, forgotten))
+        (configuration, forgotten)
     }
 
     /// What is done.
@@ -98,7 +91,7 @@ impl Configuration {
     /// The file's text as it was read.
     #[must_use]
     pub fn file_text(&self) -> &Arc<str> {
-        &self.text
+        self.file.source()
     }
 
     /// The text that says what is done, with the file's comments.
@@ -127,28 +120,26 @@ impl Configuration {
         let (changed, done) = Document::clone(&self.current).change(groups);
         if done.iter().any(|done| matches!(done, Ok(true))) {
             self.current = Arc::new(changed);
-            self.runtime = difference(&self.file, &self.current).into();
+            self.runtime = self.differences.between(&self.file, &self.current).into();
         }
         done
     }
 
     /// The configuration with another text of the file; what was changed while the daemon ran counts on.
-    ///
-    /// # Errors
-    /// All that is wrong with the text.
-    pub fn reload(&self, text: &str) -> Result<(Self, Reloaded), Diagnostics> {
-        let (new, forgotten) = Self::load(&self.path, text, &self.runtime)?;
+    #[must_use]
+    pub fn reload(&self, file: Document) -> (Self, Reloaded) {
+        let (new, forgotten) = Self::new(&self.path, file, &self.runtime);
         let reloaded = Reloaded {
             changes: difference(&self.current, &new.current),
             at_restart: at_restart(&self.config().director, &new.config().director),
             forgotten,
         };
-        Ok((new, reloaded))
+        (new, reloaded)
     }
 
     /// Has the file's text of `before` count again unless this one is [confirmed](Self::confirm).
     pub fn await_confirmation(&mut self, before: &Self) {
-        self.unconfirmed = Some(Arc::clone(before.unconfirmed.as_ref().unwrap_or(&before.text)));
+        self.unconfirmed = Some(Arc::clone(before.unconfirmed.as_ref().unwrap_or(before.file_text())));
     }
 
     /// The text that counts again if this one is not confirmed.

@@ -1,66 +1,84 @@
 //! What makes one configuration of another, as changes: what a reload does, and what was changed while the daemon ran.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use toml_edit::{Item, TableLike};
 
 use super::change::{Change, Keys};
-use super::document::{Document, Identity, SERVERS, SERVICES, keys};
+use super::document::{Document, SERVERS, Service, keys};
 
 /// Changes that make `to` of `from`, but for the order of what is in both, and for `[director]`.
 #[must_use]
 pub fn difference(from: &Document, to: &Document) -> Vec<Change> {
-    let mut changes = Vec::new();
-    let section = |document: &Document, name| document.root().get(name).map(section_keys).unwrap_or_default();
-    let changed = |name| changed_keys(&section(from, name), &section(to, name));
-    let (timeouts, acl) = (changed("timeouts"), changed("acl"));
-    if !timeouts.is_empty() {
-        changes.push(Change::SetTimeouts { set: timeouts });
-    }
-    if !acl.is_empty() {
-        changes.push(Change::SetAcl { set: acl });
-    }
-    let (old, new) = (services(from), services(to));
-    let old_by_name: HashMap<&str, &(&Identity, Keys)> =
-        old.iter().map(|service| (service.0.name.as_str(), service)).collect();
-    let new_names: HashMap<&str, ()> = new.iter().map(|(service, _)| (service.name.as_str(), ())).collect();
-    let is_gone = |service: &&(&Identity, Keys)| !new_names.contains_key(service.0.name.as_str());
-    // What is removed makes room for what is added.
-    changes.extend(
-        old.iter()
-            .filter(is_gone)
-            .map(|(service, _)| Change::RemoveService { service: service.name.clone() }),
-    );
-    for service in &new {
-        match old_by_name.get(service.0.name.as_str()) {
-            Some(before) => changes.extend(service_changes(before, service)),
-            None => changes.push(Change::AddService { service: named(service) }),
+    Differences::default().between(from, to)
+}
+
+/// Differences that are asked for again and again while little changes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Differences {
+    /// What the difference of two virtual servers was, by the name of both.
+    known: HashMap<String, (Arc<Service>, Arc<Service>, Vec<Change>)>,
+}
+
+impl Differences {
+    pub(super) fn between(&mut self, from: &Document, to: &Document) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let section =
+            |document: &Document, name| document.root().get(name).map(section_keys).unwrap_or_default();
+        let changed = |name| changed_keys(&section(from, name), &section(to, name));
+        let (timeouts, acl) = (changed("timeouts"), changed("acl"));
+        if !timeouts.is_empty() {
+            changes.push(Change::SetTimeouts { set: timeouts });
         }
+        if !acl.is_empty() {
+            changes.push(Change::SetAcl { set: acl });
+        }
+        let (old, new) = (from.services(), to.services());
+        let old_by_name: HashMap<&str, &Arc<Service>> =
+            old.iter().map(|service| (service.name.as_str(), service)).collect();
+        let new_names: HashSet<&str> = new.iter().map(|service| service.name.as_str()).collect();
+        // What is removed makes room for what is added.
+        let gone = old.iter().filter(|service| !new_names.contains(service.name.as_str()));
+        changes.extend(gone.map(|service| Change::RemoveService { service: service.name.clone() }));
+        let mut known = HashMap::new();
+        for service in new {
+            match old_by_name.get(service.name.as_str()) {
+                Some(before) if Arc::ptr_eq(before, service) => {}
+                Some(before) => {
+                    let is_it = |known: &(Arc<Service>, Arc<Service>, Vec<Change>)| {
+                        Arc::ptr_eq(&known.0, before) && Arc::ptr_eq(&known.1, service)
+                    };
+                    let of_service = match self.known.remove(&service.name).filter(is_it) {
+                        Some((_, _, of_service)) => of_service,
+                        None => service_changes(before, service),
+                    };
+                    changes.extend_from_slice(&of_service);
+                    let entry = (Arc::clone(before), Arc::clone(service), of_service);
+                    known.insert(service.name.clone(), entry);
+                }
+                None => changes.push(Change::AddService { service: named(service) }),
+            }
+        }
+        self.known = known;
+        changes
     }
-    changes
 }
 
-/// The virtual servers of a configuration, with all their keys.
-fn services(document: &Document) -> Vec<(&Identity, Keys)> {
-    let tables = document.root().get(SERVICES).and_then(Item::as_array_of_tables);
-    let tables = tables.into_iter().flat_map(|tables| tables.iter()).map(|table| keys(table));
-    document.services().iter().zip(tables).collect()
-}
-
-/// All keys of a virtual server, its name among them also where it was made.
-fn named((service, keys): &(&Identity, Keys)) -> Keys {
+/// The section of a virtual server, with its name also where that was made.
+fn named(service: &Service) -> Keys {
     let name = ("name".to_owned(), service.name.as_str().into());
-    std::iter::once(name).chain(keys.clone().into_iter().filter(|(key, _)| key != "name")).collect()
+    std::iter::once(name).chain(service.keys.clone().into_iter().filter(|(key, _)| key != "name")).collect()
 }
 
 fn section_keys(item: &Item) -> Keys {
     item.as_table_like().map(|table: &dyn TableLike| keys(table)).unwrap_or_default()
 }
 
-fn service_changes(from: &(&Identity, Keys), to: &(&Identity, Keys)) -> Vec<Change> {
-    let name = || to.0.name.clone();
-    let mut set = changed_keys(&from.1, &to.1);
+fn service_changes(from: &Service, to: &Service) -> Vec<Change> {
+    let name = || to.name.clone();
+    let mut set = changed_keys(&from.keys, &to.keys);
     set.remove(SERVERS);
     // It is known by its name, written or made.
     set.remove("name");
@@ -89,9 +107,9 @@ fn service_changes(from: &(&Identity, Keys), to: &(&Identity, Keys)) -> Vec<Chan
 }
 
 /// The real servers of a virtual server, with all their keys.
-fn servers<'a>(service: &'a (&Identity, Keys)) -> Vec<(IpAddr, &'a Keys)> {
-    let tables = service.1.get(SERVERS).and_then(|list| list.as_array()).into_iter().flatten();
-    service.0.servers.iter().copied().zip(tables.filter_map(|table| table.as_object())).collect()
+fn servers(service: &Service) -> Vec<(IpAddr, &Keys)> {
+    let tables = service.keys.get(SERVERS).and_then(|list| list.as_array()).into_iter().flatten();
+    service.servers.iter().copied().zip(tables.filter_map(|table| table.as_object())).collect()
 }
 
 /// Keys whose values differ, with those of `to`.

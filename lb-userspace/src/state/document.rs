@@ -11,7 +11,7 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Tab
 
 use super::change::{AclAction, Change, ChangeError, Keys, Refused};
 use super::names::{self, Known};
-use crate::config::{self, Config, Diagnostics, Protocol, Severity, VirtualServer};
+use crate::config::{self, Checked, Config, Diagnostics, Protocol, Severity};
 use crate::forms::{Prefix, VirtualAddress};
 
 /// The sections of virtual servers, and of the real servers in each.
@@ -21,21 +21,25 @@ pub(super) const SERVERS: &str = "real_server";
 /// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Document {
+    /// The text that was read.
+    source: Arc<str>,
     toml: DocumentMut,
     config: Arc<Config>,
-    /// In the order of the text.
-    services: Vec<Identity>,
+    /// In the order of the text. Documents of which one was made of the other share those that are the same.
+    services: Vec<Arc<Service>>,
 }
 
-/// By what a virtual server is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
+/// A virtual server: by what it is known, and what its section says.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Service {
     pub(super) name: String,
     addresses: Vec<VirtualAddress>,
     protocol: Protocol,
     fwmark: Option<u32>,
     /// Of its real servers, in the order of the text.
     pub(super) servers: Vec<IpAddr>,
+    /// The whole section.
+    pub(super) keys: Keys,
 }
 
 /// What a change is about.
@@ -52,16 +56,24 @@ impl Document {
     /// # Errors
     /// All that is wrong with it.
     pub fn parse(name: &str, text: &str) -> Result<Self, Diagnostics> {
-        let config = config::parse(name, text)?.config;
+        config::parse(name, text).map(Self::new)
+    }
+
+    /// Makes what was read one that can be edited.
+    #[must_use]
+    pub fn new(checked: Checked) -> Self {
         // What the one reader takes is TOML for the other; if ever it is not, there is nothing to edit.
-        let mut toml: DocumentMut = text.parse().unwrap_or_default();
+        let mut toml: DocumentMut = checked.text.parse().unwrap_or_default();
         // Sections, for those who edit them, also where they were written as values.
         if let Some(item) = toml.get_mut(SERVICES)
             && let Ok(tables) = mem::take(item).into_array_of_tables()
         {
             *item = Item::ArrayOfTables(tables);
         }
-        Ok(Self { toml, services: identities(&config), config: Arc::new(config) })
+        let tables = toml.get(SERVICES).and_then(Item::as_array_of_tables);
+        let tables = tables.into_iter().flat_map(|tables| tables.iter());
+        let services = tables.map(|table| Arc::new(Service::of(keys(table)))).collect();
+        Self { toml, services, config: Arc::new(checked.config), source: checked.text }
     }
 
     /// What it says.
@@ -70,7 +82,13 @@ impl Document {
         &self.config
     }
 
-    /// The text.
+    /// The text that was read, before any change.
+    #[must_use]
+    pub fn source(&self) -> &Arc<str> {
+        &self.source
+    }
+
+    /// The text, with all changes.
     #[must_use]
     pub fn text(&self) -> String {
         self.toml.to_string()
@@ -80,7 +98,7 @@ impl Document {
         self.toml.as_table()
     }
 
-    pub(super) fn services(&self) -> &[Identity] {
+    pub(super) fn services(&self) -> &[Arc<Service>] {
         &self.services
     }
 
@@ -130,7 +148,7 @@ impl Document {
         let service = |service: &str| name(service).map(Target::Service);
         let server = |service: &str, server: Option<IpAddr>| Some(Target::Server(name(service)?, server?));
         match change {
-            Change::AddService { service } => vec![Target::Service(Identity::of(service).name)],
+            Change::AddService { service } => vec![Target::Service(Service::of(service.clone()).name)],
             Change::EditService { service: wanted, .. } => service(wanted).into_iter().collect(),
             Change::AddServer { service, server: keys } => {
                 server(service, address(keys)).into_iter().collect()
@@ -170,7 +188,6 @@ impl Document {
             told.dedup();
             ChangeError::Invalid(told.join("\n"))
         })?;
-        self.services = identities(&config.config);
         self.config = Arc::new(config.config);
         Ok(())
     }
@@ -203,11 +220,7 @@ impl Document {
                         "real servers are changed one by one: add_server, edit_server, remove_server";
                     return Err(ChangeError::Invalid(problem.to_owned()));
                 }
-                let Some(table) = element(&mut self.toml, place) else { return Ok(false) };
-                let differs = set(table, keys);
-                let servers = mem::take(&mut self.services[place].servers);
-                self.services[place] = Identity { servers, ..Identity::of(&self::keys(table)) };
-                Ok(differs)
+                self.edit_table(place, |table| Ok(set(table, keys)))
             }
             Change::RemoveService { service } => {
                 let place = self.find(service)?;
@@ -218,16 +231,17 @@ impl Document {
             Change::AddServer { service, server } => self.add_server(service, server),
             Change::EditServer { service, server, set: keys } => {
                 let (place, row) = self.find_server(service, *server)?;
-                let Some(table) = element(&mut self.toml, place) else { return Ok(false) };
-                Ok(table.get_mut(SERVERS).and_then(|item| nth(item, row)).is_some_and(|row| set(row, keys)))
+                self.edit_table(place, |table| {
+                    let server = table.get_mut(SERVERS).and_then(|item| nth(item, row));
+                    Ok(server.is_some_and(|server| set(server, keys)))
+                })
             }
             Change::RemoveServer { service, server } => {
                 let (place, row) = self.find_server(service, *server)?;
-                if let Some(table) = element(&mut self.toml, place) {
+                self.edit_table(place, |table| {
                     remove(table, SERVERS, row);
-                }
-                self.services[place].servers.remove(row);
-                Ok(true)
+                    Ok(true)
+                })
             }
             Change::Clear => {
                 self.services.clear();
@@ -235,82 +249,57 @@ impl Document {
             }
             Change::SetTimeouts { set: keys } => Ok(set(self.section("timeouts"), keys)),
             Change::SetAcl { set: keys } => Ok(set(self.section("acl"), keys)),
-            Change::Acl { action, prefix, service } => self.edit_acl(*action, *prefix, service.as_deref()),
+            Change::Acl { action, prefix, service: None } => edit_acl(self.section("acl"), *action, *prefix),
+            Change::Acl { action, prefix, service: Some(service) } => {
+                let place = self.find(service)?;
+                self.edit_table(place, |table| {
+                    table.entry("acl").or_insert(Item::Value(InlineTable::new().into()));
+                    let acl = table.get_mut("acl").and_then(Item::as_table_like_mut);
+                    acl.map_or(Ok(false), |acl| edit_acl(acl, *action, *prefix))
+                })
+            }
         }
     }
 
-    fn add_service(&mut self, service: &Keys) -> Result<bool, ChangeError> {
-        let identity = Identity::of(service);
-        if self.services.iter().any(|known| known.name == identity.name) {
-            return Err(ChangeError::ServiceExists(identity.name));
+    /// Edits the section of the virtual server at this place.
+    fn edit_table(
+        &mut self,
+        place: usize,
+        edit: impl FnOnce(&mut dyn TableLike) -> Result<bool, ChangeError>,
+    ) -> Result<bool, ChangeError> {
+        let Some(table) = self.toml.get_mut(SERVICES).and_then(|list| nth(list, place)) else {
+            return Ok(false);
+        };
+        let differs = edit(table)?;
+        if differs {
+            self.services[place] = Arc::new(Service::of(keys(table)));
         }
-        self.services.push(identity);
+        Ok(differs)
+    }
+
+    fn add_service(&mut self, service: &Keys) -> Result<bool, ChangeError> {
+        let new = Service::of(service.clone());
+        if self.services.iter().any(|known| known.name == new.name) {
+            return Err(ChangeError::ServiceExists(new.name));
+        }
+        self.services.push(Arc::new(new));
         push(self.toml.as_table_mut(), SERVICES, service);
         Ok(true)
     }
 
     fn add_server(&mut self, service: &str, server: &Keys) -> Result<bool, ChangeError> {
         let place = self.find(service)?;
-        let identity = &mut self.services[place];
+        let known = &self.services[place];
         // Whatever else it is instead is told when it is read.
-        if let Some(address) = address(server) {
-            if identity.servers.contains(&address) {
-                return Err(ChangeError::ServerExists { service: identity.name.clone(), server: address });
-            }
-            identity.servers.push(address);
+        if let Some(address) = address(server)
+            && known.servers.contains(&address)
+        {
+            return Err(ChangeError::ServerExists { service: known.name.clone(), server: address });
         }
-        if let Some(table) = element(&mut self.toml, place) {
+        self.edit_table(place, |table| {
             push(table, SERVERS, server);
-        }
-        Ok(true)
-    }
-
-    fn edit_acl(
-        &mut self,
-        action: AclAction,
-        prefix: Prefix,
-        service: Option<&str>,
-    ) -> Result<bool, ChangeError> {
-        let table = match service {
-            None => self.section("acl"),
-            Some(service) => {
-                let place = self.find(service)?;
-                let Some(table) = element(&mut self.toml, place) else { return Ok(false) };
-                table.entry("acl").or_insert(Item::Value(InlineTable::new().into()));
-                let Some(acl) = table.get_mut("acl").and_then(Item::as_table_like_mut) else {
-                    return Ok(false);
-                };
-                acl
-            }
-        };
-        let is_it = |value: &Value| value.as_str().and_then(|text| text.parse().ok()) == Some(prefix);
-        let wanted = match action {
-            AclAction::Deny => Some("deny"),
-            AclAction::Allow => Some("allow"),
-            AclAction::Remove => None,
-        };
-        let has_it = |list: &Item| list.as_array().is_some_and(|list| list.iter().any(is_it));
-        let found: Vec<&str> =
-            ["deny", "allow"].into_iter().filter(|key| table.get(key).is_some_and(has_it)).collect();
-        if wanted.is_none() && found.is_empty() {
-            return Err(ChangeError::NoSuchPrefix(prefix));
-        }
-        for key in found.iter().filter(|key| Some(**key) != wanted) {
-            if let Some(list) = table.get_mut(key).and_then(Item::as_array_mut) {
-                list.retain(|value| !is_it(value));
-            }
-        }
-        let Some(wanted) = wanted else { return Ok(true) };
-        if found == [wanted] {
-            return Ok(false);
-        }
-        if !found.contains(&wanted) {
-            let list = table.entry(wanted).or_insert(Item::Value(Array::new().into()));
-            if let Some(list) = list.as_array_mut() {
-                list.push(prefix.to_string());
-            }
-        }
-        Ok(true)
+            Ok(true)
+        })
     }
 
     /// A section that is there once.
@@ -335,7 +324,7 @@ impl Document {
 
     fn find_server(&self, service: &str, server: IpAddr) -> Result<(usize, usize), ChangeError> {
         let place = self.find(service)?;
-        let Identity { name, servers, .. } = &self.services[place];
+        let Service { name, servers, .. } = &*self.services[place];
         match servers.iter().position(|known| *known == server) {
             Some(row) => Ok((place, row)),
             None => {
@@ -346,9 +335,10 @@ impl Document {
     }
 }
 
-impl Identity {
-    /// Of a table that may be anything.
-    fn of(table: &Keys) -> Self {
+impl Service {
+    /// Of a section that may say anything.
+    fn of(keys: Keys) -> Self {
+        let table = &keys;
         let texts = |key: &str| table.get(key).and_then(|value| value.as_array()).into_iter().flatten();
         let addresses: Vec<VirtualAddress> = texts("addresses")
             .filter_map(|address| address.as_str().and_then(config::virtual_address))
@@ -361,24 +351,40 @@ impl Identity {
         let made = || config::default_name(protocol, addresses.first().copied(), fwmark);
         let name = given.or_else(made).unwrap_or_default();
         let servers = texts(SERVERS).filter_map(|server| address(server.as_object()?)).collect();
-        Self { name, addresses, protocol, fwmark, servers }
+        Self { name, addresses, protocol, fwmark, servers, keys }
     }
 }
 
-impl From<&VirtualServer> for Identity {
-    fn from(server: &VirtualServer) -> Self {
-        Self {
-            name: server.name.clone(),
-            addresses: server.addresses.clone(),
-            protocol: server.protocol,
-            fwmark: server.fwmark,
-            servers: server.real_servers.iter().map(|server| server.address).collect(),
+/// Treats a prefix of clients in another way.
+fn edit_acl(table: &mut dyn TableLike, action: AclAction, prefix: Prefix) -> Result<bool, ChangeError> {
+    let is_it = |value: &Value| value.as_str().and_then(|text| text.parse().ok()) == Some(prefix);
+    let wanted = match action {
+        AclAction::Deny => Some("deny"),
+        AclAction::Allow => Some("allow"),
+        AclAction::Remove => None,
+    };
+    let has_it = |list: &Item| list.as_array().is_some_and(|list| list.iter().any(is_it));
+    let found: Vec<&str> =
+        ["deny", "allow"].into_iter().filter(|key| table.get(key).is_some_and(has_it)).collect();
+    if wanted.is_none() && found.is_empty() {
+        return Err(ChangeError::NoSuchPrefix(prefix));
+    }
+    for key in found.iter().filter(|key| Some(**key) != wanted) {
+        if let Some(list) = table.get_mut(key).and_then(Item::as_array_mut) {
+            list.retain(|value| !is_it(value));
         }
     }
-}
-
-fn identities(config: &Config) -> Vec<Identity> {
-    config.virtual_servers.iter().map(Identity::from).collect()
+    let Some(wanted) = wanted else { return Ok(true) };
+    if found == [wanted] {
+        return Ok(false);
+    }
+    if !found.contains(&wanted) {
+        let list = table.entry(wanted).or_insert(Item::Value(Array::new().into()));
+        if let Some(list) = list.as_array_mut() {
+            list.push(prefix.to_string());
+        }
+    }
+    Ok(true)
 }
 
 /// The address of a real server, which may have the port behind it.
@@ -453,11 +459,6 @@ fn set(table: &mut dyn TableLike, keys: &Keys) -> bool {
         }
     }
     differs
-}
-
-/// The virtual server at this place.
-fn element(toml: &mut DocumentMut, place: usize) -> Option<&mut dyn TableLike> {
-    toml.get_mut(SERVICES).and_then(|list| nth(list, place))
 }
 
 /// An element of a list of tables, in either form.

@@ -4,7 +4,7 @@
 //! and what nothing leads to any more is retired last. So at every moment in between, every frame finds either
 //! what was or what will be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICES};
@@ -114,18 +114,11 @@ pub(super) fn number(view: &View, service: &DesiredService) -> Option<u32> {
     service.addresses.iter().find_map(|address| view.addresses.get(address)).copied()
 }
 
-/// The number of each real server in `view`, in the order of `desired`, and of the sorry server; `None` where it has none
-/// yet.
+/// The number of each real server that `view` has, by the number of its virtual server and its own address.
 #[must_use]
-pub(super) fn numbers(view: &View, service: &DesiredService) -> Vec<Option<u32>> {
-    let number = number(view, service);
-    let find = |server: &DesiredServer| {
-        let is_it = |(_, found): &(&u32, &DestinationView)| {
-            Some(found.service) == number && found.address == server.address
-        };
-        view.destinations.iter().find(is_it).map(|(number, _)| *number)
-    };
-    service.all_servers().map(find).collect()
+pub(super) fn destinations(view: &View) -> HashMap<(u32, IpAddr), u32> {
+    let numbers = view.destinations.iter();
+    numbers.map(|(number, destination)| ((destination.service, destination.address), *number)).collect()
 }
 
 fn destination(of: &DesiredService, server: &DesiredServer, service: u32) -> DestinationView {
@@ -188,14 +181,10 @@ struct Numbers {
 impl Numbers {
     fn assign(view: &View, desired: &Desired) -> Result<Self, PlanError> {
         let services = Self::services(view, &desired.services)?;
-        let known: BTreeMap<(u32, IpAddr), u32> = view
-            .destinations
-            .iter()
-            .map(|(number, destination)| ((destination.service, destination.address), *number))
-            .collect();
+        let known = destinations(view);
         let mut free = (0..MAX_DESTINATIONS).filter(|number| !view.destinations.contains_key(number));
         let mut service_of = BTreeMap::new();
-        let mut destinations = Vec::new();
+        let mut of_services = Vec::new();
         for (service, number) in desired.services.iter().zip(&services) {
             let mut numbers = Vec::new();
             for server in service.all_servers() {
@@ -206,9 +195,9 @@ impl Numbers {
                 service_of.insert(destination, *number);
                 numbers.push(destination);
             }
-            destinations.push(numbers);
+            of_services.push(numbers);
         }
-        Ok(Self { services, destinations, service_of })
+        Ok(Self { services, destinations: of_services, service_of })
     }
 
     /// A service is the one that has any of its addresses. Where several claim one, the first gets it.

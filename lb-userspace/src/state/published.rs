@@ -1,6 +1,6 @@
 //! What is being done, for those who ask: the API, and through it the command line.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use lb_common::load::Thresholds;
@@ -10,7 +10,7 @@ use macaddr::MacAddr6;
 use super::configuration::{Configuration, Marks};
 use super::desired::{Desired, DesiredService};
 use super::names::{Known, NameError, find_service};
-use super::plan::{number, numbers};
+use super::plan::{destinations, number};
 use crate::config::{Acl, Persistence, Protocol, Timeouts, VirtualServer};
 use crate::dataplane::{View, Way};
 use crate::forms::VirtualAddress;
@@ -31,11 +31,16 @@ impl Published {
     /// What is done where this is configured and desired.
     pub(super) fn of(configuration: &Configuration, desired: &Desired, view: &View) -> Self {
         let (config, marks) = (configuration.config(), Marks::of(configuration.runtime()));
-        let mut bound = desired.services.iter();
+        let (mut bound, numbers) = (desired.services.iter(), destinations(view));
         let services = config.virtual_servers.iter().map(|config| {
             // A group without addresses is in no map.
             let desired = if config.addresses.is_empty() { None } else { bound.next() };
-            PublishedService::of(config, desired, view, &marks)
+            PublishedService::of(
+                config,
+                desired.map(|desired| (desired, number(view, desired))),
+                &numbers,
+                &marks,
+            )
         });
         Self { services: services.collect(), acl: config.acl.clone(), timeouts: config.timeouts }
     }
@@ -89,13 +94,19 @@ pub struct PublishedService {
 }
 
 impl PublishedService {
-    fn of(config: &VirtualServer, desired: Option<&DesiredService>, view: &View, marks: &Marks<'_>) -> Self {
+    /// `numbers` are those of destinations, by that of their virtual server and by their address.
+    fn of(
+        config: &VirtualServer,
+        desired: Option<(&DesiredService, Option<u32>)>,
+        numbers: &HashMap<(u32, IpAddr), u32>,
+        marks: &Marks<'_>,
+    ) -> Self {
         let is_runtime = |server| marks.has_server(&config.name, server);
+        let number = desired.and_then(|(_, number)| number);
         let mut servers: Vec<PublishedServer> = match desired {
-            Some(desired) => desired
+            Some((desired, _)) => desired
                 .all_servers()
-                .zip(numbers(view, desired))
-                .map(|(server, destination)| PublishedServer {
+                .map(|server| PublishedServer {
                     address: server.address,
                     weight: server.weight,
                     thresholds: server.thresholds,
@@ -106,7 +117,7 @@ impl PublishedService {
                         true if server.weight == 0 => ServerState::Draining,
                         true => ServerState::Up,
                     },
-                    destination,
+                    destination: number.and_then(|number| numbers.get(&(number, server.address)).copied()),
                 })
                 .collect(),
             None => config
@@ -125,7 +136,7 @@ impl PublishedService {
         let sorry_server = config.sorry_server.and_then(|_| servers.pop());
         Self {
             name: config.name.clone(),
-            number: desired.and_then(|desired| number(view, desired)),
+            number,
             addresses: config.addresses.clone(),
             fwmark: config.fwmark,
             protocol: config.protocol,

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::change::{Change, ChangeError, Changed, Refused};
 use super::configuration::{Configuration, Reloaded};
 use super::desired::{Desired, desired};
+use super::document::Document;
 use super::journal::Journal;
 use super::network::Network;
 use super::plan::{PlanError, plan, retired};
@@ -41,8 +42,8 @@ pub enum Input {
     },
     /// The configuration file has another text.
     Reload {
-        /// The text.
-        text: String,
+        /// What it says.
+        file: Box<Document>,
         /// Whether the text that counts now counts again unless this one is confirmed.
         awaits_confirmation: bool,
         /// Gets what became of it.
@@ -129,6 +130,8 @@ pub struct Reconciler {
     journal: Journal,
     /// Changes that came together.
     pending: Vec<Asked>,
+    /// Whether the maps are to be looked through for what is not as it should be.
+    is_stale: bool,
     network: Network,
     resolutions: Resolutions,
     /// What the maps hold, as we left them.
@@ -164,6 +167,7 @@ impl Reconciler {
             configs,
             journal,
             pending: Vec::new(),
+            is_stale: false,
             network,
             resolutions,
             view,
@@ -191,7 +195,9 @@ impl Reconciler {
                 self.handle(input);
             }
             self.change();
-            if let Err(error) = self.reconcile(now()) {
+            if std::mem::take(&mut self.is_stale)
+                && let Err(error) = self.reconcile(now())
+            {
                 tracing::error!("{error}");
             }
         }
@@ -199,14 +205,20 @@ impl Reconciler {
 
     fn handle(&mut self, input: Input) {
         match input {
-            Input::Network(network) => self.network = network,
-            Input::Resolutions(resolutions) => self.resolutions = resolutions,
+            Input::Network(network) => {
+                self.network = network;
+                self.is_stale = true;
+            }
+            Input::Resolutions(resolutions) => {
+                self.resolutions = resolutions;
+                self.is_stale = true;
+            }
             Input::Swept { began, swept } => self.release(began, &swept),
             Input::Change { changes, done } => self.pending.push((changes, done)),
-            Input::Reload { text, awaits_confirmation, done } => {
+            Input::Reload { file, awaits_confirmation, done } => {
                 self.change();
                 // Whoever asked may have gone away.
-                let _ = done.send(self.reload(&text, awaits_confirmation));
+                let _ = done.send(self.reload(*file, awaits_confirmation));
             }
             Input::Confirm { done } => {
                 let _ = done.send(self.configuration.unconfirmed().is_some());
@@ -289,9 +301,9 @@ impl Reconciler {
         }
     }
 
-    fn reload(&mut self, text: &str, awaits_confirmation: bool) -> Result<Reloaded, ReloadError> {
+    fn reload(&mut self, file: Document, awaits_confirmation: bool) -> Result<Reloaded, ReloadError> {
         let before = self.configuration.clone();
-        let (mut new, reloaded) = before.reload(text)?;
+        let (mut new, reloaded) = before.reload(file);
         if awaits_confirmation {
             new.await_confirmation(&before);
         }
@@ -362,6 +374,7 @@ impl Reconciler {
         if found != self.view {
             tracing::warn!("the pinned maps were changed by somebody else; mending them");
             self.found = Some(found);
+            self.is_stale = true;
         }
     }
 

@@ -199,6 +199,29 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// A daemon that is killed between any two operations leaves what the next one makes right.
+    #[test]
+    fn what_was_cut_short_is_finished_by_the_next_start(first in any_desired(), second in any_desired(), cut in any::<proptest::sample::Index>()) {
+        let memory = Arc::new(Memory::in_process(CAPACITY).expect("there is memory"));
+        let mut killed = Tables::in_process(Arc::clone(&memory));
+        drive(&mut killed, &first);
+        let view = killed.view();
+        let operations = plan(&view, &view, &second).expect("there is room");
+        for operation in &operations[..cut.index(operations.len() + 1)] {
+            killed.apply(operation).expect("there is room");
+        }
+        let mut next = Tables::in_process(memory);
+        drive(&mut next, &second);
+        let view = next.view();
+        prop_assert_eq!(reachable(&view), wanted(&second));
+        prop_assert_eq!(refused(&view), refusing(&second));
+        prop_assert_eq!(plan(&view, &view, &second).expect("there is room"), vec![], "nothing is left to do");
+    }
+}
+
 fn rr(addresses: &[u8], servers: &[(u8, bool)]) -> DesiredService {
     let servers: Vec<_> = servers.iter().map(|(number, up)| server(*number, *up)).collect();
     let slots = (0..servers.len()).rev().filter(|i| servers[*i].is_reachable).map(Some).collect();

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
 use super::{FIRST_ANSWERS, now};
-use crate::config::{self, Config, Diagnostics};
+use crate::config::{self, Checked, Config, Diagnostics};
 use crate::control::ReloadOrder;
 use crate::neighbour::Resolutions;
 use crate::state::{Document, Followed, Input, ReloadError, Reloaded, addresses_to_locate};
@@ -62,7 +62,8 @@ impl Reloader {
             return Err(ReloadError::Unconfirmed);
         }
         let checked = config::load(&self.path)?;
-        Ok((self.adopt(checked.text.to_string(), awaits).await?, checked.warnings))
+        let warnings = checked.warnings.clone();
+        Ok((self.adopt(checked, awaits).await?, warnings))
     }
 
     /// Has the text count that counted before, unless the last one was confirmed.
@@ -72,7 +73,11 @@ impl Reloader {
             "the reload was not confirmed in time: what {} said before counts again; `lb reload` loads it anew",
             self.path.display()
         );
-        if let Err(error) = self.adopt(text.to_string(), false).await {
+        let undone = match config::parse(&self.path.display().to_string(), &text) {
+            Ok(before) => self.adopt(before, false).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = undone {
             tracing::error!("undo the reload: {error}");
         }
     }
@@ -81,26 +86,25 @@ impl Reloader {
         self.configs.borrow().configuration.unconfirmed().cloned()
     }
 
-    async fn adopt(&mut self, text: String, awaits_confirmation: bool) -> Result<Reloaded, ReloadError> {
-        self.look_for_new(&text).await;
+    async fn adopt(&mut self, checked: Checked, awaits_confirmation: bool) -> Result<Reloaded, ReloadError> {
+        let file = Box::new(Document::new(checked));
+        self.look_for_new(file.config()).await;
         let (done, answer) = oneshot::channel();
         let stopping = || ReloadError::Failed("the daemon is stopping".to_owned());
-        let input = Input::Reload { text, awaits_confirmation, done };
+        let input = Input::Reload { file, awaits_confirmation, done };
         self.inputs.send(input).await.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())?
     }
 
-    /// Waits until the real servers have been found that the text names anew, but not for long: new connections would
+    /// Waits until the real servers have been found that a configuration names anew, but not for long: new connections would
     /// have nowhere to go meanwhile.
-    async fn look_for_new(&mut self, text: &str) {
-        let Ok(coming) = Document::parse(&self.path.display().to_string(), text) else { return };
-        let coming = Arc::clone(coming.config());
+    async fn look_for_new(&mut self, coming: &Arc<Config>) {
         let known = servers(self.configs.borrow().config());
-        let new: BTreeSet<IpAddr> = servers(&coming).difference(&known).copied().collect();
+        let new: BTreeSet<IpAddr> = servers(coming).difference(&known).copied().collect();
         if new.is_empty() {
             return;
         }
-        self.configs.send_modify(|followed| followed.coming = Some(coming));
+        self.configs.send_modify(|followed| followed.coming = Some(Arc::clone(coming)));
         let are_found = |resolutions: &Resolutions| {
             new.iter().all(|address| resolutions.get(address).is_some_and(|found| found.is_reachable))
         };

@@ -26,9 +26,20 @@ pub(super) struct Topology {
     configs: watch::Receiver<Followed>,
     /// The director's interfaces as they were last seen, with their places, in the order of the configuration.
     pub(super) links: Vec<(u8, Link)>,
+    /// Whose places were looked for, with the VLAN that the configuration names.
+    addresses: BTreeMap<IpAddr, Option<u16>>,
     pub(super) network: Network,
     /// Whether VLANs are made on the director's interfaces.
     has_vlan_interfaces: bool,
+}
+
+/// For whom to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// For everybody: links or routes have changed.
+    Anew,
+    /// For those that the configuration names anew.
+    ForNew,
 }
 
 /// Whom a change of the network concerns.
@@ -46,9 +57,9 @@ impl Topology {
         links: Vec<(u8, Link)>,
         configs: watch::Receiver<Followed>,
     ) -> Result<Self, NetError> {
-        let network = Network::default();
-        let mut topology = Self { netlink, configs, links, network, has_vlan_interfaces: false };
-        topology.look().await?;
+        let (addresses, network) = (BTreeMap::new(), Network::default());
+        let mut topology = Self { netlink, configs, links, addresses, network, has_vlan_interfaces: false };
+        topology.look(Look::Anew).await?;
         Ok(topology)
     }
 
@@ -75,8 +86,16 @@ impl Topology {
         Ok(())
     }
 
-    /// Looks anew where everybody is. Says whether anything is different.
-    async fn look(&mut self) -> Result<bool, NetError> {
+    /// Looks where everybody is. Says whether anything is different.
+    async fn look(&mut self, look: Look) -> Result<bool, NetError> {
+        let mut addresses: BTreeMap<IpAddr, Option<u16>> = BTreeMap::new();
+        for config in self.configs.borrow().configs() {
+            addresses.extend(addresses_to_locate(config));
+        }
+        let before = std::mem::replace(&mut self.addresses, addresses.clone());
+        if look == Look::ForNew && before == addresses {
+            return Ok(false);
+        }
         let links = self.netlink.links().await?;
         for (_, own) in &mut self.links {
             if let Some(found) = links.iter().find(|link| link.index == own.index) {
@@ -87,11 +106,15 @@ impl Topology {
         let is_own = |index: u32| places.iter().any(|(own, _)| *own == index);
         self.has_vlan_interfaces = links.iter().filter_map(|link| link.vlan).any(|vlan| is_own(vlan.parent));
         let mut locations = BTreeMap::new();
-        let mut addresses: BTreeMap<IpAddr, Option<u16>> = BTreeMap::new();
-        for config in self.configs.borrow().configs() {
-            addresses.extend(addresses_to_locate(config));
-        }
         for (address, vlan) in addresses {
+            // Routes to those that are known have not changed, or an event would have told. There may be thousands.
+            if look == Look::ForNew
+                && before.get(&address) == Some(&vlan)
+                && let Some(known) = self.network.locations.get(&address)
+            {
+                locations.insert(address, known.clone());
+                continue;
+            }
             // Each interface has a route to link-local addresses.
             let route = if is_link_local(address) { None } else { self.netlink.route(address).await? };
             locations.insert(address, locate(route, vlan, &links, &places));
@@ -117,7 +140,7 @@ impl Topology {
                         return RunError::Ended("reconciler");
                     }
                     let config = Arc::clone(self.configs.borrow_and_update().config());
-                    if let Err(error) = self.look_for(&followers).await {
+                    if let Err(error) = self.look_for(Look::ForNew, &followers).await {
                         return error;
                     }
                     followers.vips.follow_config(&config).await;
@@ -125,7 +148,7 @@ impl Topology {
                 }
                 () = tokio::time::sleep_until(look_at.unwrap_or_else(now).into()), if look_at.is_some() => {
                     look_at = None;
-                    if let Err(error) = self.look_for(&followers).await {
+                    if let Err(error) = self.look_for(Look::Anew, &followers).await {
                         return error;
                     }
                     continue;
@@ -179,8 +202,8 @@ impl Topology {
         Ok(())
     }
 
-    async fn look_for(&mut self, followers: &Followers) -> Result<(), RunError> {
-        let is_different = match self.look().await {
+    async fn look_for(&mut self, look: Look, followers: &Followers) -> Result<(), RunError> {
+        let is_different = match self.look(look).await {
             Ok(is_different) => is_different,
             Err(error) => {
                 tracing::warn!("{error}; real servers are taken to be where they were");

@@ -4,13 +4,21 @@ use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use lb_lab::{Director, Host, Result, TestResult, UdpEcho, VirtualServer};
 
 use crate::support::{PATIENCE, lab};
 
-/// Flows of UDP that ask again and again until it is over: every answer names the real server that got the frame.
-fn ask_all(client: &Host, vip: SocketAddr, flows: usize, is_over: &AtomicBool) -> Result<Vec<Asked>> {
+/// Flows of UDP that ask again and again until it is over, with a pause between: every answer names the real server that
+/// got the frame.
+pub(crate) fn ask_all(
+    client: &Host,
+    vip: SocketAddr,
+    flows: usize,
+    pause: Duration,
+    is_over: &AtomicBool,
+) -> Result<Vec<Asked>> {
     client.enter(|| {
         let sockets: Vec<UdpSocket> = (0..flows)
             .map(|_| {
@@ -23,6 +31,7 @@ fn ask_all(client: &Host, vip: SocketAddr, flows: usize, is_over: &AtomicBool) -
         let mut asked = vec![Asked::default(); flows];
         let mut number = 0u64;
         while !is_over.load(Ordering::Relaxed) {
+            thread::sleep(pause);
             // All under way at once: a lost or misdirected one is seen when its flow is answered by nobody or another.
             number += 1;
             for socket in &sockets {
@@ -46,11 +55,11 @@ fn ask_all(client: &Host, vip: SocketAddr, flows: usize, is_over: &AtomicBool) -
 
 /// What became of a flow.
 #[derive(Clone, Debug, Default)]
-struct Asked {
-    answered: u64,
-    lost: u64,
+pub(crate) struct Asked {
+    pub(crate) answered: u64,
+    pub(crate) lost: u64,
     /// Who answered.
-    servers: BTreeSet<String>,
+    pub(crate) servers: BTreeSet<String>,
 }
 
 #[test]
@@ -65,7 +74,7 @@ fn weights_change_the_daemon_is_killed_and_no_flow_loses_a_frame_or_changes_serv
     let client = lab.client();
     let is_over = AtomicBool::new(false);
     let asked = thread::scope(|threads| {
-        let asking = threads.spawn(|| ask_all(&client, vip, FLOWS, &is_over));
+        let asking = threads.spawn(|| ask_all(&client, vip, FLOWS, Duration::ZERO, &is_over));
         let changed = (0..40usize).try_for_each(|round| -> Result<()> {
             let server = lab.real_servers()[round % 3].address().to_string();
             director.cli(["weight", "dns", &server, ["0", "3", "65535", "1"][round % 4]])?;

@@ -7,13 +7,17 @@
 //! | `reference` | the same forwarding with a hash map, an LRU map and `ktime_get_ns`, as other balancers do it |
 //! | `vary_empty`, `vary_lb`, `vary_reference` | the same with a source address that changes with every run |
 //! | `vary_line` | what one cache line of the connection table costs, wherever the source's hash says |
+//! | `beside` | the product on frames of established flows and of a flood, turn and turn about: how long each takes |
 //! | `generate`, `sink` | live frames: one end sends them, the other counts and drops |
+//! | `stream` | live frames of many flows, no more at once than cables hold |
+//! | `tally` | counts and drops those by flow and by the host they came to, and passes all others |
 //! | `tag_7`, `tag_100`, `untag` | hosts in a VLAN: on the host's port of the switch, and on the host |
 
 #![no_std]
 #![no_main]
 #![expect(clippy::needless_pass_by_value, reason = "the signature of an XDP program")]
 
+mod beside;
 mod reference;
 mod vlan;
 
@@ -21,8 +25,9 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{map, xdp};
-use aya_ebpf::maps::PerCpuArray;
+use aya_ebpf::maps::{Array, PerCpuArray};
 use aya_ebpf::programs::XdpContext;
+use lb_common::Word;
 use lb_common::connection::buckets_for;
 use lb_ebpf::kernel::{self, maps};
 
@@ -32,6 +37,9 @@ static SOURCE_MASK: Global<u32> = Global::new(0);
 /// Where the last four bytes of the source address lie in a frame: by default those of IPv4.
 #[unsafe(no_mangle)]
 static SOURCE_AT: Global<u32> = Global::new(14 + 12);
+/// The first of the sources whose frames `tally` counts.
+#[unsafe(no_mangle)]
+static FIRST_SOURCE: Global<u32> = Global::new(0);
 /// The interface `generate` sends to.
 #[unsafe(no_mangle)]
 static TARGET: Global<u32> = Global::new(0);
@@ -42,8 +50,27 @@ static GENERATED: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 /// Frames `sink` has seen.
 #[map]
 static SUNK: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+/// What `stream` and `tally` tell each other and the lab: at [`SENT`], [`ARRIVED`] and [`LIMIT`].
+#[map]
+static STREAMED: Array<Word> = Array::with_max_entries(3, 0);
+/// Frames `tally` has seen: for each of [`TALLY_HOSTS`] hosts, an element for each source. As large as the lab says.
+#[map]
+static TALLY: Array<Word> = Array::with_max_entries(1, 0);
 
 const MACS: usize = 12;
+/// Where the identification of an IPv4 header lies.
+const IDENTIFICATION: usize = 14 + 4;
+/// Frames that `stream` has sent.
+const SENT: u32 = 0;
+/// Frames that `tally` has counted.
+const ARRIVED: u32 = 1;
+/// Frames that `stream` is to send, since the beginning.
+const LIMIT: u32 = 2;
+/// How many of them are under way at once: fewer than a veth holds (`VETH_RING_SIZE`, 256), so that none is lost there
+/// although one CPU sends and another receives.
+const WINDOW: u64 = 192;
+/// Hosts that `tally` tells apart, by the last bits of their MACs.
+const TALLY_HOSTS: u32 = 16;
 /// Buckets of CONNECTIONS_V4 where `vary_line` is run.
 const BUCKETS: u64 = buckets_for(1 << 20) as u64;
 
@@ -98,6 +125,11 @@ fn vary_lb(context: XdpContext) -> u32 {
     kernel::balance(&context)
 }
 
+#[xdp(frags)]
+fn beside(context: XdpContext) -> u32 {
+    beside::balance(&context)
+}
+
 #[xdp]
 fn reference(context: XdpContext) -> u32 {
     reference::balance(&context)
@@ -112,8 +144,35 @@ fn vary_reference(context: XdpContext) -> u32 {
 #[xdp]
 fn generate(context: XdpContext) -> u32 {
     vary_from_counter(&context);
-    // SAFETY: no pointers are passed.
-    unsafe { bpf_redirect(TARGET.load(), 0) as u32 }
+    send()
+}
+
+/// Of at most 65,536 sources. The frame's identification is to be 0xffff, the last 16 bits of its source 0.
+#[xdp]
+fn stream(context: XdpContext) -> u32 {
+    let (Some(sent), Some(arrived), Some(limit)) =
+        (STREAMED.get(SENT), STREAMED.get(ARRIVED), STREAMED.get(LIMIT))
+    else {
+        return xdp_action::XDP_ABORTED;
+    };
+    let number = sent.load();
+    if number >= limit.load() || number.wrapping_sub(arrived.load()) >= WINDOW {
+        return xdp_action::XDP_DROP;
+    }
+    set_source(&context, |_| number as u32);
+    let (source, identification) =
+        (context.data() + SOURCE_AT.load() as usize, context.data() + IDENTIFICATION);
+    if source + 4 <= context.data_end() && identification + 2 <= context.data_end() {
+        // SAFETY: the verifier has just seen that the bytes lie in the frame.
+        unsafe {
+            let low = ((source + 2) as *const u16).read_unaligned();
+            // What is added to one is taken from the other, and the header's sum stays right (RFC 1071): a bridge with
+            // `br_netfilter` drops others.
+            (identification as *mut u16).write_unaligned(!low);
+        }
+    }
+    sent.fetch_add(1);
+    send()
 }
 
 #[xdp]
@@ -121,6 +180,27 @@ fn sink(_context: XdpContext) -> u32 {
     if let Some(sunk) = SUNK.get_ptr_mut(0) {
         // SAFETY: this CPU's own element.
         unsafe { *sunk += 1 };
+    }
+    xdp_action::XDP_DROP
+}
+
+#[xdp]
+fn tally(context: XdpContext) -> u32 {
+    let (frame, source) = (context.data(), context.data() + SOURCE_AT.load() as usize);
+    if source + 4 > context.data_end() || frame + MACS > context.data_end() {
+        return xdp_action::XDP_PASS;
+    }
+    // SAFETY: the verifier has just seen that the bytes lie in the frame.
+    let (host, source) =
+        unsafe { (*((frame + 5) as *const u8), u32::from_be((source as *const u32).read_unaligned())) };
+    let mask = SOURCE_MASK.load();
+    if source & !mask != FIRST_SOURCE.load() {
+        return xdp_action::XDP_PASS;
+    }
+    let flows = mask.wrapping_add(1);
+    let place = (u32::from(host) % TALLY_HOSTS).wrapping_mul(flows).wrapping_add(source & mask);
+    for counter in [TALLY.get(place), STREAMED.get(ARRIVED)].into_iter().flatten() {
+        counter.fetch_add(1);
     }
     xdp_action::XDP_DROP
 }
@@ -174,6 +254,13 @@ fn set_source(context: &XdpContext, next: impl FnOnce(u32) -> u32) {
             source.write_unaligned(varied.to_be());
         }
     }
+}
+
+/// Sends the frame to `TARGET`.
+#[inline(always)]
+fn send() -> u32 {
+    // SAFETY: no pointers are passed.
+    unsafe { bpf_redirect(TARGET.load(), 0) as u32 }
 }
 
 #[inline(always)]

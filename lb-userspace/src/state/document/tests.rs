@@ -284,19 +284,19 @@ proptest! {
     #[test]
     fn a_restart_finds_what_was_changed(changes in proptest::collection::vec(any_change(), 0..12)) {
         let path = std::path::Path::new("lb.toml");
-        let (mut configuration, _) = Configuration::load(path, FILE, &[]).expect("it is valid");
+        let (mut configuration, _) = Configuration::new(path, document(), &[]);
         for change in &changes {
             configuration.change(&[std::slice::from_ref(change)]);
         }
         let text = serde_json::to_string(&configuration.remembered()).expect("it is JSON");
         let remembered: super::super::Remembered = serde_json::from_str(&text).expect("it is ours");
-        let (restarted, forgotten) = Configuration::load(path, FILE, &remembered.changes).expect("it is valid");
+        let (restarted, forgotten) = Configuration::new(path, document(), &remembered.changes);
         prop_assert_eq!(forgotten, vec![]);
         prop_assert_eq!(in_order(restarted.config()), in_order(configuration.config()));
         prop_assert_eq!(restarted.remembered(), restarted.remembered());
         let saved = Document::parse("lb.toml", &configuration.text()).expect("it is valid");
         prop_assert_eq!(saved.config(), configuration.config());
-        let (reloaded, done) = configuration.reload(&configuration.text()).expect("it is valid");
+        let (reloaded, done) = configuration.reload(saved);
         prop_assert_eq!(done.changes, vec![], "nothing is different");
         prop_assert_eq!(reloaded.runtime().len(), 0, "everything is in the file");
     }

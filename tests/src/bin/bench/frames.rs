@@ -32,6 +32,13 @@ pub(crate) fn udp(port: u16) -> Vec<u8> {
     padded(to(VIP, port).udp(&[]))
 }
 
+/// A segment that is a datagram if its protocol is UDP: where that has its length (RFC 768), its sequence number has the
+/// same.
+pub(crate) fn either() -> Vec<u8> {
+    const LENGTH: u32 = 20;
+    padded(to(VIP, WEB).numbers(LENGTH << 16, 0).tcp(ACK, &[]))
+}
+
 /// A segment to an address that is no VIP.
 pub(crate) fn not_a_vip() -> Vec<u8> {
     padded(to(Ipv4Addr::new(192, 0, 2, 77), WEB).tcp(ACK, &[]))

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::cases::{FLOWS, Group, SERVICES, ids};
-use crate::memory::{IDS, Memory};
-use crate::report::Row;
+use crate::memory::IDS;
+use crate::report::{Figures, Row};
 
 /// Something to reach, and how far it is.
 #[derive(Debug, Serialize)]
@@ -21,8 +21,11 @@ const BY_TABLE: [&str; 5] = ["rr", "wrr", "sh", "dh", "mh"];
 /// Real servers of the services by which new flows are judged.
 const SERVERS: u32 = 16;
 
+/// Established flows by which floods are judged: what a director has to do when a flood comes.
+const FLOODED: u32 = FLOWS[0];
+
 /// The goals for which there are figures.
-pub(crate) fn goals(rows: &[Row], memory: &[Memory]) -> Vec<Goal> {
+pub(crate) fn goals(rows: &[Row], figures: &Figures) -> Vec<Goal> {
     let find = |id: &str| rows.iter().find(|row| row.id == id);
     let above = |id: &str| find(id)?.above.map(|above| above as f64);
     let least = |id: &str| find(id).map(|row| row.nanoseconds.least as f64);
@@ -34,7 +37,10 @@ pub(crate) fn goals(rows: &[Row], memory: &[Memory]) -> Vec<Goal> {
         let rows = rows.iter().filter(new).filter(|row| by_table(row) == is_table);
         rows.filter_map(|row| row.above).max().map(|above| above as f64)
     };
-    let bytes = memory.iter().find(|memory| memory.id == IDS[0]).map(|memory| memory.per_connection);
+    let flooded = figures.beside.iter().filter(|beside| beside.flows == FLOODED).map(|beside| beside.fewer);
+    let evicted = figures.beside.iter().map(|beside| beside.evicted as f64);
+    let swept = figures.sweeping.iter().map(|sweeping| sweeping.share);
+    let bytes = figures.memory.iter().find(|memory| memory.id == IDS[0]).map(|memory| memory.per_connection);
     let [few, _, many] = SERVICES.map(ids::services);
     let [flows, most_flows] = FLOWS.map(|flows| share(&ids::flows("ipv4", flows)));
     let all = [
@@ -47,6 +53,9 @@ pub(crate) fn goals(rows: &[Row], memory: &[Memory]) -> Vec<Goal> {
         ("1,048,576 flows, share of the reference", most_flows, 0.5),
         ("new flow of 16 real servers, by table: the dearest, ns above", dearest(true), 80.0),
         ("new flow of 16 real servers, compared: the dearest, ns above", dearest(false), 200.0),
+        ("65,536 flows beside a flood: share of throughput lost, most", flooded.reduce(f64::max), 0.2),
+        ("established flows that gave way to a flood", evicted.reduce(f64::max), 0.0),
+        ("1,048,576 entries that are swept, share of a core", swept.reduce(f64::max), 0.05),
         ("memory for an IPv4 connection, bytes", bytes, 64.0),
         // The kernel tells whole nanoseconds.
         ("established IPv4, ns more than the other object", more(ids::ESTABLISHED, ids::AGAINST), 1.0),
@@ -80,6 +89,15 @@ mod tests {
     fn what_was_not_measured_is_no_goal() {
         let report = report(&["others/not-a-vip"], false);
         let texts: Vec<&str> = report.goals.iter().map(|goal| goal.text.as_str()).collect();
-        assert_eq!(texts, ["not a VIP, ns above the empty program", "memory for an IPv4 connection, bytes"]);
+        assert_eq!(
+            texts,
+            [
+                "not a VIP, ns above the empty program",
+                "65,536 flows beside a flood: share of throughput lost, most",
+                "established flows that gave way to a flood",
+                "1,048,576 entries that are swept, share of a core",
+                "memory for an IPv4 connection, bytes"
+            ]
+        );
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!   cases (one list) ──> per_frame: BPF_PROG_TEST_RUN ─┐
-//!                        live: a pair of interfaces ───┼──> report, goals ──> table, JSON, chart
+//!                        live: a pair of interfaces ───┤
+//!                        beside: flows and a flood ────┼──> report, goals ──> table, JSON, chart
+//!                        sweeping: freeing entries ────┤
 //!                        memory: what the maps take ───┘
 //! ```
 //!
@@ -11,6 +13,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
+mod beside;
 mod cases;
 mod chart;
 mod frames;
@@ -22,6 +25,7 @@ mod per_frame;
 mod plane;
 mod report;
 mod setting;
+mod sweeping;
 mod table;
 mod testbed;
 
@@ -104,7 +108,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     let all = cases::all(arguments.against.is_some())?;
     if arguments.list {
-        let others = live::ids().into_iter().chain(memory::IDS.map(String::from));
+        let whole = [memory::IDS.as_slice(), &sweeping::IDS].concat().into_iter().map(String::from);
+        let others = live::ids().into_iter().chain(beside::ids()).chain(whole);
         for id in all.into_iter().map(|case| case.id).chain(others) {
             println!("{id}");
         }
@@ -113,9 +118,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     let is_named = |id: &str| arguments.rows.iter().any(|word| id.contains(word.as_str()));
     let is_chosen = |id: &str| arguments.rows.is_empty() || is_named(id);
     let cases = cases::choose(&all, &arguments.rows);
-    let (has_live, has_memory) =
-        (live::ids().iter().any(|id| is_chosen(id)), memory::IDS.into_iter().any(is_chosen));
-    if cases.is_empty() && !has_live && !has_memory {
+    let [has_live, has_beside] = [live::ids(), beside::ids()].map(|ids| ids.iter().any(|id| is_chosen(id)));
+    let [has_memory, has_sweeping] =
+        [memory::IDS.as_slice(), &sweeping::IDS].map(|ids| ids.iter().any(|id| is_chosen(id)));
+    if cases.is_empty() && !(has_live || has_beside || has_memory || has_sweeping) {
         let words = arguments.rows.join("\" and no \"");
         return Err(format!("there is no row \"{words}\": `cargo xtask bench -- --list` has all").into());
     }
@@ -128,11 +134,14 @@ fn run(arguments: &Arguments) -> Result<()> {
     drop(bench);
     let mut live = if has_live { live::measure(&lab, arguments)? } else { Vec::new() };
     live.retain(|live| is_chosen(&live.id));
+    let mut beside = if has_beside { beside::measure(&lab, arguments)? } else { Vec::new() };
+    beside.retain(|beside| is_chosen(&beside.id));
+    let sweeping = if has_sweeping { sweeping::measure(&lab, arguments)? } else { Vec::new() };
     lab.remove()?;
 
     let per_frame = cases.into_iter().zip(nanoseconds).collect();
-    let report =
-        Report::new(machine, arguments.rounds, arguments.frames, Figures { per_frame, live, memory });
+    let figures = Figures { per_frame, live, beside, sweeping, memory };
+    let report = Report::new(machine, arguments.rounds, arguments.frames, figures);
     put_out(&report, arguments)
 }
 

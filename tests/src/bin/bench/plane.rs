@@ -57,7 +57,7 @@ impl Plane {
     }
 
     /// Records established connections to the TCP services whose established frames are measured, from `flows` sources.
-    fn establish(&self, flows: u32) -> Result<()> {
+    pub(crate) fn establish(&self, flows: u32) -> Result<()> {
         let dataplane = self.dataplane();
         let (v4, v6) = (dataplane.memory().connections_v4(), dataplane.memory().connections_v6());
         for (vip, port) in [(VIP.into(), WEB), (VIP.into(), TRUNK), (IpAddr::from(VIP_V6), WEB)] {
@@ -87,7 +87,7 @@ impl Plane {
     }
 
     /// The number of the first real server of the TCP service at an address, if there is such a service.
-    fn first_real_server(&self, address: SocketAddr) -> Option<u32> {
+    pub(crate) fn first_real_server(&self, address: SocketAddr) -> Option<u32> {
         let view = self.view();
         let is_it =
             |found: &ServiceAddress| found.protocol == Protocol::Tcp && found.address == address.into();

@@ -2,12 +2,14 @@
 
 use serde::Serialize;
 
+use crate::beside::Beside;
 use crate::cases::{Case, Group, ids};
 use crate::goals::{Goal, goals};
 use crate::live::Live;
 use crate::machine::Machine;
 use crate::memory::Memory;
 use crate::per_frame::Nanoseconds;
+use crate::sweeping::Sweeping;
 
 /// All figures of one run.
 #[derive(Debug, Serialize)]
@@ -18,6 +20,8 @@ pub(crate) struct Report {
     pub(crate) frames: u32,
     pub(crate) per_frame: Vec<Row>,
     pub(crate) live: Vec<Live>,
+    pub(crate) beside: Vec<Beside>,
+    pub(crate) sweeping: Vec<Sweeping>,
     pub(crate) memory: Vec<Memory>,
     pub(crate) goals: Vec<Goal>,
 }
@@ -39,15 +43,17 @@ pub(crate) struct Row {
 pub(crate) struct Figures {
     pub(crate) per_frame: Vec<(Case, Nanoseconds)>,
     pub(crate) live: Vec<Live>,
+    pub(crate) beside: Vec<Beside>,
+    pub(crate) sweeping: Vec<Sweeping>,
     pub(crate) memory: Vec<Memory>,
 }
 
 impl Report {
     pub(crate) fn new(machine: Machine, rounds: u32, frames: u32, figures: Figures) -> Self {
         let per_frame = rows(&figures.per_frame);
-        let goals = goals(&per_frame, &figures.memory);
-        let Figures { live, memory, .. } = figures;
-        Self { machine, rounds, frames, per_frame, live, memory, goals }
+        let goals = goals(&per_frame, &figures);
+        let Figures { live, beside, sweeping, memory, .. } = figures;
+        Self { machine, rounds, frames, per_frame, live, beside, sweeping, memory, goals }
     }
 
     /// The row with an id.
@@ -94,11 +100,13 @@ fn rows(measured: &[(Case, Nanoseconds)]) -> Vec<Row> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::{Figures, Report};
+    use crate::beside::Beside;
     use crate::cases::{Case, Group, Program, all, choose};
     use crate::live::Live;
     use crate::machine::tests::machine;
     use crate::memory::Memory;
     use crate::per_frame::Nanoseconds;
+    use crate::sweeping::Sweeping;
 
     /// Figures such as a run gives, made up from the rows' places.
     pub(crate) fn report(words: &[&str], other: bool) -> Report {
@@ -121,6 +129,25 @@ pub(crate) mod tests {
                 live("lb", "lb", 3.9),
                 live("reference", "reference", 3.0),
             ],
+            beside: vec![Beside {
+                id: crate::beside::id("syn", 1 << 16),
+                label: "SYNs, 65,536 flows".into(),
+                flows: 1 << 16,
+                alone: 200.0,
+                beside: 230.0,
+                fewer: 0.13,
+                flood: 600.0,
+                evicted: 0,
+            }],
+            sweeping: vec![Sweeping {
+                id: crate::sweeping::IDS[1].into(),
+                label: "all expired".into(),
+                freed: 1 << 20,
+                milliseconds: 100.0,
+                share: 0.01,
+                forwarding: 60,
+                undisturbed: 36,
+            }],
             memory: vec![Memory {
                 id: "memory/ipv4".into(),
                 label: "lb, IPv4".into(),

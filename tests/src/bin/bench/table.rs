@@ -26,6 +26,8 @@ impl fmt::Display for Report {
             }
         }
         live(self, f)?;
+        beside(self, f)?;
+        sweeping(self, f)?;
         memory(self, f)?;
         goals(self, f)
     }
@@ -95,6 +97,48 @@ fn live(report: &Report, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
+fn beside(report: &Report, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if report.beside.is_empty() {
+        return Ok(());
+    }
+    let title = "Established frames, each after a flood's";
+    writeln!(
+        f,
+        "\n{title:<LABEL$} {:>6} {:>6} {:>6} {:>8} {:>7}",
+        "alone", "beside", "fewer", "flood's", "evicted"
+    )?;
+    for row in &report.beside {
+        let fewer = format!("{:.0}%", row.fewer * 100.0);
+        writeln!(
+            f,
+            "  {:<40} {:>6.0} {:>6.0} {fewer:>6} {:>8.0} {:>7}",
+            row.label, row.alone, row.beside, row.flood, row.evicted
+        )?;
+    }
+    Ok(())
+}
+
+fn sweeping(report: &Report, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if report.sweeping.is_empty() {
+        return Ok(());
+    }
+    let title = "A sweep of 1,048,576 entries";
+    writeln!(
+        f,
+        "\n{title:<LABEL$} {:>9} {:>7} {:>7} {:>10} {:>5}",
+        "freed", "ms", "share", "ns meanw.", "alone"
+    )?;
+    for row in &report.sweeping {
+        let share = format!("{:.1}%", row.share * 100.0);
+        writeln!(
+            f,
+            "  {:<40} {:>9} {:>7.0} {share:>7} {:>10} {:>5}",
+            row.label, row.freed, row.milliseconds, row.forwarding, row.undisturbed
+        )?;
+    }
+    Ok(())
+}
+
 fn memory(report: &Report, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if report.memory.is_empty() {
         return Ok(());
@@ -145,6 +189,7 @@ mod tests {
     fn a_few_rows_make_a_short_table() {
         let mut report = report(&["unusual/vlan", "new/rr"], false);
         report.live.truncate(2);
+        assert_eq!((report.beside.len(), report.sweeping.len()), (1, 1));
         insta::assert_snapshot!(report.to_string());
     }
 }

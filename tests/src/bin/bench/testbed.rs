@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use aya::maps::{Array, HashMap, MapInfo, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapInfo, PerCpuArray};
 use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use aya_obj::Object;
@@ -171,6 +171,11 @@ impl Testbed {
         Ok(counts.get(&0, 0)?.iter().sum())
     }
 
+    /// A map to write to.
+    pub(crate) fn map_mut(&mut self, name: &str) -> Result<&mut Map> {
+        Ok(self.0.map_mut(name).ok_or_else(|| format!("the testbed has no map {name}"))?)
+    }
+
     /// The maps.
     pub(crate) fn maps(&self) -> &Ebpf {
         &self.0
@@ -191,7 +196,9 @@ fn difference<'a>(
     ours: impl Fn(&str) -> Option<Shape>,
 ) -> Option<String> {
     // What is compiled into the object, and what is each process's own.
-    let is_private = |name: &str| name.starts_with('.') || ["TRACE", "AYA_LOGS"].contains(&name);
+    let is_private = |name: &str| {
+        name.starts_with('.') || ["AYA_LOGS", "HEADER", "SEARCH", "TEMPLATE", "TRACE"].contains(&name)
+    };
     let mut maps: Vec<(&str, Shape)> = theirs.filter(|(name, _)| !is_private(name)).collect();
     maps.sort_unstable_by_key(|(name, _)| *name);
     let unlike = |(name, theirs): (&str, Shape)| match ours(name) {
