@@ -8,6 +8,7 @@ mod doctor;
 mod drain;
 mod duration;
 mod explain;
+mod ipvsadm;
 mod list;
 mod output;
 mod real_server;
@@ -19,6 +20,7 @@ mod told;
 mod weight;
 mod zero;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -94,6 +96,8 @@ enum Command {
     Acl(acl::AclCommand),
     /// Say what would become of a frame, and what decides, without sending one
     Explain(explain::Explain),
+    /// Do what ipvsadm would, with its options and in its words
+    Ipvsadm(ipvsadm::Ipvsadm),
     /// Say what is wrong with the director, its network and its real servers, and which command mends it
     Doctor(doctor::Doctor),
     /// On a real server: accept the traffic of a VIP without saying so on the network
@@ -129,6 +133,13 @@ struct ControlSocket {
     control_socket: PathBuf,
 }
 
+/// Does what the words ask for, of which the first is the name that this program was called by: of `ipvsadm`, what
+/// that would do.
+#[must_use]
+pub fn execute(words: &[OsString]) -> ExitCode {
+    ipvsadm::called(words).unwrap_or_else(|| Cli::parse_from(words).execute())
+}
+
 impl Cli {
     /// Does what was asked.
     #[must_use]
@@ -151,6 +162,7 @@ impl Cli {
             Command::Counters(counters) => counters.execute(),
             Command::Acl(acl) => acl.execute(),
             Command::Explain(explain) => explain.execute(),
+            Command::Ipvsadm(ipvsadm) => return ipvsadm.execute(),
             Command::Doctor(doctor) => doctor.execute(),
             Command::RealServer(real_server) => real_server.execute(),
         };

@@ -6,6 +6,8 @@ pub mod control;
 pub mod dataplane;
 pub mod doctor;
 pub mod forms;
+pub mod ipvsadm;
+pub mod names;
 pub mod neighbour;
 pub mod net;
 pub mod real_server;

@@ -2,9 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use lb_userspace::cli::Cli;
-
 fn main() -> ExitCode {
-    Cli::parse().execute()
+    let words: Vec<_> = std::env::args_os().collect();
+    lb_userspace::cli::execute(&words)
 }

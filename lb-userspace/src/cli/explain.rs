@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use clap::{Args, ValueEnum};
 use lb_common::counter::Reason;
 
-use super::list::with_flags;
 use super::output::{print, print_json};
 use super::{ControlSocket, Failure, USAGE, answered, runtime};
 use crate::control::client;
 use crate::control::explain::{
     Act, Choice, Connection, Explanation, MAX_VLAN, OnDown, Question, TCP_FLAGS, Template,
 };
+use crate::ipvsadm::with_flags;
 
 /// Explain what would become of a frame.
 #[derive(Debug, Args)]

@@ -1,7 +1,7 @@
 //! `lb list` and `lb counters`.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use clap::Args;
@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 
 use super::output::{print, print_json};
 use super::{ControlSocket, Failure, answered, runtime};
-use crate::control::api::{
-    Acl, Director, Persistence, Rate, RealServer, State, Stats, VirtualServer, VirtualServers,
-};
+use crate::control::api::{Acl, Director, Rate, RealServer, State, Stats, VirtualServers};
 use crate::control::client;
+use crate::ipvsadm::{persistent, with_flags};
+use crate::names::{Resolver as _, System};
 
 /// List virtual servers.
 #[derive(Debug, Args)]
@@ -193,23 +193,6 @@ fn table(listed: &VirtualServers, numeric: bool, columns: Columns) -> String {
     text
 }
 
-/// As `ipvsadm -L` shows them: `sh (sh-fallback,sh-port)`.
-pub(super) fn with_flags(scheduler: &str, flags: &[String]) -> String {
-    if flags.is_empty() { scheduler.to_owned() } else { format!("{scheduler} ({})", flags.join(",")) }
-}
-
-/// How clients are remembered, as `ipvsadm -L` shows it: a mask only if several are remembered together.
-fn persistent(service: &VirtualServer) -> String {
-    let Some(Persistence { timeout, mask }) = service.persistence else { return String::new() };
-    let is_ipv6 = service.addresses.first().is_some_and(|address| address.starts_with('['));
-    let mask = match (is_ipv6, mask) {
-        (true, 128) | (false, 32..) => String::new(),
-        (true, bits) => format!(" mask {bits}"),
-        (false, bits) => format!(" mask {}", Ipv4Addr::from(!(u32::MAX >> bits))),
-    };
-    format!(" persistent {timeout}{mask}")
-}
-
 /// The MAC that a real server's frames get.
 fn mac(server: &RealServer) -> String {
     let nobody = if matches!(server.state, State::Up | State::Draining) { "local" } else { "-" };
@@ -227,7 +210,7 @@ fn refusals(acl: &Acl) -> String {
 
 fn host_name(address: &str, numeric: bool) -> String {
     match address.parse() {
-        Ok(ip) if !numeric => names(SocketAddr::new(ip, 0), "tcp").map(|(host, _)| host),
+        Ok(ip) if !numeric => System.names(SocketAddr::new(ip, 0), "tcp").map(|(host, _)| host),
         _ => None,
     }
     .unwrap_or_else(|| address.to_owned())
@@ -235,7 +218,9 @@ fn host_name(address: &str, numeric: bool) -> String {
 
 fn socket_name(address: &str, protocol: &str, numeric: bool) -> String {
     match address.parse() {
-        Ok(socket) if !numeric => names(socket, protocol).map(|(host, service)| joined(&host, &service)),
+        Ok(socket) if !numeric => {
+            System.names(socket, protocol).map(|(host, service)| joined(&host, &service))
+        }
         _ => None,
     }
     .unwrap_or_else(|| address.to_owned())
@@ -244,12 +229,6 @@ fn socket_name(address: &str, protocol: &str, numeric: bool) -> String {
 /// In brackets if the host is an IPv6 address, which then has no name.
 fn joined(host: &str, service: &str) -> String {
     if host.contains(':') { format!("[{host}]:{service}") } else { format!("{host}:{service}") }
-}
-
-/// Host and service, by name where they have one.
-fn names(socket: SocketAddr, protocol: &str) -> Option<(String, String)> {
-    let flags = if protocol == "udp" { libc::NI_DGRAM } else { 0 };
-    dns_lookup::getnameinfo(&socket, flags).ok()
 }
 
 fn counters(director: &Director) -> String {

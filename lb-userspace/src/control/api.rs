@@ -16,6 +16,15 @@ pub use change::{
 };
 pub use connections::{Connection, ConnectionFilter, ConnectionKind};
 
+/// The query of `GET /v1/virtual_servers`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListOptions {
+    /// Whether the clients that keep a real server are counted: that takes a walk over the connection table.
+    #[serde(default)]
+    pub persistent_connections: bool,
+}
+
 /// Why a request was not answered with what was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
@@ -99,6 +108,15 @@ pub struct RealServer {
     pub address: String,
     /// Its weight.
     pub weight: u32,
+    /// How many connections it gets at most; 0 for as many as come.
+    #[serde(default)]
+    pub upper_threshold: u32,
+    /// Below how many it gets new ones again, after it had so many; 0 for three quarters of them.
+    #[serde(default)]
+    pub lower_threshold: u32,
+    /// How many clients keep it: templates, if they were asked for ([`ListOptions`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistent_connections: Option<u64>,
     /// What it may get.
     pub state: State,
     /// Whether it, or anything of it, was changed while the daemon ran.

@@ -14,6 +14,8 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::net::UnixStream;
 
+use super::api::Problem;
+
 /// How long the daemon may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -41,8 +43,8 @@ pub enum ClientError {
         reason: String,
     },
     /// The daemon could not do it.
-    #[error("the daemon says: {0}")]
-    Refused(String),
+    #[error("the daemon says: {}", .0.error)]
+    Refused(Problem),
 }
 
 /// Asks the daemon behind `socket`, and waits for its answer.
@@ -161,7 +163,8 @@ async fn send(
         return Ok(response);
     }
     let body = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
-    let said: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-    let reason = said.as_ref().and_then(|said| said["error"].as_str()).unwrap_or(status.as_str());
-    Err(ClientError::Refused(reason.to_owned()))
+    let said = serde_json::from_slice(&body);
+    Err(ClientError::Refused(
+        said.unwrap_or_else(|_| Problem { error: status.to_string(), ..Problem::default() }),
+    ))
 }

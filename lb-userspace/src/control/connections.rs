@@ -86,6 +86,24 @@ pub(super) async fn list(
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(pages)).into_response())
 }
 
+/// How many clients keep each real server, of a virtual server's number.
+pub(super) async fn clients(shared: &Shared) -> Result<HashMap<(u32, IpAddr), u64>, Failure> {
+    let reader = shared.observer.connection_reader();
+    let mut clients = HashMap::new();
+    let mut next = Some(Cursor::default());
+    while let Some(cursor) = next {
+        let reader = reader.clone();
+        let is_template = |connection: &Connection| connection.state == State::Template;
+        let reading = tokio::task::spawn_blocking(move || reader.page(cursor, PAGE, is_template));
+        let templates;
+        (templates, next) = reading.await.map_err(|_| Failure::stopping())??;
+        for destination in templates.into_iter().filter_map(|template| template.destination) {
+            *clients.entry(destination).or_default() += 1;
+        }
+    }
+    Ok(clients)
+}
+
 /// Where to read on, if there is more, and how many more are wanted.
 type Position = (Option<Cursor>, u64);
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, os::unix::net::UnixStream as StdUnixStream};
 
-use axum::extract::State as Extract;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State as Extract};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use thiserror::Error;
@@ -181,8 +182,12 @@ async fn sample(shared: Arc<Shared>) {
 
 async fn virtual_servers(
     Extract(shared): Extract<Arc<Shared>>,
+    asked: Result<Query<api::ListOptions>, QueryRejection>,
 ) -> Result<Json<api::VirtualServers>, Failure> {
+    let Query(asked) = asked.map_err(|rejection| Failure::bad_request(rejection.body_text()))?;
     let published = Arc::clone(&shared.published.borrow());
+    let clients =
+        if asked.persistent_connections { Some(connections::clients(&shared).await?) } else { None };
     let mut virtual_servers = Vec::new();
     for service in &published.services {
         let mut real_servers = Vec::new();
@@ -196,6 +201,12 @@ async fn virtual_servers(
             real_servers.push(api::RealServer {
                 address: server.address.to_string(),
                 weight: server.weight,
+                upper_threshold: server.thresholds.upper,
+                lower_threshold: server.thresholds.lower,
+                persistent_connections: clients.as_ref().map(|clients| {
+                    let of = service.number.map(|number| (number, server.address));
+                    of.and_then(|of| clients.get(&of)).copied().unwrap_or(0)
+                }),
                 state: match server.state {
                     ServerState::Up => api::State::Up,
                     ServerState::Draining => api::State::Draining,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use lb_common::load::Thresholds;
 use lb_common::policy::OnDown;
 use macaddr::MacAddr6;
 
@@ -108,6 +109,7 @@ impl PublishedService {
                 .map(|server| PublishedServer {
                     address: server.address,
                     weight: server.weight,
+                    thresholds: server.thresholds,
                     is_runtime: is_runtime(server.address),
                     mac: server.way.and_then(Way::mac),
                     state: match server.is_reachable {
@@ -123,6 +125,7 @@ impl PublishedService {
                 .map(|server| PublishedServer {
                     address: server.address,
                     weight: server.weight,
+                    thresholds: server.thresholds,
                     is_runtime: is_runtime(server.address),
                     mac: None,
                     state: ServerState::Unknown,
@@ -162,6 +165,8 @@ pub struct PublishedServer {
     pub address: IpAddr,
     /// Its weight.
     pub weight: u32,
+    /// How many connections it gets at most.
+    pub thresholds: Thresholds,
     /// Whether it, or anything of it, was changed while the daemon ran.
     pub is_runtime: bool,
     /// Its MAC, or the one it had when it last answered. If it never did, or is the director itself, none.

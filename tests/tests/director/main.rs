@@ -15,6 +15,7 @@ mod fragments;
 mod interfaces;
 mod ipv6;
 mod ipv6_forwarding;
+mod ipvsadm;
 mod jumbo;
 mod limits;
 mod load;

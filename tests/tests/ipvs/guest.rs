@@ -63,11 +63,8 @@ impl Guest {
         let flows = flows.iter().map(|(service, client)| (*client, services[*service].vip));
         let frames: Vec<u8> = flows.chain([(client, last)]).flat_map(|(from, to)| framed(from, to)).collect();
         write(&work.path().join("frames"), &frames);
-        let console = self.run(work.path());
-        let read = |name: &str| {
-            let path = work.path().join(name);
-            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}\n{console}", path.display()))
-        };
+        let console = self.run("schedule", work.path());
+        let read = |name: &str| read(&work.path().join(name), &console);
         let listed = read("listed");
         for service in services {
             let line = service.listed();
@@ -76,8 +73,17 @@ impl Guest {
         read("connections").lines().skip(1).map(connection).collect()
     }
 
+    /// What comes of these command lines, one after the other: each with `$ ` before it, what it printed, and `rc ` with
+    /// its exit code.
+    pub(crate) fn ask(&self, questions: &str) -> String {
+        let work = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+        write(&work.path().join("questions"), questions.as_bytes());
+        let console = self.run("ask", work.path());
+        read(&work.path().join("answers"), &console)
+    }
+
     /// Runs the kernel to its end; what it wrote to its console.
-    fn run(&self, work: &Path) -> String {
+    fn run(&self, task: &str, work: &Path) -> String {
         let console = work.join("console");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ipvs/guest.sh");
         let mut command = Command::new(self.place.join("usr/bin/linux.uml"));
@@ -85,6 +91,7 @@ impl Guest {
         command
             .args(["mem=512M", "rootfstype=hostfs", "rootflags=/", "ro", "con=null", "con0=null,fd:1"])
             .arg(pair("init", &script))
+            .arg(format!("TASK={task}"))
             .arg(pair("UML", &self.place))
             .arg(pair("WORK", work))
             .arg(pair("FRAMES", Path::new(env!("CARGO_BIN_EXE_frames"))))
@@ -107,6 +114,10 @@ impl Guest {
 
 fn write(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+}
+
+fn read(path: &Path, console: &str) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}\n{console}", path.display()))
 }
 
 /// A SYN, after its length.

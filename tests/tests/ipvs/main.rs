@@ -12,6 +12,7 @@
 mod guest;
 mod random;
 mod service;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::control::api::{Persistence, VirtualServer};
 
 fn a_service() -> VirtualServer {
     VirtualServer {
@@ -24,6 +25,9 @@ fn a_server() -> RealServer {
     RealServer {
         address: "192.0.2.10".to_owned(),
         weight: 1,
+        upper_threshold: 0,
+        lower_threshold: 0,
+        persistent_connections: None,
         state: State::Up,
         runtime: false,
         mac: None,
