@@ -36,7 +36,7 @@ impl Directory {
     pub(super) fn open(bpffs: &Path, readable: &RangeInclusive<u32>) -> Result<Self, DataplaneError> {
         let path = bpffs.join(format!("{PREFIX}{}", readable.end()));
         let failed = |source| DataplaneError::Directory { directory: path.clone(), source };
-        let mut earlier = Vec::new();
+        let (mut earlier, mut ours) = (Vec::new(), None);
         for (version, other) in layouts(bpffs).map_err(failed)? {
             if other == path {
                 continue;
@@ -46,13 +46,19 @@ impl Directory {
                 // Replaces one that is empty.
                 fs::rename(&other, &path).map_err(failed)?;
                 tracing::info!("took over the maps of layout {version}, which are as this version's");
-                return Ok(Self { path, earlier: Earlier(earlier), _lock: held });
+                ours = Some(held);
+            } else {
+                earlier.push((other, held));
             }
-            earlier.push((other, held));
         }
-        fs::create_dir_all(&path).map_err(failed)?;
-        let held = lock(&path, thread::sleep)?;
-        Ok(Self { path, earlier: Earlier(earlier), _lock: held })
+        let ours = match ours {
+            Some(held) => held,
+            None => {
+                fs::create_dir_all(&path).map_err(failed)?;
+                lock(&path, thread::sleep)?
+            }
+        };
+        Ok(Self { path, earlier: Earlier(earlier), _lock: ours })
     }
 }
 

@@ -6,6 +6,7 @@
 //!                          └──> what is "runtime", and remembered for the next start
 //! ```
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::change::{Change, Refused};
+use super::change::{Change, Keys, Refused};
 use super::difference::{Differences, difference};
 use super::document::Document;
 use crate::config::{Config, Director};
@@ -117,12 +118,40 @@ impl Configuration {
 
     /// Makes changes, each group as a whole or not at all; says for each whether anything is different.
     pub fn change(&mut self, groups: &[&[Change]]) -> Vec<Result<bool, Refused>> {
-        let (changed, done) = Document::clone(&self.current).change(groups);
+        let bound: Vec<Cow<'_, [Change]>> = groups.iter().map(|group| self.bind_marks(group)).collect();
+        let groups: Vec<&[Change]> = bound.iter().map(|group| &group[..]).collect();
+        let (changed, done) = Document::clone(&self.current).change(&groups);
         if done.iter().any(|done| matches!(done, Ok(true))) {
             self.current = Arc::new(changed);
             self.runtime = self.differences.between(&self.file, &self.current).into();
         }
         done
+    }
+
+    /// A group that is added with its number only has the addresses that the file gives that number, as those that
+    /// iptables marks outlive `ipvsadm -C`.
+    fn bind_marks<'a>(&self, changes: &'a [Change]) -> Cow<'a, [Change]> {
+        let is_unbound =
+            |service: &Keys| service.contains_key("fwmark") && !service.contains_key("addresses");
+        let bind = |change: &Change| match change {
+            Change::AddService { service } if is_unbound(service) => {
+                let mark = service.get("fwmark");
+                let file = self.file.services().iter().find(|known| known.keys.get("fwmark") == mark);
+                let addressed = file.into_iter().flat_map(|file| &file.keys);
+                let addressed =
+                    addressed.filter(|(key, _)| ["addresses", "protocol", "name"].contains(&key.as_str()));
+                let keys = addressed.chain(service).map(|(key, value)| (key.clone(), value.clone()));
+                Change::AddService { service: keys.collect() }
+            }
+            change => change.clone(),
+        };
+        let has_unbound =
+            |change: &Change| matches!(change, Change::AddService { service } if is_unbound(service));
+        if changes.iter().any(has_unbound) {
+            changes.iter().map(bind).collect()
+        } else {
+            Cow::Borrowed(changes)
+        }
     }
 
     /// The configuration with another text of the file; what was changed while the daemon ran counts on.

@@ -112,3 +112,32 @@ fn connections_move_to_a_table_of_another_size() -> TestResult {
     assert_eq!(active, 20);
     Ok(())
 }
+
+/// After an upgrade to a version that lays its maps out anew: nothing has to be removed by hand, and there is a program
+/// on the interface at every moment.
+#[test]
+fn what_a_version_with_another_layout_attached_is_taken_over() -> TestResult {
+    let lab = lab(2)?;
+    let mut director = Director::on(&lab.director()).config(web(&lab)).start()?;
+    assert_eq!(answers(&lab, 2)?.len(), 2);
+    director.kill()?;
+    let layouts = || -> lb_lab::Result<Vec<std::path::PathBuf>> {
+        let entries = std::fs::read_dir(director.bpffs()).expect("it is there");
+        Ok(entries.map(|entry| entry.expect("it is there").path()).collect())
+    };
+    let [ours] = &layouts()?[..] else { panic!("{:?}", layouts()?) };
+    let other = director.bpffs().join("layout-1");
+    std::fs::rename(ours, &other)?;
+    let ours = ours.clone();
+    assert_eq!(answers(&lab, 2)?.len(), 2, "the program does not need its pins");
+    director.start()?;
+    let log = director.process()?.log();
+    assert!(log.contains("took over the program attached to eth0"), "{log}");
+    assert!(log.contains("layout-1 was another version's"), "{log}");
+    assert!(ours.exists() && !other.exists());
+    assert_eq!(answers(&lab, 4)?.len(), 4);
+    let counted = real_servers(&director)?;
+    let counted: u64 = counted.iter().filter_map(|server| server["stats"]["connections"].as_u64()).sum();
+    assert_eq!(counted, 4, "what was counted before is not known any more");
+    Ok(())
+}

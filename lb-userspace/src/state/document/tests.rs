@@ -219,6 +219,21 @@ fn a_file_with_nothing_in_it_can_be_added_to_and_one_can_be_cleared() {
     assert_eq!((done, added.config().virtual_servers[0].real_servers.len()), (vec![Ok(true)], 1));
 }
 
+/// `ipvsadm -C; ipvsadm -A -f 7`, as scripts begin, left a group that no packet belonged to.
+#[test]
+fn a_group_that_is_added_by_its_number_has_the_addresses_that_the_file_gives_it() {
+    let file = FILE.replace("name = \"web\"", "name = \"web\"\nfwmark = 7");
+    let file = Document::parse("lb.toml", &file).expect("it is valid");
+    let (mut configuration, _) = Configuration::new(std::path::Path::new("lb.toml"), file, &[]);
+    let add =
+        |mark: u32| change(json!({ "op": "add_service", "service": { "fwmark": mark, "scheduler": "wlc" } }));
+    assert_eq!(configuration.change(&[&[Change::Clear, add(7), add(8)]]), [Ok(true)]);
+    let [bound, unbound] = &configuration.config().virtual_servers[..] else { panic!("there are two") };
+    assert_eq!((bound.name.as_str(), bound.addresses.len(), bound.scheduler.name()), ("web", 1, "wlc"));
+    assert!(bound.real_servers.is_empty());
+    assert_eq!((unbound.name.as_str(), unbound.addresses.len()), ("fwmark-8", 0));
+}
+
 /// Names, addresses and servers from few, so that changes meet.
 fn any_change() -> impl Strategy<Value = Change> {
     let service = prop_oneof![Just("web"), Just("udp-192.0.2.1-53"), Just("a"), Just("b")];
