@@ -7,6 +7,7 @@ mod connections;
 mod doctor;
 mod drain;
 mod duration;
+mod events;
 mod explain;
 mod ipvsadm;
 mod list;
@@ -92,6 +93,8 @@ enum Command {
     Zero(zero::Zero),
     /// Show what became of frames that were not forwarded, by reason
     Counters(list::Counters),
+    /// Say what happens, as it happens
+    Events(events::Events),
     /// Deny and allow clients while the daemon runs
     Acl(acl::AclCommand),
     /// Say what would become of a frame, and what decides, without sending one
@@ -160,6 +163,7 @@ impl Cli {
             Command::Drain(drain) => drain.execute(),
             Command::Zero(zero) => zero.execute(),
             Command::Counters(counters) => counters.execute(),
+            Command::Events(events) => events.execute(),
             Command::Acl(acl) => acl.execute(),
             Command::Explain(explain) => explain.execute(),
             Command::Ipvsadm(ipvsadm) => return ipvsadm.execute(),

@@ -5,12 +5,23 @@ pub mod api;
 mod change;
 pub mod client;
 mod configuration;
+mod connection;
 mod connections;
+mod director;
+mod document;
+mod events;
 pub mod explain;
 mod failure;
+mod limits;
+mod operation;
 mod rates;
+mod request;
+mod routes;
 mod server;
 
 pub use configuration::ReloadOrder;
 pub use rates::Rates;
 pub use server::{ControlError, Facts, Parts, Server};
+
+#[cfg(test)]
+mod tests;

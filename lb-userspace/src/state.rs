@@ -12,6 +12,8 @@ mod configuration;
 mod desired;
 mod difference;
 mod document;
+mod event;
+mod event_log;
 mod journal;
 mod names;
 mod network;
@@ -26,6 +28,8 @@ pub use desired::{
 };
 pub use difference::difference;
 pub use document::Document;
+pub use event::{Event, Happening, happenings};
+pub use event_log::EventLog;
 pub use journal::Journal;
 pub use names::NameError;
 pub use network::{Location, Network, Places, addressed, locate};

@@ -161,7 +161,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     let mut reconciler =
         Reconciler::new(tables, configs.clone(), journal, network, first, sweep_orders.clone());
     reconciler.reconcile(now())?;
-    let published = reconciler.subscribe();
+    let (published, happening) = (reconciler.subscribe(), reconciler.events());
     let offload = dataplane.vlan_offload();
     let links = topology.links.clone();
     let dropped = dataplane.dropped(&all, &links)?;
@@ -186,8 +186,13 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     let explainer = dataplane.explainer();
     let (inputs, received) = mpsc::channel(64);
     let (reloads, reload_orders) = mpsc::channel(4);
-    let reloader =
-        Reloader { path: file.to_owned(), configs, resolved: resolved.clone(), inputs: inputs.clone() };
+    let reloader = Reloader {
+        path: file.to_owned(),
+        configs,
+        resolved: resolved.clone(),
+        inputs: inputs.clone(),
+        events: happening.clone(),
+    };
     tasks.spawn(reloader.run(reload_orders).map(|()| "reloader"));
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let parts = Parts {
@@ -198,6 +203,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
         inputs: inputs.clone(),
         reloads: reloads.clone(),
         explainer,
+        events: happening,
     };
     let control = tokio::spawn(server.run(parts, async move {
         let _ = server_stopped.await;

@@ -2,33 +2,25 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::State as Extract;
-use axum::extract::rejection::JsonRejection;
-
 use super::api;
-use super::change::{make, read};
+use super::change::make;
 use super::failure::Failure;
 use super::server::Shared;
 use crate::config::Acl;
 use crate::forms::Prefix;
 use crate::state::{Change, Published};
 
-pub(super) async fn list(Extract(shared): Extract<Arc<Shared>>) -> Json<api::Acls> {
+pub(super) async fn list(shared: Arc<Shared>) -> Result<api::Acls, Failure> {
     let published = Arc::clone(&shared.published.borrow());
     let virtual_servers = published
         .services
         .iter()
         .map(|service| api::ServiceAcl { name: service.name.clone(), acl: shown(&service.acl) })
         .collect();
-    Json(api::Acls { all: shown(&published.acl), virtual_servers })
+    Ok(api::Acls { all: shown(&published.acl), virtual_servers })
 }
 
-pub(super) async fn change(
-    Extract(shared): Extract<Arc<Shared>>,
-    body: Result<Json<api::AclChange>, JsonRejection>,
-) -> Result<Json<api::AclChanged>, Failure> {
-    let asked = read(body)?;
+pub(super) async fn change(shared: Arc<Shared>, asked: api::AclChange) -> Result<api::AclChanged, Failure> {
     let prefix: Prefix = asked
         .prefix
         .parse()
@@ -36,7 +28,7 @@ pub(super) async fn change(
     let change = Change::Acl { action: asked.action, prefix, service: asked.service.clone() };
     let changed = make(&shared, vec![change]).await?;
     let acl = rules(&changed.after, asked.service.as_deref());
-    Ok(Json(api::AclChanged { prefix: prefix.to_string(), changed: changed.is_different, acl }))
+    Ok(api::AclChanged { prefix: prefix.to_string(), changed: changed.is_different, acl })
 }
 
 fn rules(published: &Published, service: Option<&str>) -> api::Acl {

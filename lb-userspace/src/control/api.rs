@@ -2,23 +2,27 @@
 
 mod change;
 mod connections;
+mod events;
 
 use std::collections::BTreeMap;
 use std::iter::Sum;
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-pub use crate::state::Keys;
+pub use crate::state::{Event, Happening, Keys, ServerState as State};
 pub use change::{
     Acl, AclAction, AclChange, AclChanged, Acls, Change, Changes, ChangesMade, Configuration, Confirmed,
     Reload, Reloaded, ServiceAcl, StateTimeout, Timeouts, TimeoutsChange, TimeoutsChanged, WeightChange,
     WeightChanged, Zero, Zeroed,
 };
 pub use connections::{Connection, ConnectionFilter, ConnectionKind};
+pub use events::EventFilter;
 
 /// The query of `GET /v1/virtual_servers`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct ListOptions {
     /// Whether the clients that keep a real server are counted: that takes a walk over the connection table.
     #[serde(default)]
@@ -26,12 +30,13 @@ pub struct ListOptions {
 }
 
 /// Why a request was not answered with what was asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// In words, with a remedy.
     pub error: String,
     /// In one word, for programs: `no_such_service`, `no_such_server`, `no_such_prefix`, `service_exists`,
-    /// `server_exists`, `conflict`, `invalid`, `failed`, `stopping`.
+    /// `server_exists`, `conflict`, `invalid`, `failed`, `stopping`, `busy`, `too_large`, `too_slow`, `no_such_path`,
+    /// `no_such_method`, `read_only`.
     #[serde(default)]
     pub kind: String,
     /// Which of several changes is to blame, counted from 0, if one is.
@@ -40,14 +45,14 @@ pub struct Problem {
 }
 
 /// `GET /v1/virtual_servers`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct VirtualServers {
     /// In the order of the configuration.
     pub virtual_servers: Vec<VirtualServer>,
 }
 
 /// A virtual server.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct VirtualServer {
     /// Its name.
     pub name: String,
@@ -93,7 +98,7 @@ pub struct VirtualServer {
 }
 
 /// For how long new connections of a client go where its last one went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Persistence {
     /// Seconds since its last new connection.
     pub timeout: u64,
@@ -102,7 +107,7 @@ pub struct Persistence {
 }
 
 /// A real server of a virtual server.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RealServer {
     /// Its address.
     pub address: String,
@@ -135,38 +140,8 @@ pub struct RealServer {
     pub rate: Rate,
 }
 
-/// What a real server may get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// New connections.
-    Up,
-    /// Nothing: its health check failed.
-    Down,
-    /// Its old connections only.
-    Draining,
-    /// Nothing new: nobody answers for its address.
-    Unresolved,
-    /// Not checked yet.
-    Unknown,
-}
-
-impl State {
-    /// As it is printed.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Down => "down",
-            Self::Draining => "draining",
-            Self::Unresolved => "unresolved",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
 /// What was forwarded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Stats {
     /// Connections scheduled.
     pub connections: u64,
@@ -187,7 +162,7 @@ impl Sum for Stats {
 }
 
 /// What is forwarded in a second: IPVS's estimate, which follows a change within some ten seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Rate {
     /// Connections scheduled.
     pub connections: f64,
@@ -208,7 +183,7 @@ impl Sum for Rate {
 }
 
 /// `GET /v1/director`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Director {
     /// Of the daemon.
     pub version: String,

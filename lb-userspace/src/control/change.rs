@@ -5,9 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::State as Extract;
-use axum::extract::rejection::JsonRejection;
 use lb_common::connection::{State, Timeouts as StateTimeouts};
 use tokio::sync::{oneshot, watch};
 
@@ -16,15 +13,6 @@ use super::failure::Failure;
 use super::server::Shared;
 use crate::config::Timeouts;
 use crate::state::{Change, Changed, Input, Keys, Published, PublishedServer, PublishedService, ServerState};
-
-/// What came with a request.
-pub(super) type Body<T> = Result<Json<T>, JsonRejection>;
-
-/// What was asked for.
-pub(super) fn read<T>(body: Body<T>) -> Result<T, Failure> {
-    let Json(asked) = body?;
-    Ok(asked)
-}
 
 /// How long an answer waits for real servers that are new: it means that they get connections.
 const FIRST_ANSWER: Duration = Duration::from_millis(400);
@@ -59,30 +47,34 @@ async fn resolved(published: &mut watch::Receiver<Arc<Published>>, changed: &Cha
     let _ = tokio::time::timeout(FIRST_ANSWER, published.wait_for(are_found)).await;
 }
 
-pub(super) async fn change(
-    Extract(shared): Extract<Arc<Shared>>,
-    body: Body<api::Changes>,
-) -> Result<Json<api::ChangesMade>, Failure> {
-    let api::Changes { changes } = read(body)?;
+pub(super) async fn change(shared: Arc<Shared>, asked: api::Changes) -> Result<api::ChangesMade, Failure> {
+    let (api::Changes { changes }, most) = (asked, shared.limits.changes_at_once);
+    if changes.len() > most {
+        let reason = format!(
+            "{} changes are too many for one request; make no more than {most} at once",
+            changes.len()
+        );
+        return Err(Failure::bad_request(reason));
+    }
     let changed = make(&shared, changes).await?;
-    Ok(Json(api::ChangesMade { changed: changed.is_different }))
+    Ok(api::ChangesMade { changed: changed.is_different })
 }
 
-pub(super) async fn timeouts(Extract(shared): Extract<Arc<Shared>>) -> Json<api::Timeouts> {
-    Json(shown(shared.published.borrow().timeouts))
+pub(super) async fn timeouts(shared: Arc<Shared>) -> Result<api::Timeouts, Failure> {
+    Ok(shown(shared.published.borrow().timeouts))
 }
 
 pub(super) async fn set_timeouts(
-    Extract(shared): Extract<Arc<Shared>>,
-    body: Body<api::TimeoutsChange>,
-) -> Result<Json<api::TimeoutsChanged>, Failure> {
-    let api::TimeoutsChange { tcp, tcp_fin, udp } = read(body)?;
+    shared: Arc<Shared>,
+    asked: api::TimeoutsChange,
+) -> Result<api::TimeoutsChanged, Failure> {
+    let api::TimeoutsChange { tcp, tcp_fin, udp } = asked;
     let given = [("tcp", tcp), ("tcp_fin", tcp_fin), ("udp", udp)];
     let set = given
         .into_iter()
         .filter_map(|(key, seconds)| Some((key.to_owned(), format!("{}s", seconds?).into())));
     let changed = make(&shared, vec![Change::SetTimeouts { set: set.collect() }]).await?;
-    Ok(Json(api::TimeoutsChanged { changed: changed.is_different, timeouts: shown(changed.after.timeouts) }))
+    Ok(api::TimeoutsChanged { changed: changed.is_different, timeouts: shown(changed.after.timeouts) })
 }
 
 fn shown(timeouts: Timeouts) -> api::Timeouts {
@@ -108,10 +100,10 @@ fn shown(timeouts: Timeouts) -> api::Timeouts {
 }
 
 pub(super) async fn set_weight(
-    Extract(shared): Extract<Arc<Shared>>,
-    body: Body<api::WeightChange>,
-) -> Result<Json<api::WeightChanged>, Failure> {
-    let api::WeightChange { service, server, weight } = read(body)?;
+    shared: Arc<Shared>,
+    asked: api::WeightChange,
+) -> Result<api::WeightChanged, Failure> {
+    let api::WeightChange { service, server, weight } = asked;
     let address: IpAddr = server.parse().map_err(|_| {
         Failure::bad_request(format!("{server:?} is not a real server's address, such as 192.168.2.212"))
     })?;
@@ -124,20 +116,17 @@ pub(super) async fn set_weight(
         Some((service.name.clone(), *server))
     };
     let (before, after) = (find(&changed.before), find(&changed.after));
-    Ok(Json(api::WeightChanged {
+    Ok(api::WeightChanged {
         service: after.map_or(service.clone(), |(name, _)| name),
         server: address.to_string(),
         changed: changed.is_different,
         before: before.map_or(weight, |(_, server)| server.weight),
         weight,
-    }))
+    })
 }
 
-pub(super) async fn zero(
-    Extract(shared): Extract<Arc<Shared>>,
-    body: Body<api::Zero>,
-) -> Result<Json<api::Zeroed>, Failure> {
-    let api::Zero { service } = read(body)?;
+pub(super) async fn zero(shared: Arc<Shared>, asked: api::Zero) -> Result<api::Zeroed, Failure> {
+    let api::Zero { service } = asked;
     let (done, answer) = oneshot::channel();
     let sent = shared.inputs.send(Input::Zero { service, done }).await;
     sent.map_err(|_| Failure::stopping())?;
@@ -145,5 +134,5 @@ pub(super) async fn zero(
     shared
         .rates
         .forget(zeroed.iter().flat_map(|service| &service.servers).filter_map(|server| server.destination));
-    Ok(Json(api::Zeroed { virtual_servers: zeroed.into_iter().map(|service| service.name).collect() }))
+    Ok(api::Zeroed { virtual_servers: zeroed.into_iter().map(|service| service.name).collect() })
 }

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::State as Extract;
 use tokio::sync::oneshot;
 
 use super::api;
-use super::change::{Body, read};
+use super::director::reading;
 use super::failure::Failure;
 use super::server::Shared;
 use crate::config::Diagnostics;
@@ -23,38 +21,39 @@ pub struct ReloadOrder {
     pub done: oneshot::Sender<Result<(Reloaded, Diagnostics), ReloadError>>,
 }
 
-pub(super) async fn shown(Extract(shared): Extract<Arc<Shared>>) -> Json<api::Configuration> {
+pub(super) async fn shown(shared: Arc<Shared>) -> Result<api::Configuration, Failure> {
+    reading(&shared, |shared| Ok(show(shared))).await
+}
+
+fn show(shared: &Shared) -> api::Configuration {
     let configuration = shared.configs.borrow().configuration.clone();
-    Json(api::Configuration {
+    api::Configuration {
         path: configuration.path().to_owned(),
         file: configuration.file_text().to_string(),
         text: configuration.text(),
         changes: configuration.runtime().to_vec(),
         awaits_confirmation: configuration.unconfirmed().is_some(),
-    })
+    }
 }
 
-pub(super) async fn reload(
-    Extract(shared): Extract<Arc<Shared>>,
-    body: Body<api::Reload>,
-) -> Result<Json<api::Reloaded>, Failure> {
-    let api::Reload { confirm_within } = read(body)?;
+pub(super) async fn reload(shared: Arc<Shared>, asked: api::Reload) -> Result<api::Reloaded, Failure> {
+    let api::Reload { confirm_within } = asked;
     let (done, answer) = oneshot::channel();
     let order = ReloadOrder { confirm_within: confirm_within.map(Duration::from_secs), done };
     shared.reloads.send(order).await.map_err(|_| Failure::stopping())?;
     let (reloaded, warnings) = answer.await.map_err(|_| Failure::stopping())??;
     let Reloaded { changes, at_restart, forgotten } = reloaded;
-    Ok(Json(api::Reloaded {
+    Ok(api::Reloaded {
         changes,
         at_restart: at_restart.into_iter().map(str::to_owned).collect(),
         forgotten: forgotten.into_iter().map(|(_, refused)| refused.to_string()).collect(),
         warnings: warnings.to_string(),
-    }))
+    })
 }
 
-pub(super) async fn confirm(Extract(shared): Extract<Arc<Shared>>) -> Result<Json<api::Confirmed>, Failure> {
+pub(super) async fn confirm(shared: Arc<Shared>) -> Result<api::Confirmed, Failure> {
     let (done, answer) = oneshot::channel();
     shared.inputs.send(Input::Confirm { done }).await.map_err(|_| Failure::stopping())?;
     let confirmed = answer.await.map_err(|_| Failure::stopping())?;
-    Ok(Json(api::Confirmed { confirmed }))
+    Ok(api::Confirmed { confirmed })
 }

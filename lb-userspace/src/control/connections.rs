@@ -13,14 +13,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State as Extract};
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
 use futures_util::stream::try_unfold;
 use lb_common::connection::State;
 
 use super::api;
+use super::director::reading;
 use super::failure::Failure;
 use super::server::Shared;
 use crate::config::Protocol;
@@ -57,11 +54,7 @@ impl Service {
     }
 }
 
-pub(super) async fn list(
-    Extract(shared): Extract<Arc<Shared>>,
-    asked: Result<Query<api::ConnectionFilter>, QueryRejection>,
-) -> Result<Response, Failure> {
-    let Query(asked) = asked.map_err(|rejection| Failure::bad_request(rejection.body_text()))?;
+pub(super) async fn list(shared: Arc<Shared>, asked: api::ConnectionFilter) -> Result<Body, Failure> {
     let published = Arc::clone(&shared.published.borrow());
     let service = asked.service.as_deref().map(|name| published.find_service(name)).transpose()?;
     let wrong = |what: &str, text: &str, reason: &dyn std::fmt::Display| {
@@ -82,21 +75,22 @@ pub(super) async fn list(
         server,
     });
     let begin = (Some(Cursor::default()), asked.limit.unwrap_or(u64::MAX));
-    let pages = try_unfold(begin, move |at| chunk(Arc::clone(&listing), at));
-    Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(pages)).into_response())
+    let pages = try_unfold(begin, move |at| chunk(Arc::clone(&shared), Arc::clone(&listing), at));
+    Ok(Body::from_stream(pages))
 }
 
-/// How many clients keep each real server, of a virtual server's number.
-pub(super) async fn clients(shared: &Shared) -> Result<HashMap<(u32, IpAddr), u64>, Failure> {
+/// How many clients keep each real server, by the number of its virtual server and its address.
+pub(super) type Clients = HashMap<(u32, IpAddr), u64>;
+
+pub(super) async fn clients(shared: &Arc<Shared>) -> Result<Clients, Failure> {
     let reader = shared.observer.connection_reader();
     let mut clients = HashMap::new();
     let mut next = Some(Cursor::default());
     while let Some(cursor) = next {
         let reader = reader.clone();
         let is_template = |connection: &Connection| connection.state == State::Template;
-        let reading = tokio::task::spawn_blocking(move || reader.page(cursor, PAGE, is_template));
         let templates;
-        (templates, next) = reading.await.map_err(|_| Failure::stopping())??;
+        (templates, next) = reading(shared, move |_| Ok(reader.page(cursor, PAGE, is_template)?)).await?;
         for destination in templates.into_iter().filter_map(|template| template.destination) {
             *clients.entry(destination).or_default() += 1;
         }
@@ -108,13 +102,18 @@ pub(super) async fn clients(shared: &Shared) -> Result<HashMap<(u32, IpAddr), u6
 type Position = (Option<Cursor>, u64);
 
 /// The next lines, if there are any.
-async fn chunk(listing: Arc<Listing>, at: Position) -> io::Result<Option<(Bytes, Position)>> {
+async fn chunk(
+    shared: Arc<Shared>,
+    listing: Arc<Listing>,
+    at: Position,
+) -> io::Result<Option<(Bytes, Position)>> {
     let (mut next, mut left) = at;
     while let (Some(cursor), true) = (next, left > 0) {
         let listing = Arc::clone(&listing);
-        let reading = tokio::task::spawn_blocking(move || listing.page(cursor, left));
+        // For each page anew: a client that takes its time keeps no other one waiting.
+        let page = reading(&shared, move |_| Ok(listing.page(cursor, left))).await;
         let lines;
-        (lines, left, next) = reading.await.map_err(io::Error::other)??;
+        (lines, left, next) = page.map_err(io::Error::other)??;
         if !lines.is_empty() {
             return Ok(Some((lines.into(), (next, left))));
         }

@@ -4,6 +4,7 @@ mod question;
 
 use lb_common::selector::{Options, Selector};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::config::Protocol;
 use crate::dataplane::{self, Action, DestinationView, Down, Table};
@@ -14,7 +15,7 @@ use crate::state::Published;
 pub use question::{Interfaces, MAX_VLAN, Question, QuestionError, TCP_FLAGS};
 
 /// What would become of the frame, stage by stage.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// The frame.
     pub frame: Frame,
@@ -50,7 +51,7 @@ pub struct Explanation {
 }
 
 /// The frame that was asked about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Frame {
     /// What was asked, with the interface that was meant.
     #[serde(flatten)]
@@ -62,7 +63,7 @@ pub struct Frame {
 }
 
 /// A packet as the program read it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Packet {
     /// `tcp` or `udp`.
     pub protocol: String,
@@ -77,7 +78,8 @@ pub struct Packet {
 }
 
 /// A virtual server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = explain::VirtualServer)]
 pub struct VirtualServer {
     /// Its name.
     pub name: String,
@@ -89,7 +91,8 @@ pub struct VirtualServer {
 }
 
 /// An entry of the connection table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = explain::Connection)]
 pub struct Connection {
     /// `established` or `half_open`.
     pub table: String,
@@ -104,7 +107,7 @@ pub struct Connection {
 }
 
 /// Where new connections of a client go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Template {
     /// Seconds since its last new connection.
     pub age: u32,
@@ -115,7 +118,7 @@ pub struct Template {
 }
 
 /// What would come of a connection whose real server is down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDown {
     /// It goes on to it, because that is the policy.
@@ -129,7 +132,7 @@ pub enum OnDown {
 }
 
 /// What would be written to the connection table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Next {
     /// The state.
     pub state: String,
@@ -138,7 +141,7 @@ pub struct Next {
 }
 
 /// What the scheduler chose.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Choice {
     /// What the choice depends on: `turn`, `source`, `source and port`, `destination`, `load`, `chance` (and load) or
     /// `locality` (and load).
@@ -158,7 +161,8 @@ pub struct Choice {
 }
 
 /// Where a frame would go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = explain::RealServer)]
 pub struct RealServer {
     /// Its address; null if nothing is known of it.
     pub address: Option<String>,
@@ -169,7 +173,7 @@ pub struct RealServer {
 }
 
 /// What would become of the frame.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Verdict {
     /// What.
     pub action: Act,
@@ -182,7 +186,7 @@ pub struct Verdict {
 }
 
 /// What may become of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Act {
     /// Out of the interface it came in on.
@@ -198,7 +202,7 @@ pub enum Act {
 }
 
 /// A counter that would move.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Counter {
     /// Whose it is; null for the director's own.
     pub real_server: Option<String>,

@@ -1,8 +1,11 @@
 //! Requests that are not answered with what was asked for.
 
+use std::fmt;
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::api::Problem;
@@ -26,11 +29,66 @@ impl Failure {
         Self::new(StatusCode::CONFLICT, "conflict", reason)
     }
 
+    /// There is nothing at this path.
+    pub(super) fn no_such_path(path: &str) -> Self {
+        let reason = format!("there is no {}; GET /v1/openapi.json says what there is", shortened(path));
+        Self::new(StatusCode::NOT_FOUND, "no_such_path", reason)
+    }
+
+    /// There is something at this path, but not for this method.
+    pub(super) fn no_such_method(method: &Method, path: &str) -> Self {
+        let (method, path) = (shortened(method.as_str()), shortened(path));
+        let reason = format!("{path} does not answer {method}; GET /v1/openapi.json says what it answers");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", reason)
+    }
+
+    /// Who asks may not.
+    pub(super) fn read_only() -> Self {
+        let reason = "this is for root only, on the control socket (director.control_socket)".to_owned();
+        Self::new(StatusCode::FORBIDDEN, "read_only", reason)
+    }
+
+    pub(super) fn not_json() -> Self {
+        let reason = "the body has to be JSON, and to say so: Content-Type: application/json".to_owned();
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid", reason)
+    }
+
+    /// A body has more than this many bytes.
+    pub(super) fn too_large(most: usize) -> Self {
+        let reason = format!("the body has more than {most} bytes; send less at once");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", reason)
+    }
+
+    /// A body did not come within this time.
+    pub(super) fn too_slow(within: Duration) -> Self {
+        let reason = format!("the body did not come within {within:?}; send it at once");
+        Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", reason)
+    }
+
+    /// As many as are served at a time are being served.
+    pub(super) fn busy() -> Self {
+        let reason = "too many others ask for the same at once; try again later".to_owned();
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", reason)
+    }
+
     /// Whoever would do it has ended.
     pub(super) fn stopping() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the daemon is stopping".to_owned())
     }
 }
+
+/// What somebody sent, for a message.
+fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.1.error)
+    }
+}
+
+impl std::error::Error for Failure {}
 
 impl From<DataplaneError> for Failure {
     fn from(error: DataplaneError) -> Self {

@@ -6,23 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, os::unix::net::UnixStream as StdUnixStream};
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State as Extract};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use thiserror::Error;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 
-use super::change::Body;
-use super::configuration::{self, ReloadOrder};
-use super::explain::{self, Interfaces, answer};
-use super::failure::Failure;
+use super::configuration::ReloadOrder;
+use super::connection::serve;
+use super::explain::Interfaces;
+use super::limits::Limits;
 use super::rates::{PERIOD, Rates};
-use super::{acl, api, change, connections};
+use super::request::Turns;
+use super::routes::{Access, router};
 use crate::dataplane::{Explainer, Observer};
-use crate::net::mac_text;
-use crate::state::{Followed, Input, Published, PublishedService, ServerState};
+use crate::state::{EventLog, Followed, Happening, Input, Published, PublishedService};
 
 /// The control socket could not be opened.
 #[derive(Debug, Error)]
@@ -78,15 +74,21 @@ impl Drop for Place {
 }
 
 pub(super) struct Shared {
-    facts: Facts,
+    pub(super) facts: Facts,
     pub(super) published: watch::Receiver<Arc<Published>>,
     /// To whoever changes things.
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) observer: Observer,
-    explainer: Arc<Explainer>,
+    pub(super) explainer: Arc<Explainer>,
     pub(super) configs: watch::Receiver<Followed>,
     pub(super) reloads: mpsc::Sender<ReloadOrder>,
     pub(super) rates: Rates,
+    pub(super) events: EventLog,
+    pub(super) access: Access,
+    pub(super) limits: Limits,
+    pub(super) turns: Turns,
+    /// True when the daemon ends.
+    pub(super) stopping: watch::Receiver<bool>,
 }
 
 /// What the daemon that answers is made of.
@@ -105,6 +107,8 @@ pub struct Parts {
     pub reloads: mpsc::Sender<ReloadOrder>,
     /// Dry runs.
     pub explainer: Arc<Explainer>,
+    /// What happens.
+    pub events: EventLog,
 }
 
 impl Server {
@@ -136,32 +140,51 @@ impl Server {
 
     /// Answers until `stop` resolves, then removes the socket.
     pub async fn run(self, parts: Parts, stop: impl Future<Output = ()> + Send + 'static) {
+        self.run_within(Limits::default(), parts, stop).await;
+    }
+
+    pub(super) async fn run_within(
+        self,
+        limits: Limits,
+        parts: Parts,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) {
         let Self { listener, place } = self;
-        let Parts { facts, published, configs, observer, inputs, reloads, explainer } = parts;
-        let rates = Rates::default();
-        let state =
-            Arc::new(Shared { facts, published, configs, observer, inputs, reloads, explainer, rates });
-        let router = Router::new()
-            .route("/v1/virtual_servers", get(virtual_servers))
-            .route("/v1/director", get(director))
-            .route("/v1/explain", post(explain))
-            .route("/v1/acl", get(acl::list).post(acl::change))
-            .route("/v1/connections", get(connections::list))
-            .route("/v1/timeouts", get(change::timeouts).post(change::set_timeouts))
-            .route("/v1/weight", post(change::set_weight))
-            .route("/v1/changes", post(change::change))
-            .route("/v1/configuration", get(configuration::shown))
-            .route("/v1/reload", post(configuration::reload))
-            .route("/v1/confirm", post(configuration::confirm))
-            .route("/v1/zero", post(change::zero))
-            .with_state(Arc::clone(&state));
-        let sampling = tokio::spawn(sample(state));
-        let serving = axum::serve(listener, router).with_graceful_shutdown(stop);
-        if let Err(error) = serving.await {
-            tracing::error!("the control socket failed: {error}");
-        }
+        let (stopped, stopping) = watch::channel(false);
+        let events = parts.events.clone();
+        let shared = Arc::new(Shared::new(parts, Access::Full, limits, stopping.clone()));
+        let sampling = tokio::spawn(sample(Arc::clone(&shared)));
+        let serving = serve(listener, router(shared, Access::Full), limits, stopping);
+        let stop = async {
+            stop.await;
+            events.report(Happening::DaemonStopping);
+            stopped.send_replace(true);
+        };
+        tokio::join!(serving, stop);
         sampling.abort();
         drop(place);
+    }
+}
+
+impl Shared {
+    pub(super) fn new(parts: Parts, access: Access, limits: Limits, stopping: watch::Receiver<bool>) -> Self {
+        let Parts { facts, published, configs, observer, inputs, reloads, explainer, events } = parts;
+        let (rates, turns) = (Rates::default(), Turns::new(&limits));
+        Self {
+            facts,
+            published,
+            inputs,
+            observer,
+            explainer,
+            events,
+            configs,
+            reloads,
+            rates,
+            access,
+            limits,
+            turns,
+            stopping,
+        }
     }
 }
 
@@ -178,102 +201,6 @@ async fn sample(shared: Arc<Shared>) {
         let counted = destinations.filter_map(|number| Some((number, shared.observer.stats(number).ok()?)));
         shared.rates.sample(counted);
     }
-}
-
-async fn virtual_servers(
-    Extract(shared): Extract<Arc<Shared>>,
-    asked: Result<Query<api::ListOptions>, QueryRejection>,
-) -> Result<Json<api::VirtualServers>, Failure> {
-    let Query(asked) = asked.map_err(|rejection| Failure::bad_request(rejection.body_text()))?;
-    let published = Arc::clone(&shared.published.borrow());
-    let clients =
-        if asked.persistent_connections { Some(connections::clients(&shared).await?) } else { None };
-    let mut virtual_servers = Vec::new();
-    for service in &published.services {
-        let mut real_servers = Vec::new();
-        for server in service.all_servers() {
-            let number = server.destination;
-            let stats = match number {
-                Some(number) => shared.observer.stats(number)?,
-                None => Default::default(),
-            };
-            let connections = number.map(|number| shared.observer.connections(number)).unwrap_or_default();
-            real_servers.push(api::RealServer {
-                address: server.address.to_string(),
-                weight: server.weight,
-                upper_threshold: server.thresholds.upper,
-                lower_threshold: server.thresholds.lower,
-                persistent_connections: clients.as_ref().map(|clients| {
-                    let of = service.number.map(|number| (number, server.address));
-                    of.and_then(|of| clients.get(&of)).copied().unwrap_or(0)
-                }),
-                state: match server.state {
-                    ServerState::Up => api::State::Up,
-                    ServerState::Draining => api::State::Draining,
-                    ServerState::Unresolved => api::State::Unresolved,
-                    ServerState::Unknown => api::State::Unknown,
-                },
-                runtime: server.is_runtime,
-                mac: server.mac.map(mac_text),
-                active_connections: connections.active.into(),
-                inactive_connections: connections.inactive.into(),
-                stats: api::Stats {
-                    connections: stats.connections,
-                    packets: stats.packets,
-                    bytes: stats.bytes,
-                },
-                rate: number.map(|number| shared.rates.of(number)).unwrap_or_default(),
-            });
-        }
-        let stats = real_servers.iter().map(|server: &api::RealServer| server.stats).sum();
-        let rate = real_servers.iter().map(|server| server.rate).sum();
-        let sorry_server = service.sorry_server.and_then(|_| real_servers.pop());
-        virtual_servers.push(api::VirtualServer {
-            name: service.name.clone(),
-            addresses: service.addresses.iter().map(ToString::to_string).collect(),
-            fwmark: service.fwmark,
-            protocol: service.protocol.to_string(),
-            scheduler: service.scheduler.name().to_owned(),
-            stats,
-            rate,
-            scheduler_flags: service.scheduler_flags.iter().map(ToString::to_string).collect(),
-            real_servers,
-            sorry_server,
-            on_down: service.on_down.name().to_owned(),
-            one_packet: service.one_packet,
-            runtime: service.is_runtime,
-            acl: acl::shown(&service.acl),
-            persistence: service.persistence.map(|persistence| api::Persistence {
-                timeout: persistence.timeout.as_secs(),
-                mask: persistence.mask(service.addresses.first().is_some_and(|address| address.is_ipv6())),
-            }),
-        });
-    }
-    Ok(Json(api::VirtualServers { virtual_servers }))
-}
-
-async fn director(Extract(shared): Extract<Arc<Shared>>) -> Result<Json<api::Director>, Failure> {
-    let counters = shared.observer.counters()?;
-    let facts = &shared.facts;
-    Ok(Json(api::Director {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        interface: facts.interfaces.names(),
-        xdp_mode: facts.xdp_mode.clone(),
-        max_connections: facts.max_connections,
-        counters: counters.into_iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
-    }))
-}
-
-async fn explain(
-    Extract(shared): Extract<Arc<Shared>>,
-    body: Body<explain::Question>,
-) -> Result<Json<explain::Explanation>, Failure> {
-    let asked = change::read(body)?;
-    let question =
-        asked.parse(&shared.facts.interfaces).map_err(|error| Failure::bad_request(error.to_string()))?;
-    let found = shared.explainer.explain(&question)?;
-    let published = Arc::clone(&shared.published.borrow());
-    Ok(Json(answer(&asked, &found, &published, &shared.facts.interfaces)))
 }
 
 #[cfg(test)]

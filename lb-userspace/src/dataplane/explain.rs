@@ -39,7 +39,8 @@ pub struct Question {
 pub struct Explainer {
     memory: Arc<Memory>,
     clock: KernelClock,
-    program: Mutex<(Xdp, Region<Trace>)>,
+    /// Where there are programs.
+    program: Option<Mutex<(Xdp, Region<Trace>)>>,
 }
 
 const PROGRAM: &str = "explain";
@@ -64,8 +65,16 @@ impl Explainer {
         let trace = trace.map_err(|source| DataplaneError::Map { operation: "map", map: TRACE, source })?;
         // A handle of its own: the other one is lent to whoever attaches programs.
         let program = handle(xdp(ebpf, PROGRAM)?, PROGRAM).map_err(failed)?;
-        let program = Mutex::new((program, trace));
+        let program = Some(Mutex::new((program, trace)));
         Ok(Self { memory, clock, program })
+    }
+
+    /// One on memory that no program reads, so that it explains nothing.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Clock`].
+    pub fn in_process(memory: Arc<Memory>) -> Result<Self, DataplaneError> {
+        Ok(Self { memory, clock: KernelClock::in_process()?, program: None })
     }
 
     /// What the program would do with a frame. Nothing is changed by asking.
@@ -79,7 +88,10 @@ impl Explainer {
         let frame = frame(question, [a, b, c, d, e, f])?;
         let mut sent = vec![0; frame.len() + ROOM];
         // A question that panicked left nothing behind that the next would meet.
-        let program = self.program.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(program) = &self.program else {
+            return Err(failed(io::Error::from(io::ErrorKind::Unsupported)));
+        };
+        let program = program.lock().unwrap_or_else(PoisonError::into_inner);
         let (program, trace) = (&program.0, &program.1[0]);
         trace.begin(question.interface);
         let options =

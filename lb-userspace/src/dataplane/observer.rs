@@ -17,8 +17,13 @@ use super::stats::counted;
 pub struct Observer {
     memory: Arc<Memory>,
     clock: KernelClock,
-    counters: Arc<PerCpuArray<MapData, u64>>,
-    real_stats: Arc<PerCpuArray<MapData, RealServerStats>>,
+    /// Where there are programs that count.
+    counted: Option<Arc<Counted>>,
+}
+
+struct Counted {
+    counters: PerCpuArray<MapData, u64>,
+    real_stats: PerCpuArray<MapData, RealServerStats>,
 }
 
 impl Observer {
@@ -28,7 +33,15 @@ impl Observer {
         counters: PerCpuArray<MapData, u64>,
         real_stats: PerCpuArray<MapData, RealServerStats>,
     ) -> Self {
-        Self { memory, clock, counters: Arc::new(counters), real_stats: Arc::new(real_stats) }
+        Self { memory, clock, counted: Some(Arc::new(Counted { counters, real_stats })) }
+    }
+
+    /// An observer of memory that no program writes: nothing was counted.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Clock`].
+    pub fn in_process(memory: Arc<Memory>) -> Result<Self, DataplaneError> {
+        Ok(Self { memory, clock: KernelClock::in_process()?, counted: None })
     }
 
     /// The counters of verdicts and events, summed over CPUs.
@@ -37,7 +50,9 @@ impl Observer {
     /// [`DataplaneError::Map`].
     pub fn counters(&self) -> Result<Vec<(Reason, u64)>, DataplaneError> {
         let read = |reason: &Reason| {
-            let values = self.counters.get(&(*reason as u32), 0).map_err(map_failed("read", "COUNTERS"))?;
+            let Some(counted) = &self.counted else { return Ok((*reason, 0)) };
+            let values =
+                counted.counters.get(&(*reason as u32), 0).map_err(map_failed("read", "COUNTERS"))?;
             Ok((*reason, values.iter().sum()))
         };
         Reason::ALL.iter().map(read).collect()
@@ -48,7 +63,8 @@ impl Observer {
     /// # Errors
     /// [`DataplaneError::Map`].
     pub fn stats(&self, destination: u32) -> Result<RealServerStats, DataplaneError> {
-        let counted = counted(&self.real_stats, destination)?;
+        let Some(maps) = &self.counted else { return Ok(RealServerStats::default()) };
+        let counted = counted(&maps.real_stats, destination)?;
         let baseline = self.memory.baselines.get(destination as usize);
         Ok(baseline.map_or(counted, |baseline| baseline.since(counted)))
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 use super::names::NameError;
 use super::published::Published;
@@ -17,12 +18,13 @@ pub type Keys = serde_json::Map<String, serde_json::Value>;
 
 /// A change of what is configured. A virtual server is meant by its name, by an address that only it has
 /// (`192.0.2.1:80`), by an address and its protocol (`192.0.2.1:53/udp`), or by the number of its group (`fwmark:7`).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Change {
     /// One more virtual server.
     AddService {
         /// Its `[[virtual_server]]`, with its real servers under `real_server`.
+        #[schema(value_type = Object)]
         service: Keys,
     },
     /// Other properties of a virtual server.
@@ -30,6 +32,7 @@ pub enum Change {
         /// Which.
         service: String,
         /// Those that change; `real_server` is not among them.
+        #[schema(value_type = Object)]
         set: Keys,
     },
     /// One virtual server less, with its real servers.
@@ -42,6 +45,7 @@ pub enum Change {
         /// Of which virtual server.
         service: String,
         /// Its `[[virtual_server.real_server]]`.
+        #[schema(value_type = Object)]
         server: Keys,
     },
     /// Other properties of a real server.
@@ -49,8 +53,10 @@ pub enum Change {
         /// Of which virtual server.
         service: String,
         /// Which.
+        #[schema(value_type = String)]
         server: IpAddr,
         /// Those that change.
+        #[schema(value_type = Object)]
         set: Keys,
     },
     /// One real server less.
@@ -58,6 +64,7 @@ pub enum Change {
         /// Of which virtual server.
         service: String,
         /// Which.
+        #[schema(value_type = String)]
         server: IpAddr,
     },
     /// No virtual servers any more.
@@ -65,11 +72,13 @@ pub enum Change {
     /// Other timeouts of connections.
     SetTimeouts {
         /// Keys of `[timeouts]`.
+        #[schema(value_type = Object)]
         set: Keys,
     },
     /// Other rules for clients of all virtual servers; those of one are a property of it.
     SetAcl {
         /// Keys of `[acl]`.
+        #[schema(value_type = Object)]
         set: Keys,
     },
     /// A prefix of clients is treated in another way.
@@ -77,6 +86,7 @@ pub enum Change {
         /// What to do with it.
         action: AclAction,
         /// The clients.
+        #[schema(value_type = String)]
         prefix: Prefix,
         /// By which virtual server; without it, by all.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,7 +95,7 @@ pub enum Change {
 }
 
 /// What to do with a prefix of clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AclAction {
     /// Refuse its clients, whatever was said of them before.

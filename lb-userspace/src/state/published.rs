@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use lb_common::load::Thresholds;
 use lb_common::policy::OnDown;
 use macaddr::MacAddr6;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::configuration::{Configuration, Marks};
 use super::desired::{Desired, DesiredService};
@@ -178,14 +180,31 @@ pub struct PublishedServer {
 }
 
 /// What a real server may get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum ServerState {
     /// New connections.
     Up,
+    /// Nothing: its health check failed.
+    Down,
     /// Its old connections only: its weight is 0.
     Draining,
     /// Nothing new: nobody answers for its address.
     Unresolved,
     /// Nobody has asked.
     Unknown,
+}
+
+impl ServerState {
+    /// As it is printed.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Draining => "draining",
+            Self::Unresolved => "unresolved",
+            Self::Unknown => "unknown",
+        }
+    }
 }

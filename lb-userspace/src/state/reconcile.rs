@@ -11,6 +11,8 @@ use super::change::{Change, ChangeError, Changed, Refused};
 use super::configuration::{Configuration, Reloaded};
 use super::desired::{Desired, desired};
 use super::document::Document;
+use super::event::{Happening, happenings};
+use super::event_log::EventLog;
 use super::journal::Journal;
 use super::network::Network;
 use super::plan::{PlanError, plan, retired};
@@ -118,6 +120,9 @@ pub enum ReconcileError {
 /// After its first, a datagram's other fragments are sent where that went.
 const FRAGMENTS_FOLLOW: Duration = Duration::from_secs(FRAGMENT_SECONDS as u64);
 
+/// How many inputs are handled together.
+const BATCH: usize = 64;
+
 /// Changes, and who asked for them.
 type Asked = (Vec<Change>, oneshot::Sender<Result<Changed, Refused>>);
 
@@ -141,6 +146,9 @@ pub struct Reconciler {
     /// When destinations were retired, or first seen to be.
     retired: BTreeMap<u32, Instant>,
     published: watch::Sender<Arc<Published>>,
+    /// Whether anything was published.
+    has_begun: bool,
+    events: EventLog,
     /// Whoever frees the connections of clients that are refused.
     sweeper: std::sync::mpsc::Sender<SweepOrder>,
 }
@@ -174,6 +182,8 @@ impl Reconciler {
             found: None,
             retired,
             published,
+            has_begun: false,
+            events: EventLog::default(),
             sweeper,
         };
         new.remember();
@@ -186,12 +196,19 @@ impl Reconciler {
         self.published.subscribe()
     }
 
+    /// What happens.
+    #[must_use]
+    pub fn events(&self) -> EventLog {
+        self.events.clone()
+    }
+
     /// Handles inputs until there are no more senders. Blocks: for a thread of its own.
     pub fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
         while let Some(input) = inputs.blocking_recv() {
             self.handle(input);
-            // What came meanwhile is handled together.
-            while let Ok(input) = inputs.try_recv() {
+            // What came meanwhile is handled together, but whatever goes on coming does not put off what it asks for.
+            for _ in 1..BATCH {
+                let Ok(input) = inputs.try_recv() else { break };
                 self.handle(input);
             }
             self.change();
@@ -221,7 +238,11 @@ impl Reconciler {
                 let _ = done.send(self.reload(*file, awaits_confirmation));
             }
             Input::Confirm { done } => {
-                let _ = done.send(self.configuration.unconfirmed().is_some());
+                let is_confirmed = self.configuration.unconfirmed().is_some();
+                if is_confirmed {
+                    self.events.report(Happening::ReloadConfirmed);
+                }
+                let _ = done.send(is_confirmed);
                 self.configuration.confirm();
                 self.remember();
                 self.configs.send_modify(|followed| followed.configuration.confirm());
@@ -271,6 +292,7 @@ impl Reconciler {
         }
         if is_mending {
             self.view = self.tables.view();
+            self.events.report(Happening::MapsMended);
         }
         self.publish(&desired);
         Ok(())
@@ -378,8 +400,15 @@ impl Reconciler {
         }
     }
 
-    fn publish(&self, desired: &Desired) {
+    fn publish(&mut self, desired: &Desired) {
         let now = Published::of(&self.configuration, desired, &self.view);
+        if std::mem::replace(&mut self.has_begun, true) {
+            let happened = happenings(&self.published.borrow(), &now);
+            happened.into_iter().for_each(|happening| self.events.report(happening));
+        } else {
+            let (version, virtual_servers) = (env!("CARGO_PKG_VERSION").to_owned(), now.services.len());
+            self.events.report(Happening::DaemonStarted { version, virtual_servers });
+        }
         self.published.send_if_modified(|published| {
             if **published == now {
                 return false;

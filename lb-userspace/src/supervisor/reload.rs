@@ -21,7 +21,9 @@ use super::{FIRST_ANSWERS, now};
 use crate::config::{self, Checked, Config, Diagnostics};
 use crate::control::ReloadOrder;
 use crate::neighbour::Resolutions;
-use crate::state::{Document, Followed, Input, ReloadError, Reloaded, addresses_to_locate};
+use crate::state::{
+    Document, EventLog, Followed, Happening, Input, ReloadError, Reloaded, addresses_to_locate,
+};
 
 /// Whoever loads the file anew.
 pub(super) struct Reloader {
@@ -31,6 +33,7 @@ pub(super) struct Reloader {
     pub(super) configs: watch::Sender<Followed>,
     pub(super) resolved: watch::Receiver<Resolutions>,
     pub(super) inputs: mpsc::Sender<Input>,
+    pub(super) events: EventLog,
 }
 
 impl Reloader {
@@ -52,6 +55,7 @@ impl Reloader {
                 deadline = confirm_within.map(|within| now() + within);
             }
             log(&reloaded);
+            self.events.report(happening(&reloaded, confirm_within.is_some()));
             // Whoever asked may have gone away.
             let _ = done.send(reloaded);
         }
@@ -77,8 +81,9 @@ impl Reloader {
             Ok(before) => self.adopt(before, false).await,
             Err(error) => Err(error.into()),
         };
-        if let Err(error) = undone {
-            tracing::error!("undo the reload: {error}");
+        match undone {
+            Ok(_) => self.events.report(Happening::ReloadUndone),
+            Err(error) => tracing::error!("undo the reload: {error}"),
         }
     }
 
@@ -115,6 +120,21 @@ impl Reloader {
 
 fn servers(config: &Config) -> BTreeSet<IpAddr> {
     addresses_to_locate(config).into_keys().collect()
+}
+
+fn happening(
+    reloaded: &Result<(Reloaded, Diagnostics), ReloadError>,
+    awaits_confirmation: bool,
+) -> Happening {
+    match reloaded {
+        Ok((reloaded, _)) => Happening::Reloaded {
+            changes: reloaded.changes.len(),
+            at_restart: reloaded.at_restart.iter().map(|key| (*key).to_owned()).collect(),
+            forgotten: reloaded.forgotten.len(),
+            awaits_confirmation,
+        },
+        Err(error) => Happening::ReloadRefused { reason: error.to_string() },
+    }
 }
 
 fn log(reloaded: &Result<(Reloaded, Diagnostics), ReloadError>) {

@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, reason = "a test that is surprised fails")]
 
 mod acl;
+mod api;
 mod coexistence;
 mod command_line;
 mod connections;

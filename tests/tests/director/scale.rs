@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -40,40 +40,20 @@ fn many() -> String {
     text.replace(".0\"\nweight", ".200\"\nweight")
 }
 
-/// A client that keeps its connection and asks again and again.
-struct Client(BufReader<UnixStream>);
-
-impl Client {
-    fn connect(socket: &Path) -> std::io::Result<Self> {
-        let stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self(BufReader::new(stream)))
-    }
-
-    /// The status of the answer, and its body.
-    fn post(&mut self, path: &str, body: &str) -> std::io::Result<(u16, String)> {
-        let length = body.len();
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: lb\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-        );
-        self.0.get_mut().write_all(request.as_bytes())?;
-        let (mut status, mut length) = (0, 0);
-        loop {
-            let mut line = String::new();
-            self.0.read_line(&mut line)?;
-            let line = line.trim_end().to_ascii_lowercase();
-            if let Some(rest) = line.strip_prefix("http/1.1 ") {
-                status = rest[..3].parse().unwrap_or(0);
-            } else if let Some(rest) = line.strip_prefix("content-length: ") {
-                length = rest.parse().unwrap_or(0);
-            } else if line.is_empty() {
-                break;
-            }
-        }
-        let mut answer = vec![0; length];
-        self.0.read_exact(&mut answer)?;
-        Ok((status, String::from_utf8_lossy(&answer).into_owned()))
-    }
+/// The status of the answer, and its body. A connection serves one request.
+fn post(socket: &Path, path: &str, body: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: lb\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Ok((status, body.to_owned()))
 }
 
 /// How many changes are made in a round, by how many clients.
@@ -86,7 +66,6 @@ fn change_all(director: &Director, round: usize) -> Duration {
     thread::scope(|threads| {
         for _ in 0..CLIENTS {
             threads.spawn(|| {
-                let mut client = Client::connect(director.control_socket()).expect("it listens");
                 loop {
                     let number = number.fetch_add(1, Ordering::Relaxed);
                     if number >= CHANGES {
@@ -100,7 +79,8 @@ fn change_all(director: &Director, round: usize) -> Duration {
                         "set": { "weight": 2 + round },
                     });
                     let body = json!({ "changes": [change] }).to_string();
-                    let (status, answer) = client.post("/v1/changes", &body).expect("it answers");
+                    let (status, answer) =
+                        post(director.control_socket(), "/v1/changes", &body).expect("it answers");
                     assert_eq!((status, answer.as_str()), (200, "{\"changed\":true}"));
                 }
             });

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use crate::state::{AclAction, Change};
 
 /// `POST /v1/changes`: all are made, in this order, or none.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Changes {
     /// What to change.
@@ -15,16 +16,17 @@ pub struct Changes {
 }
 
 /// The answer to [`Changes`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChangesMade {
     /// Whether anything is different now.
     pub changed: bool,
 }
 
 /// `GET /v1/configuration`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Configuration {
     /// The configuration file.
+    #[schema(value_type = String)]
     pub path: PathBuf,
     /// Its text as it was read.
     pub file: String,
@@ -37,7 +39,7 @@ pub struct Configuration {
 }
 
 /// `POST /v1/reload`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reload {
     /// What counted before counts again unless the reload is confirmed within this many seconds.
@@ -46,7 +48,7 @@ pub struct Reload {
 }
 
 /// The answer to [`Reload`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Reloaded {
     /// What is different now.
     pub changes: Vec<Change>,
@@ -59,14 +61,14 @@ pub struct Reloaded {
 }
 
 /// The answer to `POST /v1/confirm`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Confirmed {
     /// Whether there was anything to confirm.
     pub confirmed: bool,
 }
 
 /// Whose new connections are let in: prefixes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Acl {
     /// Clients that are refused, whatever is allowed besides.
     pub deny: Vec<String>,
@@ -75,7 +77,7 @@ pub struct Acl {
 }
 
 /// `GET /v1/acl`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Acls {
     /// For all virtual servers.
     #[serde(flatten)]
@@ -85,7 +87,7 @@ pub struct Acls {
 }
 
 /// The rules of one virtual server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ServiceAcl {
     /// Its name.
     pub name: String,
@@ -95,7 +97,7 @@ pub struct ServiceAcl {
 }
 
 /// `POST /v1/acl`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AclChange {
     /// What to do with the prefix.
@@ -108,7 +110,7 @@ pub struct AclChange {
 }
 
 /// The answer to [`AclChange`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AclChanged {
     /// The prefix as it is understood.
     pub prefix: String,
@@ -119,7 +121,7 @@ pub struct AclChanged {
 }
 
 /// `GET /v1/timeouts`: how long a connection without frames is remembered, in seconds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Timeouts {
     /// An established TCP connection.
     pub tcp: u64,
@@ -132,7 +134,7 @@ pub struct Timeouts {
 }
 
 /// How long a connection in one state is remembered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StateTimeout {
     /// The state, as `lb connections` shows it.
     pub state: String,
@@ -143,7 +145,7 @@ pub struct StateTimeout {
 }
 
 /// `POST /v1/timeouts`, in seconds: what is left out stays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TimeoutsChange {
     /// An established TCP connection.
@@ -158,7 +160,7 @@ pub struct TimeoutsChange {
 }
 
 /// The answer to [`TimeoutsChange`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TimeoutsChanged {
     /// Whether anything is different now.
     pub changed: bool,
@@ -168,7 +170,7 @@ pub struct TimeoutsChanged {
 }
 
 /// `POST /v1/weight`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WeightChange {
     /// The virtual server: its name, or an address that only it has.
@@ -180,7 +182,7 @@ pub struct WeightChange {
 }
 
 /// The answer to [`WeightChange`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WeightChanged {
     /// The virtual server's name.
     pub service: String,
@@ -195,7 +197,7 @@ pub struct WeightChanged {
 }
 
 /// `POST /v1/zero`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Zero {
     /// The virtual server whose counters begin anew: its name, or an address that only it has; without it, all.
@@ -204,7 +206,7 @@ pub struct Zero {
 }
 
 /// The answer to [`Zero`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Zeroed {
     /// The names of the virtual servers whose counters begin anew.
     pub virtual_servers: Vec<String>,

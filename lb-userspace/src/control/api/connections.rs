@@ -1,10 +1,11 @@
 //! The connection table.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 /// A line of `GET /v1/connections`, which answers with one JSON object on each line, as they are found; its query is a
 /// [`ConnectionFilter`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Connection {
     /// What is remembered.
     pub kind: ConnectionKind,
@@ -27,8 +28,9 @@ pub struct Connection {
 }
 
 /// Which connections are listed: all that are each of these.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct ConnectionFilter {
     /// Of this virtual server: its name, or an address that only it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,7 +47,7 @@ pub struct ConnectionFilter {
 }
 
 /// What an entry of the table remembers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectionKind {
     /// A connection.

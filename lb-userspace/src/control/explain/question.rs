@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 use crate::config::Protocol;
 use crate::dataplane;
@@ -24,11 +25,13 @@ pub const TCP_FLAGS: [(&str, u8); 8] = [
 pub const MAX_VLAN: u16 = 4094;
 
 /// Which frame.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Question {
     /// `ADDRESS:PORT` of the client.
+    #[schema(value_type = String)]
     pub source: SocketAddr,
     /// `ADDRESS:PORT` that it asks.
+    #[schema(value_type = String)]
     pub destination: SocketAddr,
     /// `tcp` or `udp`.
     pub protocol: String,
