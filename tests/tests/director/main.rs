@@ -26,6 +26,7 @@ mod real_server;
 mod reload;
 mod restart;
 mod schedulers;
+mod service;
 mod steadiness;
 mod support;
 mod verifier;
