@@ -14,10 +14,11 @@
 //! an interface's, the same rules keep the machine quiet about them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -61,6 +62,17 @@ pub enum RealServerError {
     },
 }
 
+/// Keeps other instances waiting: at boot there is one for each VIP, and all have one state file.
+fn take_turn(state_file: &Path) -> Result<Flock<File>, RealServerError> {
+    let path = state_file.with_extension("lock");
+    let failed = |source| RealServerError::State { path: path.clone(), source };
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).map_err(failed)?;
+    }
+    let file = File::create(&path).map_err(failed)?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))
+}
+
 /// What [`up`] changed, so that [`down`] can undo it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Changes {
@@ -102,6 +114,7 @@ impl Changes {
 /// # Errors
 /// [`RealServerError`]; what was changed until then is remembered.
 pub async fn up(vips: &BTreeSet<Prefix>, state_file: &Path) -> Result<Vec<String>, RealServerError> {
+    let _turn = take_turn(state_file)?;
     let netlink = Netlink::open()?;
     let lo = loopback(&netlink).await?;
     let mut changes = Changes::read(state_file)?;
@@ -135,6 +148,7 @@ pub async fn up(vips: &BTreeSet<Prefix>, state_file: &Path) -> Result<Vec<String
 /// # Errors
 /// [`RealServerError`].
 pub async fn down(vips: &BTreeSet<Prefix>, state_file: &Path) -> Result<Vec<String>, RealServerError> {
+    let _turn = take_turn(state_file)?;
     let netlink = Netlink::open()?;
     let lo = loopback(&netlink).await?;
     let mut changes = Changes::read(state_file)?;
