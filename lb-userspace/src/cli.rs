@@ -3,11 +3,13 @@
 mod acl;
 mod change;
 mod check;
+mod completions;
 mod connections;
 mod drain;
 mod duration;
 mod explain;
 mod list;
+mod man;
 mod output;
 mod real_server;
 mod reload;
@@ -94,6 +96,10 @@ enum Command {
     Explain(explain::Explain),
     /// On a real server: accept the traffic of a VIP without saying so on the network
     RealServer(real_server::RealServer),
+    /// Print the completions of a shell
+    Completions(completions::Completions),
+    /// Print the manual page, or write those of all commands
+    Man(man::Man),
 }
 
 /// The configuration file.
@@ -148,6 +154,8 @@ impl Cli {
             Command::Acl(acl) => acl.execute(),
             Command::Explain(explain) => explain.execute(),
             Command::RealServer(real_server) => real_server.execute(),
+            Command::Completions(completions) => completions.execute(),
+            Command::Man(man) => man.execute(),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
