@@ -57,7 +57,7 @@ fn pages() -> io::Result<Vec<(String, String)>> {
 }
 
 fn page(command: &Command) -> io::Result<(String, String)> {
-    let page = Page::new(command.clone()).manual("lb");
+    let page = Page::new(command.clone()).source(concat!("lb ", env!("CARGO_PKG_VERSION")));
     let mut text = Vec::new();
     page.render_title(&mut text)?;
     page.render_name_section(&mut text)?;
@@ -82,7 +82,7 @@ fn examples(after: &str) -> Roff {
     page.control("SH", ["EXAMPLES"]);
     let mut is_verbatim = false;
     for line in after.lines().skip(1) {
-        if line.starts_with(' ') != is_verbatim && !line.is_empty() {
+        if line.starts_with(' ') != is_verbatim {
             is_verbatim = !is_verbatim;
             page.control(if is_verbatim { "nf" } else { "fi" }, []);
         }
