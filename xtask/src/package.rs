@@ -96,13 +96,20 @@ pub(crate) fn make(workspace: &Workspace, profile: Profile, version: &str) -> Ou
     let manual = tree.directory("usr/share/man/man1")?;
     process::run_quietly(Command::new(&lb).args(["man", "--output"]).arg(&manual))?;
 
+    let pages = list(&manual).map_err(failed("list", &manual))?;
+    for page in &pages {
+        // Written with whatever umask there is.
+        fs::set_permissions(page, fs::Permissions::from_mode(FILE))
+            .map_err(failed("set the mode of", page))?;
+    }
+
     let date = Date::of_the_last_commit(workspace);
     tree.write("usr/share/doc/lb/changelog", &changelog(version, &date.readable), FILE)?;
     let mut gzip = Command::new("gzip");
     gzip.args(["-9n"])
         .arg(tree.path("usr/share/doc/lb/changelog"))
         .arg(tree.path("usr/share/doc/lb/NEWS.md"));
-    process::run_quietly(gzip.args(list(&manual).map_err(failed("list", &manual))?))?;
+    process::run_quietly(gzip.args(&pages))?;
 
     let architecture = process::output(Command::new("dpkg").arg("--print-architecture"))?;
     let architecture = architecture.trim();
