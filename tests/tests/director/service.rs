@@ -12,6 +12,9 @@ use nix::sys::signal::Signal;
 
 use crate::support::{OpenConnection, PATIENCE, answers, lab, real_servers, web};
 
+/// Time for the daemon to start, or to say why not, also where a processor is emulated.
+const STARTED: Duration = Duration::from_secs(40);
+
 /// A service manager's end of NOTIFY_SOCKET.
 struct Manager {
     socket: UnixDatagram,
@@ -52,8 +55,11 @@ fn monotonic_usec() -> u128 {
 fn the_service_manager_is_told_of_ready_status_reloads_and_the_end() -> TestResult {
     let lab = lab(2)?;
     let manager = Manager::new(&lab)?;
-    let mut director =
-        Director::on(&lab.director()).config(web(&lab)).variable("NOTIFY_SOCKET", &manager.path).start()?;
+    let mut director = Director::on(&lab.director())
+        .config(web(&lab))
+        .timeout(STARTED)
+        .variable("NOTIFY_SOCKET", &manager.path)
+        .start()?;
     assert_eq!(manager.next()?, "READY=1\nSTATUS=1 virtual server, 2 of 2 real servers up\n");
 
     let second = lab.real_servers()[1].address().to_string();
@@ -136,7 +142,7 @@ fn restricted(lab: &Lab, capabilities: &[String]) -> io::Result<DirectorBuilder>
     if !binary.exists() {
         fs::copy(std::env::var_os("LB_BINARY").expect("`cargo xtask test` sets LB_BINARY"), &binary)?;
     }
-    Ok(Director::on(&lab.director()).binary(binary).under(with_only(capabilities)))
+    Ok(Director::on(&lab.director()).binary(binary).under(with_only(capabilities)).timeout(STARTED))
 }
 
 #[test]

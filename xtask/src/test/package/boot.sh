@@ -11,7 +11,14 @@ if [ "${2-}" != inside ]; then
     hierarchy=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
     group=$hierarchy/lb-package-test-$$
     mkdir "$group"
-    remove_group() { find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || true; }
+    # What was in it may take a moment to end.
+    remove_group() {
+        for _ in $(seq 50); do
+            find "$group" -depth -type d -exec rmdir {} + 2> /dev/null || true
+            if [ ! -d "$group" ]; then break; fi
+            sleep 0.1
+        done
+    }
     trap remove_group EXIT
     # The group is the root of what systemd sees of cgroups. The shell that joins it ends; ours stays outside.
     sh -c 'echo $$ > "$1/cgroup.procs" && shift && exec "$@"' sh "$group" \
