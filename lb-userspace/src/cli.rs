@@ -3,6 +3,7 @@
 mod acl;
 mod change;
 mod check;
+mod completions;
 mod connections;
 mod doctor;
 mod drain;
@@ -11,6 +12,7 @@ mod events;
 mod explain;
 mod ipvsadm;
 mod list;
+mod man;
 mod output;
 mod real_server;
 mod reload;
@@ -105,6 +107,10 @@ enum Command {
     Doctor(doctor::Doctor),
     /// On a real server: accept the traffic of a VIP without saying so on the network
     RealServer(real_server::RealServer),
+    /// Print the completions of a shell
+    Completions(completions::Completions),
+    /// Print the manual page, or write those of all commands
+    Man(man::Man),
 }
 
 /// The configuration file.
@@ -169,6 +175,8 @@ impl Cli {
             Command::Ipvsadm(ipvsadm) => return ipvsadm.execute(),
             Command::Doctor(doctor) => doctor.execute(),
             Command::RealServer(real_server) => real_server.execute(),
+            Command::Completions(completions) => completions.execute(),
+            Command::Man(man) => man.execute(),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,

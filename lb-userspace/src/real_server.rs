@@ -55,6 +55,17 @@ pub enum RealServerError {
     },
 }
 
+/// Keeps other instances waiting: at boot there is one for each VIP, and all have one state file.
+fn take_turn(state_file: &Path) -> Result<Flock<File>, RealServerError> {
+    let path = state_file.with_extension("lock");
+    let failed = |source| RealServerError::State { path: path.clone(), source };
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).map_err(failed)?;
+    }
+    let file = File::create(&path).map_err(failed)?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))
+}
+
 /// What [`up`] changed, so that [`down`] can undo it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Changes {
@@ -91,23 +102,12 @@ impl Changes {
     }
 }
 
-/// Keeps others that change the same file out, until it is dropped.
-fn lock(state_file: &Path) -> Result<Flock<File>, RealServerError> {
-    let path = state_file.with_extension("lock");
-    let failed = |source| RealServerError::State { path: path.clone(), source };
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).map_err(failed)?;
-    }
-    let file = File::create(&path).map_err(failed)?;
-    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))
-}
-
 /// Accepts the traffic of `vips` and keeps quiet about them. Returns what was changed, one line each.
 ///
 /// # Errors
 /// [`RealServerError`]; what was changed until then is remembered.
 pub async fn up(vips: &BTreeSet<Prefix>, state_file: &Path) -> Result<Vec<String>, RealServerError> {
-    let _alone = lock(state_file)?;
+    let _turn = take_turn(state_file)?;
     let netlink = Netlink::open()?;
     let lo = loopback(&netlink).await?;
     let mut changes = Changes::read(state_file)?;
@@ -147,7 +147,7 @@ pub async fn up(vips: &BTreeSet<Prefix>, state_file: &Path) -> Result<Vec<String
 /// # Errors
 /// [`RealServerError`].
 pub async fn down(vips: &BTreeSet<Prefix>, state_file: &Path) -> Result<Vec<String>, RealServerError> {
-    let _alone = lock(state_file)?;
+    let _turn = take_turn(state_file)?;
     let netlink = Netlink::open()?;
     let lo = loopback(&netlink).await?;
     let mut changes = Changes::read(state_file)?;

@@ -13,6 +13,7 @@
 
 mod hold;
 mod reload;
+mod service;
 mod topology;
 mod vips;
 
@@ -43,6 +44,7 @@ use crate::state::{
     Configuration, Document, Followed, Input, Journal, ReconcileError, Reconciler, Remembered,
 };
 use reload::Reloader;
+use service::{Service, Watchdog};
 use topology::{Followers, Topology};
 use vips::Vips;
 
@@ -186,18 +188,20 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     let explainer = dataplane.explainer();
     let (inputs, received) = mpsc::channel(64);
     let (reloads, reload_orders) = mpsc::channel(4);
+    let service = Service::default();
     let reloader = Reloader {
         path: file.to_owned(),
         configs,
         resolved: resolved.clone(),
         inputs: inputs.clone(),
         events: happening.clone(),
+        service: service.clone(),
     };
     tasks.spawn(reloader.run(reload_orders).map(|()| "reloader"));
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let parts = Parts {
         facts,
-        published,
+        published: published.clone(),
         configs: followed.clone(),
         observer,
         inputs: inputs.clone(),
@@ -225,6 +229,9 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     .fuse();
     tasks.spawn(forward_resolutions(resolved, inputs.clone()).map(|()| "neighbour driver"));
     tasks.spawn(inspect(inputs.clone()).map(|()| "clock"));
+    if let Some(watchdog) = Watchdog::if_wanted(inputs.clone(), config.director.control_socket.clone()) {
+        tasks.spawn(watchdog.run().map(|()| "watchdog"));
+    }
     let followers = Followers { vips: vips.clone(), offload: offload.clone(), wanted, inputs };
     let mut following = tokio::spawn(topology.follow(events, followers));
 
@@ -235,6 +242,8 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
         took_over = dataplane.has_taken_over(),
         "ready"
     );
+    service.ready(&published.borrow());
+    tasks.spawn(service.clone().follow(published).map(|()| "status"));
     let ended = tokio::select! {
         name = signals.next(&reloads) => {
             tracing::info!("{name}: stopping");
@@ -246,6 +255,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
         _ = &mut sweeping => Err(RunError::Ended("sweeper")),
     };
 
+    service.stopping();
     // Whoever sends goes first, then those who receive end by themselves.
     following.abort();
     tasks.shutdown().await;

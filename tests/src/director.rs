@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Write as _};
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -43,6 +43,8 @@ pub struct DirectorBuilder {
     settings: BTreeMap<String, String>,
     sections: String,
     arguments: Vec<String>,
+    wrapper: Vec<String>,
+    variables: Vec<(String, OsString)>,
     log_filter: String,
     ready: Ready,
     timeout: Duration,
@@ -66,6 +68,18 @@ impl DirectorBuilder {
     /// Adds an argument of `lb run`.
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.into());
+        self
+    }
+
+    /// A program that becomes the daemon, with its arguments, such as setpriv(1).
+    pub fn under<A: AsRef<str>>(mut self, words: impl IntoIterator<Item = A>) -> Self {
+        self.wrapper = words.into_iter().map(|word| word.as_ref().to_owned()).collect();
+        self
+    }
+
+    /// Sets an environment variable of the daemon.
+    pub fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.into(), value.into()));
         self
     }
 
@@ -140,6 +154,8 @@ impl Director {
             settings: BTreeMap::new(),
             sections: String::new(),
             arguments: Vec::new(),
+            wrapper: Vec::new(),
+            variables: Vec::new(),
             log_filter: "info".into(),
             ready: Ready::LogLine("ready".into()),
             timeout: TIME_TO_START,
@@ -182,8 +198,15 @@ impl Director {
         if self.process.as_mut().is_some_and(|process| process.exit_status().is_none()) {
             return Ok(());
         }
-        let command = self.builder.host.command(&self.binary).arg("run").arg("--config").arg(&self.config);
-        let command = command.args(&self.builder.arguments);
+        let DirectorBuilder { host, wrapper, variables, arguments, .. } = &self.builder;
+        let mut command = match wrapper.split_first() {
+            Some((program, words)) => host.command(program).args(words).arg(&self.binary),
+            None => host.command(&self.binary),
+        };
+        for (name, value) in variables {
+            command = command.env(name, value);
+        }
+        let command = command.arg("run").arg("--config").arg(&self.config).args(arguments);
         let process = command.env("RUST_LOG", &self.builder.log_filter).env("NO_COLOR", "1").spawn()?;
         let process = self.process.insert(process);
         let timeout = self.builder.timeout;

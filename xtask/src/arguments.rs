@@ -24,6 +24,8 @@ pub(crate) enum Request {
     Test(Selection),
     /// Seconds for each target.
     Fuzz(u32),
+    /// Make a Debian package.
+    Package,
     Ci,
 }
 
@@ -48,10 +50,12 @@ pub(crate) enum Level {
     Vm,
     /// On demand only: it fetches a kernel, too.
     Ipvs,
+    /// On demand only: it boots a systemd.
+    Package,
 }
 
 impl Level {
-    const ALL: [Self; 5] = [Self::Unit, Self::Fixtures, Self::Labs, Self::Vm, Self::Ipvs];
+    const ALL: [Self; 6] = [Self::Unit, Self::Fixtures, Self::Labs, Self::Vm, Self::Ipvs, Self::Package];
     /// What runs when no level is named.
     pub(crate) const USUAL: [Self; 3] = [Self::Unit, Self::Fixtures, Self::Labs];
 
@@ -62,6 +66,7 @@ impl Level {
             Self::Labs => "labs",
             Self::Vm => "vm",
             Self::Ipvs => "ipvs",
+            Self::Package => "package",
         }
     }
 
@@ -96,6 +101,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Outcome<Re
         "bench" => Ok(Request::Bench(passed_on(rest))),
         "test" => selection(&rest).map(Request::Test),
         "fuzz" => seconds(&rest).map(Request::Fuzz),
+        "package" => no_more("package", &rest).map(|()| Request::Package),
         "ci" => no_more("ci", &rest).map(|()| Request::Ci),
         unknown => Err(Failure::usage(format!("no command `{unknown}`")).remedy(help::overview())),
     }
@@ -145,7 +151,7 @@ fn passed_on(mut rest: Vec<OsString>) -> Vec<OsString> {
     rest
 }
 
-/// `[unit|fixtures|labs|vm|ipvs] [FILTER…] [-- LIBTEST…]`
+/// `[unit|fixtures|labs|vm|ipvs|package] [FILTER…] [-- LIBTEST…]`
 fn selection(rest: &[OsString]) -> Outcome<Selection> {
     let words = rest
         .iter()
@@ -236,7 +242,7 @@ mod tests {
 
     #[test]
     fn every_command_explains_itself_with_an_example() {
-        for command in ["setup", "build-ebpf", "build", "run", "demo", "bench", "test", "ci"] {
+        for command in ["setup", "build-ebpf", "build", "run", "demo", "bench", "test", "package", "ci"] {
             for line in [format!("{command} --help"), format!("help {command}"), format!("{command} -h")] {
                 let Request::Help(text) = request(&line) else { panic!("{line} is no request for help") };
                 assert!(text.contains("Examples:"), "{line}: {text}");

@@ -99,7 +99,7 @@ Examples:
         name: "test",
         summary: "run the tests: unit, fixtures, labs (root)",
         text: "\
-Usage: cargo xtask test [unit|fixtures|labs|vm|ipvs] [FILTER...] [-- OPTION...]
+Usage: cargo xtask test [unit|fixtures|labs|vm|ipvs|package] [FILTER...] [-- OPTION...]
 
 Builds everything, then runs three levels in this order and sums them up:
 
@@ -115,6 +115,8 @@ and, only when they are named:
   ipvs       more than 10,000 random flows to random sh, mh and dh services, by the product and by the kernel's
              IPVS: Debian's user-mode Linux, a program that needs no root, fetched like the above (some 45 MB).
              Says how many it compared, and with which seed; LB_SEED repeats one.
+  package    the Debian package is installed, started, reloaded, upgraded, removed and purged by a real systemd
+             that runs in namespaces, on top of this machine's files, which stay as they are (root; Debian)
 
 FILTERs choose tests by a part of their name; OPTIONs go to the test programs. Labs run a few at a time:
 as many as there are cores, from 2 to 4; RUST_TEST_THREADS or `-- --test-threads=N` says otherwise.
@@ -140,6 +142,20 @@ leaves an input that fails in fuzz/artifacts and says how to repeat it.
 Examples:
   cargo xtask fuzz
   cargo xtask fuzz 600",
+    },
+    Topic {
+        name: "package",
+        summary: "make a Debian package",
+        text: "\
+Usage: cargo xtask package
+
+Builds `lb` with optimisation, and with it, its units, manual pages and completions a package:
+<target>/debian/lb_VERSION_ARCHITECTURE.deb. It needs the glibc of the machine it was built on, or a newer one.
+DEBFULLNAME and DEBEMAIL name its maintainer.
+
+Examples:
+  cargo xtask package
+  cargo xtask test package       # install, upgrade, remove and purge one, without changing this machine",
     },
     Topic {
         name: "ci",

@@ -1,7 +1,7 @@
 //! `cargo xtask`: builds, tests, measures and shows the project.
 //!
 //! ```text
-//!   argv ──> arguments ──> setup (what is missing) ──> ebpf ──> build ──> run | demo | bench | test | ci
+//!   argv ──> arguments ──> setup (what is missing) ──> ebpf ──> build ──> run | demo | bench | test | package | ci
 //! ```
 //!
 //! It knows how the project is built and nothing of what it does.
@@ -15,6 +15,7 @@ mod failure;
 mod fuzz;
 mod help;
 mod object;
+mod package;
 mod process;
 mod root;
 mod route;
@@ -56,6 +57,7 @@ fn carry_out(request: Request) -> Outcome {
         Request::Demo(arguments) => build::show(&workspace, "demo", Profile::Debug, &arguments),
         Request::Bench(arguments) => build::show(&workspace, "bench", Profile::Release, &arguments),
         Request::Test(selection) => test::run(&workspace, &selection),
+        Request::Package => package::run(&workspace),
         Request::Fuzz(seconds) => fuzz::run(&workspace, seconds),
         Request::Ci => ci::run(&workspace),
     }

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: unit tests, verdict fixtures, labs, and one summary.
 
 mod ipvs;
+mod package;
 mod report;
 mod vm;
 
@@ -32,7 +33,8 @@ const COLOR: &str = "--color=always";
 /// A test failed, a level could not be run, or Ctrl-C.
 pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Outcome {
     let levels = selection.level.map_or(Level::USUAL.to_vec(), |level| vec![level]);
-    let needs_root = levels.iter().any(|level| matches!(level, Level::Fixtures | Level::Labs));
+    let needs_root =
+        levels.iter().any(|level| matches!(level, Level::Fixtures | Level::Labs | Level::Package));
     let programs = levels.iter().any(|level| *level != Level::Unit);
     // Without root the levels that can run do, and the others fail.
     let privilege = if needs_root { root::require("this level") } else { Ok(Privilege::Root) };
@@ -48,6 +50,7 @@ pub(crate) fn run(workspace: &Workspace, selection: &Selection) -> Outcome {
             (_, Level::Unit) => run.unit(),
             (_, Level::Vm) => run.vm(),
             (_, Level::Ipvs) => run.ipvs(),
+            (Ok(privilege), Level::Package) => run.package(privilege),
             (Ok(privilege), Level::Fixtures) => run.fixtures(privilege),
             (Ok(privilege), Level::Labs) => run.labs(privilege),
             (Err(failure), _) if failure.is_interrupt() => Err(Failure::interrupted()),

@@ -8,7 +8,7 @@ use aya::programs::xdp::{XdpLink, XdpMode as KernelMode};
 use aya::programs::{ProgramError, Xdp};
 use nix::errno::Errno;
 
-use super::error::DataplaneError;
+use super::error::{DataplaneError, RIGHTS, chain};
 use crate::config::XdpMode;
 use crate::net::{Link, XdpAttachment};
 
@@ -137,7 +137,7 @@ impl Cause {
             Some(Errno::EBUSY | Errno::EEXIST) => format!(
                 "another XDP program is attached; stop what attached it: `lb doctor --interface {name}` says which it is, and the command that detaches it"
             ),
-            Some(Errno::EPERM | Errno::EACCES) => "run lb as root".to_owned(),
+            Some(Errno::EPERM | Errno::EACCES) => RIGHTS.to_owned(),
             _ if mode == XdpMode::Native => {
                 "the driver has no native XDP for this configuration; set director.xdp_mode = \"auto\" or \"generic\", or look at the kernel's log for what the driver misses (often more queues; or a smaller MTU, if it has no multi-buffer XDP)".to_owned()
             }
@@ -156,18 +156,4 @@ fn errno(error: &ProgramError) -> Option<Errno> {
         source = error.source();
     }
     None
-}
-
-/// An error with its causes, as one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

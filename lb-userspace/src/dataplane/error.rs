@@ -6,14 +6,25 @@ use std::path::PathBuf;
 use lb_common::limits::MAX_ACL_PREFIXES;
 use thiserror::Error;
 
+/// What to do where the kernel does not let us.
+pub(super) const RIGHTS: &str = "it takes root, or CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW and CAP_PERFMON";
+
 /// An operation on the data plane that failed.
 #[derive(Debug, Error)]
 pub enum DataplaneError {
     /// The bpffs directory cannot be used.
-    #[error("prepare {directory}: {source}; run lb as root, and choose director.bpffs below a bpffs that may be written", directory = directory.display())]
+    #[error("prepare {directory}: {source}; {RIGHTS}, and a director.bpffs below a bpffs that may be written", directory = directory.display())]
     Directory {
         /// The directory.
         directory: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// There is no bpffs, and none could be mounted.
+    #[error("mount a bpffs on {place}: {source}; that takes CAP_SYS_ADMIN, which lb needs for nothing else: mount it before lb starts (`mount -t bpf bpf {place}`; systemd does so on /sys/fs/bpf), or choose director.bpffs below one that is there", place = place.display())]
+    Mount {
+        /// Where.
+        place: PathBuf,
         /// Why not.
         source: io::Error,
     },
@@ -34,12 +45,10 @@ pub enum DataplaneError {
         difference: String,
     },
     /// The kernel did not take the maps or programs.
-    #[error("load the eBPF object: {0}")]
+    #[error("load the eBPF object: {}; lb needs Linux 6.1 or later; {RIGHTS}", chain(.0))]
     Load(#[source] Box<aya::EbpfError>),
     /// The kernel's verifier rejected a program.
-    #[error(
-        "load the XDP program `{program}`: {reason}; lb needs Linux 6.1 or later and the right to load BPF programs (root)"
-    )]
+    #[error("load the XDP program `{program}`: {reason}; lb needs Linux 6.1 or later; {RIGHTS}")]
     Program {
         /// Its name.
         program: &'static str,
@@ -113,4 +122,18 @@ pub(super) fn map_failed(
     map: &'static str,
 ) -> impl Fn(aya::maps::MapError) -> DataplaneError {
     move |error| DataplaneError::Map { operation, map, source: io::Error::other(error) }
+}
+
+/// An error with its causes, as one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
 }

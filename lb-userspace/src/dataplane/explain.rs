@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aya::Ebpf;
@@ -15,7 +16,7 @@ use super::clock::KernelClock;
 use super::error::DataplaneError;
 use super::explanation::Explanation;
 use super::memory::{Memory, Region};
-use super::open::{handle, xdp};
+use super::open::{handle, xdp_mut};
 use crate::config::Protocol;
 
 /// A frame to ask about. Source and destination are of one family.
@@ -57,6 +58,7 @@ impl Explainer {
     /// Takes what it needs from `ebpf`, whose programs are loaded.
     pub(super) fn open(
         ebpf: &mut Ebpf,
+        directory: &Path,
         memory: Arc<Memory>,
         clock: KernelClock,
     ) -> Result<Self, DataplaneError> {
@@ -64,7 +66,7 @@ impl Explainer {
         let trace = Region::map(map.fd().as_fd(), 1);
         let trace = trace.map_err(|source| DataplaneError::Map { operation: "map", map: TRACE, source })?;
         // A handle of its own: the other one is lent to whoever attaches programs.
-        let program = handle(xdp(ebpf, PROGRAM)?, PROGRAM).map_err(failed)?;
+        let program = handle(xdp_mut(ebpf, PROGRAM)?, directory).map_err(failed)?;
         let program = Some(Mutex::new((program, trace)));
         Ok(Self { memory, clock, program })
     }

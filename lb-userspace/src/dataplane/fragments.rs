@@ -1,18 +1,19 @@
 //! Fragments that came before their datagram's first: how the daemon gets them, and how it sends them on.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
 
-use aya::programs::{ProgramError, TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::counter::Reason;
 use lb_common::fragment::{FragmentKey, FragmentRoute, HeldFragment};
 
 use super::error::{DataplaneError, map_failed};
 use super::memory::Memory;
-use super::open::{Dataplane, handle, xdp};
+use super::open::{Dataplane, handle, xdp_mut};
 
 /// `enum xdp_action` (include/uapi/linux/bpf.h).
 const XDP_TX: u32 = 3;
@@ -58,10 +59,11 @@ impl Dataplane {
             PerCpuArray::try_from(Map::PerCpuArray(counters)).map_err(map_failed("open", "COUNTERS"))?;
         let interfaces = self.held()?;
         let program = |(place, index): (&u8, &u32)| {
-            let ebpf = if *place == 0 { &self.ebpf } else { self.others.get(place)? };
+            let ebpf = if *place == 0 { &mut self.ebpf } else { self.others.get_mut(place)? };
             let failed =
-                |error: ProgramError| DataplaneError::Program { program: "lb", reason: error.to_string() };
-            let program = xdp(ebpf, "lb").and_then(|program| handle(program, "lb").map_err(failed));
+                |error: io::Error| DataplaneError::Program { program: "lb", reason: error.to_string() };
+            let program =
+                xdp_mut(ebpf, "lb").and_then(|program| handle(program, &self.directory).map_err(failed));
             Some(program.map(|program| (*index, program)))
         };
         let programs = interfaces.iter().filter_map(program).collect::<Result<_, _>>()?;

@@ -10,7 +10,8 @@ use aya::programs::links::{FdLink, LinkInfo, LinkType, PinnedLink};
 use aya::programs::{ProgramType, loaded_links, loaded_programs};
 use aya::sys::{BpfHelper, is_helper_supported};
 
-use super::attach::{chain, pin};
+use super::attach::pin;
+use super::error::chain;
 use super::layout::READABLE;
 use super::upgrade::layouts;
 

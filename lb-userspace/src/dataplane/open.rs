@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use aya::maps::{DevMap, Map, MapData, MapError, MapInfo, PerCpuArray};
+use aya::pin::PinError;
 use aya::programs::{Program, ProgramError, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use aya_obj::programs::XdpAttachType;
@@ -17,7 +18,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::acl::Tries;
 use super::clock::KernelClock;
-use super::error::DataplaneError;
+use super::error::{DataplaneError, chain};
 use super::explain::Explainer;
 use super::layout::{self, Capacity, MapLayout, TableBuckets};
 
@@ -105,8 +106,7 @@ impl Dataplane {
     /// Every variant of [`DataplaneError`] but `Attach`.
     pub fn open(options: &Options) -> Result<Self, DataplaneError> {
         let bpffs = &options.bpffs;
-        ensure_mounted(bpffs)
-            .map_err(|source| DataplaneError::Directory { directory: bpffs.clone(), source })?;
+        ensure_mounted(bpffs)?;
         let opened = Directory::open(bpffs, &layout::READABLE)?;
         let directory = opened.path.clone();
         let layouts = layout::maps(options.capacity);
@@ -140,7 +140,7 @@ impl Dataplane {
         second.store(seed.second);
         let clock = KernelClock::measure(|| jiffies(&ebpf))?;
         let devices = devices(&mut ebpf)?;
-        let explainer = Explainer::open(&mut ebpf, Arc::clone(&memory), clock)?;
+        let explainer = Explainer::open(&mut ebpf, &directory, Arc::clone(&memory), clock)?;
         let counters = per_cpu(&mut ebpf, "COUNTERS")?;
         let real_stats = per_cpu(&mut ebpf, "REAL_STATS")?;
         let observer = Observer::new(Arc::clone(&memory), clock, counters, real_stats);
@@ -312,16 +312,18 @@ pub fn bpffs_mount_point(directory: &Path) -> &Path {
 /// Makes the directory, and mounts a bpffs if it is on none.
 ///
 /// # Errors
-/// What the kernel says.
-pub fn ensure_mounted(directory: &Path) -> io::Result<()> {
+/// [`DataplaneError::Directory`], [`DataplaneError::Mount`].
+pub fn ensure_mounted(directory: &Path) -> Result<(), DataplaneError> {
+    let failed = |source| DataplaneError::Directory { directory: directory.to_owned(), source };
     if is_on_bpffs(directory) {
-        return fs::create_dir_all(directory);
+        return fs::create_dir_all(directory).map_err(failed);
     }
     let place = bpffs_mount_point(directory);
-    fs::create_dir_all(place)?;
-    mount(Some("bpf"), place, Some("bpf"), MsFlags::empty(), None::<&str>)?;
+    fs::create_dir_all(place).map_err(failed)?;
+    mount(Some("bpf"), place, Some("bpf"), MsFlags::empty(), None::<&str>)
+        .map_err(|errno| DataplaneError::Mount { place: place.to_owned(), source: errno.into() })?;
     tracing::info!("mounted a bpffs on {}", place.display());
-    fs::create_dir_all(directory)
+    fs::create_dir_all(directory).map_err(failed)
 }
 
 /// A map that is pinned under this name must be what the program expects: opening it by name checks nothing.
@@ -436,9 +438,16 @@ fn per_cpu<V: aya::Pod>(
     })
 }
 
-/// Another handle on a program.
-pub(super) fn handle(program: &Xdp, name: &'static str) -> Result<Xdp, ProgramError> {
-    Xdp::from_program_info(program.info()?, name.into(), XdpAttachType::Interface)
+/// Another handle on a program. Asking the kernel for one by the program's number would take CAP_SYS_ADMIN
+/// (`bpf_prog_get_fd_by_id` in kernel/bpf/syscall.c); one that is pinned may be opened with CAP_BPF.
+pub(super) fn handle(program: &mut Xdp, directory: &Path) -> Result<Xdp, io::Error> {
+    let pin = directory.join("handle");
+    // Of a daemon that was killed in between.
+    let _ = fs::remove_file(&pin);
+    program.pin(&pin).map_err(|error: PinError| io::Error::other(chain(&error)))?;
+    let handle = Xdp::from_pin(&pin, XdpAttachType::Interface);
+    fs::remove_file(&pin)?;
+    handle.map_err(|error| io::Error::other(chain(&error)))
 }
 
 pub(super) fn xdp<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a Xdp, DataplaneError> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::dataplane::ensure_mounted;
+use crate::dataplane::{DataplaneError, ensure_mounted};
 use crate::net::{Ethtool, Feature, NetError, Netlink, SysctlError, write_sysctl};
 
 /// A change on the director.
@@ -52,13 +52,8 @@ pub enum RepairError {
         source: io::Error,
     },
     /// There is no bpffs now either.
-    #[error("mount a bpffs for {}: {source}", directory.display())]
-    Mount {
-        /// What it was to be for.
-        directory: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Mount(#[from] DataplaneError),
 }
 
 impl Repair {
@@ -73,8 +68,7 @@ impl Repair {
             Self::FeatureOff { index, feature } => Ethtool::open()
                 .and_then(|ethtool| ethtool.set_feature(*index, *feature, false))
                 .map_err(|source| RepairError::Feature { feature: *feature, source }),
-            Self::MountBpffs(directory) => ensure_mounted(directory)
-                .map_err(|source| RepairError::Mount { directory: directory.clone(), source }),
+            Self::MountBpffs(directory) => Ok(ensure_mounted(directory)?),
         }
     }
 }

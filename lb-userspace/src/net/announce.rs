@@ -25,11 +25,15 @@ const SHORTEST_FRAME: usize = 60;
 
 /// An address could not be announced.
 #[derive(Debug, Error)]
-#[error("announce {address} on {interface}: {source}")]
+#[error("announce {address} on {interface}: {source}{}", remedy(source))]
 pub struct AnnounceError {
     address: IpAddr,
     interface: String,
     source: io::Error,
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::PermissionDenied { " (sending frames takes CAP_NET_RAW)" } else { "" }
 }
 
 /// Sends one announcement for each address: it is at the interface's MAC.

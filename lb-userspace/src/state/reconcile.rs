@@ -63,6 +63,11 @@ pub enum Input {
         /// Gets the virtual servers whose counters begin anew.
         done: oneshot::Sender<Result<Vec<PublishedService>, ChangeError>>,
     },
+    /// Somebody wants to know whether inputs are handled.
+    Answer {
+        /// Gets the answer.
+        done: oneshot::Sender<()>,
+    },
     /// Time to look whether the maps are as they were left.
     Inspect,
 }
@@ -250,6 +255,9 @@ impl Reconciler {
             Input::Zero { service, done } => {
                 self.change();
                 let _ = done.send(self.zero(service.as_deref()));
+            }
+            Input::Answer { done } => {
+                let _ = done.send(());
             }
             Input::Inspect => self.inspect(),
         }

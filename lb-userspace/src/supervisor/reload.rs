@@ -17,6 +17,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
+use super::service::Service;
 use super::{FIRST_ANSWERS, now};
 use crate::config::{self, Checked, Config, Diagnostics};
 use crate::control::ReloadOrder;
@@ -34,6 +35,8 @@ pub(super) struct Reloader {
     pub(super) resolved: watch::Receiver<Resolutions>,
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) events: EventLog,
+    /// To whom it says that it is at it.
+    pub(super) service: Service,
 }
 
 impl Reloader {
@@ -50,7 +53,9 @@ impl Reloader {
                 }
             };
             let Some(ReloadOrder { confirm_within, done }) = order else { return };
+            self.service.reloading();
             let reloaded = self.reload(confirm_within.is_some()).await;
+            self.service.reloaded(reloaded.is_err());
             if reloaded.is_ok() {
                 deadline = confirm_within.map(|within| now() + within);
             }

@@ -30,6 +30,7 @@ mod reload;
 mod restart;
 mod scale;
 mod schedulers;
+mod service;
 mod steadiness;
 mod support;
 mod verifier;

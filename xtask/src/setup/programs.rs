@@ -21,6 +21,7 @@ const PROGRAMS: &[Program] = &[
     Program { name: "arping", debian: "iputils-arping", fedora: "iputils", arch: "iputils" },
     Program { name: "watch", debian: "procps", fedora: "procps-ng", arch: "procps-ng" },
     Program { name: "script", debian: "bsdutils", fedora: "util-linux-script", arch: "util-linux" },
+    Program { name: "setpriv", debian: "util-linux", fedora: "util-linux", arch: "util-linux" },
     Program { name: "c++", debian: "g++", fedora: "gcc-c++", arch: "gcc" },
     Program { name: "bpftool", debian: "bpftool", fedora: "bpftool", arch: "bpf" },
 ];

@@ -210,7 +210,9 @@ async fn read_only_reads_and_reveals_nothing() {
     for operation in operations() {
         let method = operation.method_name();
         if operation.effect == Effect::Reads {
-            let path = format!("{}?follow=false", operation.path);
+            // Or the answer would not end.
+            let query = if operation.path == "/v1/events" { "?follow=false" } else { "" };
+            let path = format!("{}{query}", operation.path);
             assert_eq!(send(&router, method, &path, None).await.status(), 200, "{path}");
             continue;
         }
