@@ -120,8 +120,8 @@ impl Configuration {
     pub fn change(&mut self, groups: &[&[Change]]) -> Vec<Result<bool, Refused>> {
         let bound: Vec<Cow<'_, [Change]>> = groups.iter().map(|group| self.bind_marks(group)).collect();
         let groups: Vec<&[Change]> = bound.iter().map(|group| &group[..]).collect();
-        let (changed, done) = Document::clone(&self.current).change(&groups);
-        if done.iter().any(|done| matches!(done, Ok(true))) {
+        let (changed, done) = self.current.change(&groups);
+        if let Some(changed) = changed {
             self.current = Arc::new(changed);
             self.runtime = self.differences.between(&self.file, &self.current).into();
         }

@@ -103,9 +103,9 @@ impl Document {
     }
 
     /// Makes changes, each group of them as a whole or not at all, and says what became of each group: whether
-    /// anything is different because of it.
+    /// anything is different because of it. Without a document, none made a difference.
     #[must_use]
-    pub fn change(self, groups: &[&[Change]]) -> (Self, Vec<Result<bool, Refused>>) {
+    pub fn change(&self, groups: &[&[Change]]) -> (Option<Self>, Vec<Result<bool, Refused>>) {
         let mut edited = self.clone();
         let (mut done, mut touched) = (Vec::new(), HashSet::new());
         for group in groups {
@@ -122,12 +122,12 @@ impl Document {
             return self.change_in_turn(first, second);
         }
         if done.iter().all(|done| matches!(done, Ok(false) | Err(_))) {
-            return (self, done);
+            return (None, done);
         }
         // One reading for all, which is what takes the time. If it fails, some are to blame, and some are not.
         match edited.read_again() {
-            Ok(()) => (edited, done),
-            Err(problem) if groups.len() == 1 => (self, vec![Err(Refused { change: None, problem })]),
+            Ok(()) => (Some(edited), done),
+            Err(problem) if groups.len() == 1 => (None, vec![Err(Refused { change: None, problem })]),
             Err(_) => {
                 let (first, second) = groups.split_at(groups.len() / 2);
                 self.change_in_turn(first, second)
@@ -135,11 +135,15 @@ impl Document {
         }
     }
 
-    fn change_in_turn(self, first: &[&[Change]], second: &[&[Change]]) -> (Self, Vec<Result<bool, Refused>>) {
+    fn change_in_turn(
+        &self,
+        first: &[&[Change]],
+        second: &[&[Change]],
+    ) -> (Option<Self>, Vec<Result<bool, Refused>>) {
         let (changed, mut done) = self.change(first);
-        let (changed, rest) = changed.change(second);
+        let (again, rest) = changed.as_ref().unwrap_or(self).change(second);
         done.extend(rest);
-        (changed, done)
+        (again.or(changed), done)
     }
 
     /// What a change is about. Of two that have any of these in common, one may hide what is wrong with the other.

@@ -62,7 +62,7 @@ impl Journal {
         } else {
             let new = named(&self.path, "new");
             let mut file = fs::File::create(&new)?;
-            file.write_all(&serde_json::to_vec_pretty(remembered)?)?;
+            file.write_all(&serde_json::to_vec(remembered)?)?;
             // A machine that loses power finds the old file or the new one.
             file.sync_data()?;
             fs::rename(&new, &self.path)?;
