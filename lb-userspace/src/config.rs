@@ -28,6 +28,7 @@ mod validate;
 mod value;
 
 use std::io::Read as _;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
@@ -124,6 +125,13 @@ pub fn parse(file_name: &str, text: &str) -> Result<Checked, Diagnostics> {
 pub fn virtual_address(text: &str) -> Option<VirtualAddress> {
     let report = Report::new("", text);
     address::virtual_address(&reader::Text::alone(text, &report)).ok().map(|address| address.value)
+}
+
+/// A real server's address as the file has it, without the port that may stand behind it.
+#[must_use]
+pub fn real_server_address(text: &str) -> Option<IpAddr> {
+    let report = Report::new("", text);
+    address::real_server(&reader::Text::alone(text, &report)).ok().map(|server| server.address.value)
 }
 
 fn read<'a>(document: &'a DeTable<'a>, report: &'a Report) -> Result<Config, Reported> {

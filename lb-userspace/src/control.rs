@@ -19,6 +19,7 @@ mod request;
 mod routes;
 mod server;
 
+pub use crate::state::fingerprint;
 pub use configuration::ReloadOrder;
 pub use rates::Rates;
 pub use server::{ControlError, Facts, Parts, Server};

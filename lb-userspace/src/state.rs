@@ -22,7 +22,7 @@ mod published;
 mod reconcile;
 
 pub use change::{AclAction, Change, ChangeError, Changed, Keys, Refused};
-pub use configuration::{Configuration, Reloaded, Remembered};
+pub use configuration::{Configuration, Reloaded, Remembered, Unconfirmed, fingerprint};
 pub use desired::{
     Desired, DesiredServer, DesiredService, addresses_to_locate, addresses_to_resolve, desired, vips,
 };
@@ -35,7 +35,7 @@ pub use names::NameError;
 pub use network::{Location, Network, Places, addressed, locate};
 pub use plan::{PlanError, plan};
 pub use published::{Published, PublishedServer, PublishedService, ServerState};
-pub use reconcile::{Followed, Input, ReconcileError, Reconciler, ReloadError};
+pub use reconcile::{Followed, Input, ReconcileError, Reconciler, ReloadError, ReloadKind};
 
 #[cfg(test)]
 mod tests;

@@ -41,7 +41,8 @@ use crate::dataplane::{
 use crate::neighbour::{Driver, Resolution, Resolutions};
 use crate::net::{Events, Link, NetError, Netlink, XdpAttachment, question};
 use crate::state::{
-    Configuration, Document, Followed, Input, Journal, ReconcileError, Reconciler, Remembered,
+    Configuration, Document, Followed, Input, Journal, ReconcileError, Reconciler, Remembered, Unconfirmed,
+    fingerprint,
 };
 use reload::Reloader;
 use service::{Service, Watchdog};
@@ -116,6 +117,8 @@ fn capacity(config: &Config) -> Capacity {
 /// [`RunError`]: it could not start, or cannot go on.
 pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
+    let file =
+        &std::path::absolute(file).map_err(|error| RunError::Os("find the working directory", error))?;
     let mut journal = Journal::beside(&checked.config.director.control_socket);
     let configuration = remembered(file, checked, &mut journal);
     let config = Arc::clone(configuration.config());
@@ -274,15 +277,22 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
 /// What is configured: what the file says, and what was changed while an earlier daemon ran.
 fn remembered(file: &Path, checked: Checked, journal: &mut Journal) -> Configuration {
     let Remembered { changes, unconfirmed } = journal.read();
-    let before = unconfirmed.and_then(|text| config::parse(&file.display().to_string(), &text).ok());
+    // Unless somebody has written another one since.
+    let is_refused =
+        |text: &Unconfirmed| text.refused == fingerprint(&checked.text) && *text.before != *checked.text;
+    let unconfirmed = unconfirmed.filter(is_refused);
+    let before = unconfirmed.as_ref().map(|text| config::parse(&file.display().to_string(), &text.before));
+    let before = before.and_then(Result::ok);
     if before.is_some() {
         tracing::warn!(
-            "the last reload was not confirmed before lb ended: what {} said before counts; `lb reload` loads it anew",
+            "nobody has confirmed what {} says: what it said before counts; `lb reload` loads it anew",
             file.display()
         );
     }
+    let insisted = unconfirmed.filter(|_| before.is_some());
     let document = Document::new(before.unwrap_or(checked));
-    let (configuration, forgotten) = Configuration::new(file, document, &changes);
+    let (mut configuration, forgotten) = Configuration::new(file, document, &changes);
+    configuration.insist(insisted);
     for (_, refused) in forgotten {
         tracing::warn!("a change that was made while lb ran is forgotten: {refused}");
     }
@@ -412,7 +422,7 @@ impl Signals {
                 _ = self.hangup.recv() => {
                     let (done, _) = oneshot::channel();
                     // Full: it is about to be loaded anew.
-                    let _ = reloads.try_send(ReloadOrder { confirm_within: None, done });
+                    let _ = reloads.try_send(ReloadOrder { confirm_within: None, saved: None, done });
                 }
             }
         }

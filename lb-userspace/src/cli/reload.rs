@@ -47,7 +47,8 @@ pub(super) struct Confirm {
 
 impl Reload {
     pub(super) fn execute(self) -> Result<(), Failure> {
-        let asked = api::Reload { confirm_within: self.confirm_within.map(|within| within.as_secs()) };
+        let confirm_within = self.confirm_within.map(|within| within.as_secs());
+        let asked = api::Reload { confirm_within, saved: None };
         let reloaded: Reloaded =
             answered(runtime()?.block_on(client::post(&self.socket.control_socket, "/v1/reload", &asked)))?;
         if self.json {

@@ -12,7 +12,7 @@ use clap::Args;
 use super::output::{print, print_json};
 use super::{ControlSocket, Failure, answered, runtime, told};
 use crate::control::api::{self, Configuration, Reloaded};
-use crate::control::client;
+use crate::control::{client, fingerprint};
 
 /// Write what was changed while the daemon ran to the configuration file.
 #[derive(Debug, Args)]
@@ -59,8 +59,8 @@ impl Save {
                 )));
             }
             write(&found.path, &found.text).map_err(|error| failed(&found.path, &error))?;
-            let _: Reloaded =
-                answered(runtime.block_on(client::post(socket, "/v1/reload", &api::Reload::default())))?;
+            let saved = api::Reload { saved: Some(fingerprint(&found.text)), ..api::Reload::default() };
+            let _: Reloaded = answered(runtime.block_on(client::post(socket, "/v1/reload", &saved)))?;
         }
         if self.json {
             return print_json(&found.changes);
@@ -85,6 +85,10 @@ fn failed(path: &Path, error: &io::Error) -> Failure {
 fn write(path: &Path, text: &str) -> io::Result<()> {
     // What a link leads to is replaced, not the link.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    // Nor a device, or whatever else is no file.
+    if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+        return fs::write(&path, text);
+    }
     let mut name = OsString::from(&path);
     name.push(".new");
     let new = PathBuf::from(name);

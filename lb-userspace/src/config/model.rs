@@ -203,6 +203,12 @@ impl Persistence {
 }
 
 impl VirtualServer {
+    /// The family of its addresses.
+    #[must_use]
+    pub fn is_ipv6(&self) -> bool {
+        self.addresses.first().is_some_and(|address| address.is_ipv6())
+    }
+
     /// Everybody who may have its connections: its real servers, then the sorry server.
     pub fn all_servers(&self) -> impl Iterator<Item = RealServer> {
         self.real_servers.iter().cloned().chain(self.sorry_server.map(RealServer::at))
@@ -227,7 +233,7 @@ impl VirtualServer {
     /// How the data plane remembers clients.
     #[must_use]
     pub fn persistence_of_clients(&self) -> persistence::Persistence {
-        let is_ipv6 = self.addresses.first().is_some_and(|address| address.is_ipv6());
+        let is_ipv6 = self.is_ipv6();
         self.persistence.map_or(persistence::Persistence::NONE, |persistence| {
             let seconds = u32::try_from(persistence.timeout.as_secs()).unwrap_or(u32::MAX);
             persistence::Persistence::new(seconds, persistence.mask(is_ipv6))

@@ -17,6 +17,8 @@ use crate::state::{Input, ReloadError, Reloaded};
 pub struct ReloadOrder {
     /// What counted before counts again unless this is confirmed within this time.
     pub confirm_within: Option<Duration>,
+    /// The [`fingerprint`](crate::state::fingerprint) of the text, if it is what this daemon said is to be saved.
+    pub saved: Option<u64>,
     /// Gets what is different now, and warnings about the file.
     pub done: oneshot::Sender<Result<(Reloaded, Diagnostics), ReloadError>>,
 }
@@ -36,10 +38,18 @@ fn show(shared: &Shared) -> api::Configuration {
     }
 }
 
+/// Who has not confirmed by then never will.
+const LONGEST_CONFIRMATION: Duration = Duration::from_secs(24 * 60 * 60);
+
 pub(super) async fn reload(shared: Arc<Shared>, asked: api::Reload) -> Result<api::Reloaded, Failure> {
-    let api::Reload { confirm_within } = asked;
+    let api::Reload { confirm_within, saved } = asked;
+    let confirm_within = confirm_within.map(Duration::from_secs);
+    if confirm_within.is_some_and(|within| within > LONGEST_CONFIRMATION) {
+        let most = humantime::format_duration(LONGEST_CONFIRMATION);
+        return Err(Failure::bad_request(format!("a reload can be confirmed within {most} at most")));
+    }
     let (done, answer) = oneshot::channel();
-    let order = ReloadOrder { confirm_within: confirm_within.map(Duration::from_secs), done };
+    let order = ReloadOrder { confirm_within, saved, done };
     shared.reloads.send(order).await.map_err(|_| Failure::stopping())?;
     let (reloaded, warnings) = answer.await.map_err(|_| Failure::stopping())??;
     let Reloaded { changes, at_restart, forgotten } = reloaded;

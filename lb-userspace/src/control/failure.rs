@@ -135,7 +135,7 @@ impl From<ReloadError> for Failure {
         match error {
             ReloadError::Failed(_) => Self::from(ChangeError::Failed(error.to_string())),
             ReloadError::Invalid(_) | ReloadError::Unreadable(_) => Self::bad_request(error.to_string()),
-            ReloadError::Unconfirmed => Self::conflict(error.to_string()),
+            ReloadError::Unconfirmed | ReloadError::Confirmed => Self::conflict(error.to_string()),
         }
     }
 }

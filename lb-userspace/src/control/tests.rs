@@ -28,7 +28,7 @@ use super::{Facts, Parts, ReloadOrder, Server};
 use crate::config::Diagnostics;
 use crate::dataplane::{Capacity, Explainer, Memory, Observer, Tables};
 use crate::neighbour::{Resolution, Resolutions};
-use crate::state::{Configuration, Document, Followed, Input, Journal, Network, Reconciler};
+use crate::state::{Configuration, Document, Followed, Input, Journal, Network, Reconciler, ReloadKind};
 
 const FILE: &str = r#"
 [director]
@@ -136,10 +136,10 @@ fn file() -> Document {
 
 /// The file never changes.
 async fn reload(mut orders: mpsc::Receiver<ReloadOrder>, inputs: mpsc::Sender<Input>) {
-    while let Some(ReloadOrder { confirm_within, done }) = orders.recv().await {
+    while let Some(ReloadOrder { confirm_within, done, .. }) = orders.recv().await {
         let (reloaded, answer) = oneshot::channel();
-        let awaits_confirmation = confirm_within.is_some();
-        let input = Input::Reload { file: Box::new(file()), awaits_confirmation, done: reloaded };
+        let kind = if confirm_within.is_some() { ReloadKind::AwaitsConfirmation } else { ReloadKind::Stays };
+        let input = Input::Reload { file: Box::new(file()), kind, done: reloaded };
         if inputs.send(input).await.is_err() {
             return;
         }

@@ -75,12 +75,6 @@ impl Dataplane {
             })?;
         }
         let mut all = Vec::new();
-        for (_, link) in links {
-            self.opened
-                .earlier
-                .hand_over(link.index, &self.directory)
-                .map_err(|source| DataplaneError::Directory { directory: self.directory.clone(), source })?;
-        }
         for (place, link) in links {
             match self.attach_one(*place, link, mode) {
                 Ok(attached) => all.push(attached),
@@ -107,6 +101,10 @@ impl Dataplane {
     }
 
     fn attach_one(&mut self, place: u8, link: &Link, mode: XdpMode) -> Result<Attached, DataplaneError> {
+        self.opened
+            .earlier
+            .hand_over(link.index, &self.directory)
+            .map_err(|source| DataplaneError::Directory { directory: self.directory.clone(), source })?;
         if place == 0 {
             return attach::attach(xdp_mut(&mut self.ebpf, "lb")?, &self.directory, link, mode);
         }

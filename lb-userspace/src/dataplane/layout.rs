@@ -87,7 +87,7 @@ impl MapLayout {
 pub struct Capacity {
     /// In each family (`director.max_connections`).
     pub max_connections: u32,
-    /// Whether there are IPv6 virtual servers. Without, there is room for [some](Self::RESERVE) that may be added.
+    /// Whether there are IPv6 virtual servers. Without, their tables are as small as can be.
     pub has_ipv6: bool,
 }
 
@@ -113,17 +113,13 @@ impl Capacity {
         TableBuckets::new(buckets_for(self.max_connections))
     }
 
-    /// The share of `max_connections` that IPv6 gets while no virtual server has an address of it.
-    const RESERVE: u32 = 16;
-
-    /// How many connections there is room for, of IPv6.
-    #[must_use]
-    pub fn max_connections_v6(self) -> u32 {
-        if self.has_ipv6 { self.max_connections } else { self.max_connections / Self::RESERVE }
+    /// Buckets of IPv6 service addresses. All of a map that is mapped counts as the daemon's memory.
+    pub(super) fn service_buckets_v6(self) -> u32 {
+        if self.has_ipv6 { 2 * GENERATION_BUCKETS } else { 1 }
     }
 
     pub(super) fn v6(self) -> TableBuckets {
-        TableBuckets::new(buckets_for(self.max_connections_v6()))
+        TableBuckets::new(if self.has_ipv6 { buckets_for(self.max_connections) } else { 0 })
     }
 }
 
@@ -141,7 +137,7 @@ pub(super) fn maps(capacity: Capacity) -> [MapLayout; MAPS] {
     [
         MapLayout::array::<Settings>("SETTINGS", 1),
         MapLayout::array::<AddressBucket<ADDRESS_WORDS_V4>>("SERVICES_V4", 2 * GENERATION_BUCKETS),
-        MapLayout::array::<AddressBucket<ADDRESS_WORDS_V6>>(SERVICES_V6, 2 * GENERATION_BUCKETS),
+        MapLayout::array::<AddressBucket<ADDRESS_WORDS_V6>>(SERVICES_V6, capacity.service_buckets_v6()),
         MapLayout::array::<Span<ADDRESS_WORDS_V4>>("FORMS_V4", 2 * FORM_SPANS),
         MapLayout::array::<Span<ADDRESS_WORDS_V6>>("FORMS_V6", 2 * FORM_SPANS),
         MapLayout::array::<u64>("FORM_PORTS_V4", 2 * FORM_WORDS),

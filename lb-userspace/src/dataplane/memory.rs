@@ -143,7 +143,7 @@ impl Memory {
         Ok(Self {
             settings: Region::anonymous(1)?,
             services_v4: Region::anonymous(2 * GENERATION_BUCKETS)?,
-            services_v6: Region::anonymous(2 * GENERATION_BUCKETS)?,
+            services_v6: Region::anonymous(capacity.service_buckets_v6())?,
             forms_v4: Region::anonymous(2 * FORM_SPANS)?,
             forms_v6: Region::anonymous(2 * FORM_SPANS)?,
             form_ports_v4: Region::anonymous(2 * FORM_WORDS)?,

@@ -94,6 +94,12 @@ pub struct Tables {
 }
 
 impl Tables {
+    /// Whether there is room for IPv6 virtual servers.
+    #[must_use]
+    pub fn has_ipv6(&self) -> bool {
+        self.memory.services_v6.len() > 1
+    }
+
     pub(super) fn new(memory: Arc<Memory>, stats: Stats, tries: Tries, wait: Wait) -> Self {
         // Whoever wrote before us may have done so a moment ago.
         Self { memory, stats, tries, wait, left_behind: Vec::new(), addresses_left_behind: true }

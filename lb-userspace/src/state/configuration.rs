@@ -8,15 +8,16 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::change::{Change, Keys, Refused};
-use super::difference::{Differences, difference};
-use super::document::Document;
+use super::change::{Change, ChangeError, Keys, Refused};
+use super::difference::{Differences, completed, completed_server, difference};
+use super::document::{Document, SERVERS, address};
 use crate::config::{Config, Director};
 
 /// What is configured.
@@ -30,8 +31,26 @@ pub struct Configuration {
     /// What makes the one of the other.
     runtime: Arc<[Change]>,
     differences: Differences,
-    /// The text that counts again if the one that there is now is not confirmed.
-    unconfirmed: Option<Arc<str>>,
+    /// What the file was told that nobody has confirmed.
+    unconfirmed: Option<Unconfirmed>,
+}
+
+/// A text of the file that nobody has confirmed, and what counts instead of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unconfirmed {
+    /// The text that counted before.
+    pub before: String,
+    /// The [`fingerprint`] of the one that was not confirmed.
+    pub refused: u64,
+}
+
+/// By what one knows that two texts are the same.
+#[must_use]
+pub fn fingerprint(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What the next start has to know of what was done while the daemon ran.
@@ -40,13 +59,13 @@ pub struct Configuration {
 pub struct Remembered {
     /// What was changed, beside the file.
     pub changes: Vec<Change>,
-    /// The text of the file that counted before a reload that nobody has confirmed yet.
+    /// A text of the file that nobody has confirmed, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unconfirmed: Option<String>,
+    pub unconfirmed: Option<Unconfirmed>,
 }
 
 /// What a reload did.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reloaded {
     /// What is different now.
     pub changes: Vec<Change>,
@@ -70,10 +89,15 @@ impl Configuration {
             differences: Differences::default(),
             unconfirmed: None,
         };
-        let single: Vec<&[Change]> = changes.iter().map(std::slice::from_ref).collect();
-        let done = configuration.change(&single);
+        let replayed: Vec<Vec<Change>> =
+            changes.iter().map(|change| configuration.replayed(change)).collect();
+        let groups: Vec<&[Change]> = replayed.iter().map(Vec::as_slice).collect();
+        let done = configuration.change(&groups);
         let forgotten = changes.iter().zip(done);
-        let forgotten = forgotten.filter_map(|(change, done)| Some((change.clone(), done.err()?))).collect();
+        let forgotten = forgotten.filter_map(|(change, done)| Some((change.clone(), done.err()?)));
+        // Nothing is said of a prefix of which nothing was to be said.
+        let is_lost = |(_, refused): &(_, Refused)| !matches!(refused.problem, ChangeError::NoSuchPrefix(_));
+        let forgotten = forgotten.filter(is_lost).collect();
         (configuration, forgotten)
     }
 
@@ -110,10 +134,7 @@ impl Configuration {
     /// What the next start has to know.
     #[must_use]
     pub fn remembered(&self) -> Remembered {
-        Remembered {
-            changes: self.runtime.to_vec(),
-            unconfirmed: self.unconfirmed.as_deref().map(str::to_owned),
-        }
+        Remembered { changes: self.runtime.to_vec(), unconfirmed: self.unconfirmed.clone() }
     }
 
     /// Makes changes, each group as a whole or not at all; says for each whether anything is different.
@@ -126,6 +147,38 @@ impl Configuration {
             self.runtime = self.differences.between(&self.file, &self.current).into();
         }
         done
+    }
+
+    /// A change that was made to an earlier text of the file, for this one: what was added may be there now, and is to be
+    /// as it was added.
+    fn replayed(&self, change: &Change) -> Vec<Change> {
+        let named = |name: &str| self.file.services().iter().find(|known| known.name == name);
+        let instead = match change {
+            Change::AddService { service } => {
+                let name = service.get("name").and_then(|name| name.as_str());
+                name.and_then(named).map(|there| completed(there, service))
+            }
+            Change::AddServer { service, server } => {
+                named(service).and_then(|there| completed_server(there, server))
+            }
+            // What was removed is gone.
+            Change::RemoveService { service } if named(service).is_none() => Some(Vec::new()),
+            Change::RemoveServer { service, server }
+                if named(service).is_none_or(|there| !there.servers.contains(&Some(*server))) =>
+            {
+                Some(Vec::new())
+            }
+            _ => None,
+        };
+        instead.unwrap_or_else(|| vec![change.clone()])
+    }
+
+    /// The same with a text of the file that was made of this one: what is done stays, whatever the text says.
+    #[must_use]
+    pub fn rebased(&self, file: Document) -> Self {
+        let mut new = Self { file: Arc::new(file), unconfirmed: None, ..self.clone() };
+        new.runtime = new.differences.between(&new.file, &new.current).into();
+        new
     }
 
     /// A group that is added with its number only has the addresses that the file gives that number, as those that
@@ -168,13 +221,20 @@ impl Configuration {
 
     /// Has the file's text of `before` count again unless this one is [confirmed](Self::confirm).
     pub fn await_confirmation(&mut self, before: &Self) {
-        self.unconfirmed = Some(Arc::clone(before.unconfirmed.as_ref().unwrap_or(before.file_text())));
+        let (before, refused) = (before.file_text().to_string(), fingerprint(self.file_text()));
+        self.unconfirmed = Some(Unconfirmed { before, refused });
     }
 
     /// The text that counts again if this one is not confirmed.
     #[must_use]
-    pub fn unconfirmed(&self) -> Option<&Arc<str>> {
-        self.unconfirmed.as_ref()
+    pub fn unconfirmed(&self) -> Option<&str> {
+        let unconfirmed = self.unconfirmed.as_ref()?;
+        (unconfirmed.refused == fingerprint(self.file_text())).then_some(unconfirmed.before.as_str())
+    }
+
+    /// Has this text count, and count for the next start too, as long as the file has the one that was not confirmed.
+    pub fn insist(&mut self, unconfirmed: Option<Unconfirmed>) {
+        self.unconfirmed = unconfirmed;
     }
 
     /// This text stays.
@@ -208,11 +268,16 @@ impl<'a> Marks<'a> {
         for change in changes {
             match change {
                 Change::AddService { service } => {
-                    marks.services.extend(service.get("name").and_then(|name| name.as_str()));
+                    let name = service.get("name").and_then(|name| name.as_str()).unwrap_or_default();
+                    marks.services.insert(name);
+                    let rows = service.get(SERVERS).and_then(|rows| rows.as_array()).into_iter().flatten();
+                    let servers = rows.filter_map(|row| address(row.as_object()?));
+                    marks.servers.extend(servers.map(|server| (name, server)));
                 }
+                Change::Acl { service: Some(service), .. } => _ = marks.services.insert(service),
                 Change::EditService { service, .. } => _ = marks.services.insert(service),
                 Change::AddServer { service, server } => {
-                    let address = super::document::address(server);
+                    let address = address(server);
                     marks.servers.extend(address.map(|address| (service.as_str(), address)));
                 }
                 Change::EditServer { service, server, .. } => _ = marks.servers.insert((service, *server)),

@@ -1,13 +1,14 @@
 //! What makes one configuration of another, as changes: what a reload does, and what was changed while the daemon ran.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use toml_edit::{Item, TableLike};
 
-use super::change::{Change, Keys};
-use super::document::{Document, SERVERS, Service, keys};
+use super::change::{AclAction, Change, Keys};
+use super::document::{Document, SERVERS, Service, address, keys};
+use crate::forms::Prefix;
 
 /// Changes that make `to` of `from`, but for the order of what is in both, and for `[director]`.
 #[must_use]
@@ -36,13 +37,11 @@ impl Differences {
         let section =
             |document: &Document, name| document.root().get(name).map(section_keys).unwrap_or_default();
         let changed = |name| changed_keys(&section(from, name), &section(to, name));
-        let (timeouts, acl) = (changed("timeouts"), changed("acl"));
+        let timeouts = changed("timeouts");
         if !timeouts.is_empty() {
             changes.push(Change::SetTimeouts { set: timeouts });
         }
-        if !acl.is_empty() {
-            changes.push(Change::SetAcl { set: acl });
-        }
+        changes.extend(acl_changes(&section(from, ACL), &section(to, ACL), None));
         let (old, new) = (from.services(), to.services());
         let old_by_name: HashMap<&str, &Arc<Service>> =
             old.iter().map(|service| (service.name.as_str(), service)).collect();
@@ -88,6 +87,7 @@ fn service_changes(from: &Service, to: &Service) -> Vec<Change> {
     let name = || to.name.clone();
     let mut set = changed_keys(&from.keys, &to.keys);
     set.remove(SERVERS);
+    set.remove(ACL);
     // It is known by its name, written or made.
     set.remove("name");
     let mut changes = Vec::new();
@@ -99,6 +99,10 @@ fn service_changes(from: &Service, to: &Service) -> Vec<Change> {
     if !set.is_empty() {
         changes.push(Change::EditService { service: name(), set });
     }
+    let acl = |service: &Service| {
+        service.keys.get(ACL).and_then(|acl| acl.as_object()).cloned().unwrap_or_default()
+    };
+    changes.extend(acl_changes(&acl(from), &acl(to), Some(&to.name)));
     for (server, keys) in &new {
         match old_by_address.get(server) {
             None => changes.push(Change::AddServer { service: name(), server: (*keys).clone() }),
@@ -117,7 +121,48 @@ fn service_changes(from: &Service, to: &Service) -> Vec<Change> {
 /// The real servers of a virtual server, with all their keys.
 fn servers(service: &Service) -> Vec<(IpAddr, &Keys)> {
     let tables = service.keys.get(SERVERS).and_then(|list| list.as_array()).into_iter().flatten();
-    service.servers.iter().copied().zip(tables.filter_map(|table| table.as_object())).collect()
+    let rows = service.servers.iter().zip(tables);
+    rows.filter_map(|(address, table)| Some(((*address)?, table.as_object()?))).collect()
+}
+
+const ACL: &str = "acl";
+
+/// Prefix by prefix: what was denied by command is denied beside what a new file denies, and not instead of it.
+fn acl_changes(from: &Keys, to: &Keys, service: Option<&str>) -> Vec<Change> {
+    let rules = |acl: &Keys| -> BTreeMap<Prefix, AclAction> {
+        let list = |key, action| {
+            let texts = acl.get(key).and_then(|list| list.as_array()).into_iter().flatten();
+            texts.filter_map(|text| text.as_str()?.parse().ok()).map(move |prefix| (prefix, action))
+        };
+        list("allow", AclAction::Allow).chain(list("deny", AclAction::Deny)).collect()
+    };
+    let (from, to) = (rules(from), rules(to));
+    let gone =
+        from.keys().filter(|prefix| !to.contains_key(prefix)).map(|prefix| (prefix, AclAction::Remove));
+    let new = to.iter().filter(|(prefix, action)| from.get(prefix) != Some(action));
+    let all = gone.chain(new.map(|(prefix, action)| (prefix, *action)));
+    all.map(|(prefix, action)| Change::Acl { action, prefix: *prefix, service: service.map(str::to_owned) })
+        .collect()
+}
+
+/// Changes that make a virtual server of `keys` of one that is there already, but for real servers that only that has.
+pub(super) fn completed(there: &Service, keys: &Keys) -> Vec<Change> {
+    let changes = service_changes(there, &Service::of(keys.clone()));
+    changes.into_iter().filter(|change| !matches!(change, Change::RemoveServer { .. })).collect()
+}
+
+/// Changes that make a real server of `keys` of one of this address that is there already; none if it is not.
+pub(super) fn completed_server(there: &Service, keys: &Keys) -> Option<Vec<Change>> {
+    let server = address(keys)?;
+    let (_, before) = servers(there).into_iter().find(|(known, _)| *known == server)?;
+    let mut set = changed_keys(before, keys);
+    set.remove("address");
+    let change = Change::EditServer { service: there.name.clone(), server, set };
+    Some(if matches!(&change, Change::EditServer { set, .. } if set.is_empty()) {
+        Vec::new()
+    } else {
+        vec![change]
+    })
 }
 
 /// Keys whose values differ, with those of `to`.

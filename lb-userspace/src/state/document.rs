@@ -36,8 +36,8 @@ pub(super) struct Service {
     addresses: Vec<VirtualAddress>,
     protocol: Protocol,
     fwmark: Option<u32>,
-    /// Of its real servers, in the order of the text.
-    pub(super) servers: Vec<IpAddr>,
+    /// Of its real servers, in the order of the text; none where that is no address.
+    pub(super) servers: Vec<Option<IpAddr>>,
     /// The whole section.
     pub(super) keys: Keys,
 }
@@ -65,10 +65,12 @@ impl Document {
         // What the one reader takes is TOML for the other; if ever it is not, there is nothing to edit.
         let mut toml: DocumentMut = checked.text.parse().unwrap_or_default();
         // Sections, for those who edit them, also where they were written as values.
-        if let Some(item) = toml.get_mut(SERVICES)
-            && let Ok(tables) = mem::take(item).into_array_of_tables()
-        {
-            *item = Item::ArrayOfTables(tables);
+        if let Some(item) = toml.get_mut(SERVICES) {
+            match mem::take(item).into_array_of_tables() {
+                Ok(tables) => *item = Item::ArrayOfTables(tables),
+                // An empty list.
+                Err(_) => drop(toml.remove(SERVICES)),
+            }
         }
         let tables = toml.get(SERVICES).and_then(Item::as_array_of_tables);
         let tables = tables.into_iter().flat_map(|tables| tables.iter());
@@ -152,7 +154,13 @@ impl Document {
         let service = |service: &str| name(service).map(Target::Service);
         let server = |service: &str, server: Option<IpAddr>| Some(Target::Server(name(service)?, server?));
         match change {
-            Change::AddService { service } => vec![Target::Service(Service::of(service.clone()).name)],
+            Change::AddService { service } => {
+                let Service { name, servers, .. } = Service::of(service.clone());
+                let servers = servers.into_iter().flatten();
+                let servers: Vec<Target> =
+                    servers.map(|server| Target::Server(name.clone(), server)).collect();
+                servers.into_iter().chain([Target::Service(name)]).collect()
+            }
             Change::EditService { service: wanted, .. } => service(wanted).into_iter().collect(),
             Change::AddServer { service, server: keys } => {
                 server(service, address(keys)).into_iter().collect()
@@ -166,7 +174,7 @@ impl Document {
                 let servers = servers.unwrap_or_default().into_iter();
                 service(wanted)
                     .into_iter()
-                    .chain(servers.filter_map(|address| server(wanted, Some(address))))
+                    .chain(servers.filter_map(|address| server(wanted, address)))
                     .collect()
             }
             Change::Clear => {
@@ -176,8 +184,8 @@ impl Document {
             }
             Change::SetTimeouts { .. } => vec![Target::Section("timeouts")],
             Change::SetAcl { .. } => vec![Target::Section("acl")],
-            Change::Acl { service: None, .. } => Vec::new(),
-            Change::Acl { service: Some(wanted), .. } => service(wanted).into_iter().collect(),
+            // Each prefix is checked by itself, before it is written.
+            Change::Acl { .. } => Vec::new(),
         }
     }
 
@@ -296,7 +304,7 @@ impl Document {
         let known = &self.services[place];
         // Whatever else it is instead is told when it is read.
         if let Some(address) = address(server)
-            && known.servers.contains(&address)
+            && known.servers.contains(&Some(address))
         {
             return Err(ChangeError::ServerExists { service: known.name.clone(), server: address });
         }
@@ -329,10 +337,10 @@ impl Document {
     fn find_server(&self, service: &str, server: IpAddr) -> Result<(usize, usize), ChangeError> {
         let place = self.find(service)?;
         let Service { name, servers, .. } = &*self.services[place];
-        match servers.iter().position(|known| *known == server) {
+        match servers.iter().position(|known| *known == Some(server)) {
             Some(row) => Ok((place, row)),
             None => {
-                let known: Vec<String> = servers.iter().map(ToString::to_string).collect();
+                let known: Vec<String> = servers.iter().flatten().map(ToString::to_string).collect();
                 Err(ChangeError::NoSuchServer(names::unknown_server(name, &server.to_string(), &known)))
             }
         }
@@ -341,7 +349,7 @@ impl Document {
 
 impl Service {
     /// Of a section that may say anything.
-    fn of(keys: Keys) -> Self {
+    pub(super) fn of(keys: Keys) -> Self {
         let table = &keys;
         let texts = |key: &str| table.get(key).and_then(|value| value.as_array()).into_iter().flatten();
         let addresses: Vec<VirtualAddress> = texts("addresses")
@@ -354,7 +362,7 @@ impl Service {
         let given = table.get("name").and_then(|name| name.as_str()).map(str::to_owned);
         let made = || config::default_name(protocol, addresses.first().copied(), fwmark);
         let name = given.or_else(made).unwrap_or_default();
-        let servers = texts(SERVERS).filter_map(|server| address(server.as_object()?)).collect();
+        let servers = texts(SERVERS).map(|server| address(server.as_object()?)).collect();
         Self { name, addresses, protocol, fwmark, servers, keys }
     }
 }
@@ -391,11 +399,9 @@ fn edit_acl(table: &mut dyn TableLike, action: AclAction, prefix: Prefix) -> Res
     Ok(true)
 }
 
-/// The address of a real server, which may have the port behind it.
+/// The address of a real server, as the reader of the file understands it.
 pub(super) fn address(server: &Keys) -> Option<IpAddr> {
-    let text = server.get("address")?.as_str()?;
-    let with_port = || text.parse().ok().map(|address: std::net::SocketAddr| address.ip());
-    text.parse().ok().or_else(with_port)
+    config::real_server_address(server.get("address")?.as_str()?)
 }
 
 /// What a table has, as a change would say it.

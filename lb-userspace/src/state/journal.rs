@@ -89,6 +89,7 @@ fn named(path: &Path, suffix: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::super::change::Change;
+    use super::super::configuration::Unconfirmed;
     use super::*;
 
     #[test]
@@ -97,7 +98,10 @@ mod tests {
         let socket = directory.path().join("lb.sock");
         let mut journal = Journal::beside(&socket);
         assert_eq!(journal.read(), Remembered::default());
-        let remembered = Remembered { changes: vec![Change::Clear], unconfirmed: Some("text".into()) };
+        let remembered = Remembered {
+            changes: vec![Change::Clear],
+            unconfirmed: Some(Unconfirmed { before: "text".to_owned(), refused: 1 }),
+        };
         journal.write(&remembered)?;
         assert_eq!(Journal::beside(&socket).read(), remembered);
         fs::write(journal.path(), "{\"changes\": [{\"op\": \"add_se")?;

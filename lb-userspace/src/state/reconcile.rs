@@ -17,7 +17,7 @@ use super::journal::Journal;
 use super::network::Network;
 use super::plan::{PlanError, plan, retired};
 use super::published::{Published, PublishedService};
-use crate::config::{Config, Diagnostics, LoadError};
+use crate::config::{Config, Diagnostics, LoadError, VirtualServer};
 use crate::dataplane::{DataplaneError, Operation, SweepOrder, Swept, Tables, View};
 use crate::neighbour::Resolutions;
 
@@ -46,8 +46,8 @@ pub enum Input {
     Reload {
         /// What it says.
         file: Box<Document>,
-        /// Whether the text that counts now counts again unless this one is confirmed.
-        awaits_confirmation: bool,
+        /// How it comes to count.
+        kind: ReloadKind,
         /// Gets what became of it.
         done: oneshot::Sender<Result<Reloaded, ReloadError>>,
     },
@@ -94,6 +94,19 @@ impl Followed {
     }
 }
 
+/// How a text of the configuration file comes to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadKind {
+    /// It was asked for.
+    Stays,
+    /// It was asked for, and the text that counts now counts again unless this one is confirmed.
+    AwaitsConfirmation,
+    /// It counted before one that was not confirmed; if that was confirmed meanwhile, nothing is done.
+    Undo,
+    /// It is what was changed while the daemon ran, and was written to the file.
+    Saved,
+}
+
 /// Why a configuration file was not loaded anew; everything is as before.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
@@ -106,6 +119,9 @@ pub enum ReloadError {
     /// The last reload is neither confirmed nor undone yet.
     #[error("the last reload awaits its confirmation: `lb confirm` keeps it, or wait until it is undone")]
     Unconfirmed,
+    /// There is nothing to undo.
+    #[error("the last reload was confirmed at the last moment, and stays")]
+    Confirmed,
     /// The maps could not be changed.
     #[error("{0}")]
     Failed(String),
@@ -127,6 +143,9 @@ const FRAGMENTS_FOLLOW: Duration = Duration::from_secs(FRAGMENT_SECONDS as u64);
 
 /// How many inputs are handled together.
 const BATCH: usize = 64;
+
+/// Tables for IPv6 are as large as those for IPv4, so they are made only where they are needed.
+const NO_IPV6: &str = "lb made no room for IPv6 when it started, for no virtual server had an IPv6 address then; write it to the configuration file and restart lb, connections survive that";
 
 /// Changes, and who asked for them.
 type Asked = (Vec<Change>, oneshot::Sender<Result<Changed, Refused>>);
@@ -237,20 +256,20 @@ impl Reconciler {
             }
             Input::Swept { began, swept } => self.release(began, &swept),
             Input::Change { changes, done } => self.pending.push((changes, done)),
-            Input::Reload { file, awaits_confirmation, done } => {
+            Input::Reload { file, kind, done } => {
                 self.change();
                 // Whoever asked may have gone away.
-                let _ = done.send(self.reload(*file, awaits_confirmation));
+                let _ = done.send(self.reload(*file, kind));
             }
             Input::Confirm { done } => {
                 let is_confirmed = self.configuration.unconfirmed().is_some();
                 if is_confirmed {
+                    self.configuration.confirm();
+                    self.remember();
+                    self.configs.send_modify(|followed| followed.configuration.confirm());
                     self.events.report(Happening::ReloadConfirmed);
                 }
                 let _ = done.send(is_confirmed);
-                self.configuration.confirm();
-                self.remember();
-                self.configs.send_modify(|followed| followed.configuration.confirm());
             }
             Input::Zero { service, done } => {
                 self.change();
@@ -331,20 +350,37 @@ impl Reconciler {
         }
     }
 
-    fn reload(&mut self, file: Document, awaits_confirmation: bool) -> Result<Reloaded, ReloadError> {
+    fn reload(&mut self, file: Document, kind: ReloadKind) -> Result<Reloaded, ReloadError> {
         let before = self.configuration.clone();
+        if kind == ReloadKind::Undo && before.unconfirmed().is_none() {
+            return Err(ReloadError::Confirmed);
+        }
+        if kind == ReloadKind::Saved {
+            self.configuration = before.rebased(file);
+            self.carry_on(before).map_err(ReloadError::Failed)?;
+            return Ok(Reloaded::default());
+        }
         let (mut new, reloaded) = before.reload(file);
-        if awaits_confirmation {
-            new.await_confirmation(&before);
+        match kind {
+            ReloadKind::AwaitsConfirmation => new.await_confirmation(&before),
+            ReloadKind::Undo => new.insist(before.remembered().unconfirmed),
+            ReloadKind::Stays | ReloadKind::Saved => {}
         }
         self.configuration = new;
         self.carry_on(before).map_err(ReloadError::Failed)?;
+        // What was to come has come.
+        self.configs.send_modify(|followed| followed.coming = None);
         Ok(reloaded)
     }
 
     /// Does what is configured now; if that cannot be done, what was configured `before`.
     fn carry_on(&mut self, before: Configuration) -> Result<(), String> {
-        let done = self.reconcile(now()).map_err(|error| error.to_string());
+        let has_ipv6 = self.configuration.config().virtual_servers.iter().any(VirtualServer::is_ipv6);
+        let done = if has_ipv6 && !self.tables.has_ipv6() {
+            Err(NO_IPV6.to_owned())
+        } else {
+            self.reconcile(now()).map_err(|error| error.to_string())
+        };
         if done.is_err() {
             self.configuration = before;
             if let Err(error) = self.reconcile(now()) {
@@ -352,7 +388,7 @@ impl Reconciler {
             }
         }
         self.remember();
-        self.configs.send_replace(Followed { configuration: self.configuration.clone(), coming: None });
+        self.configs.send_modify(|followed| followed.configuration = self.configuration.clone());
         done
     }
 

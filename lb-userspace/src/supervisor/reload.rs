@@ -23,7 +23,8 @@ use crate::config::{self, Checked, Config, Diagnostics};
 use crate::control::ReloadOrder;
 use crate::neighbour::Resolutions;
 use crate::state::{
-    Document, EventLog, Followed, Happening, Input, ReloadError, Reloaded, addresses_to_locate,
+    Document, EventLog, Followed, Happening, Input, ReloadError, ReloadKind, Reloaded, addresses_to_locate,
+    fingerprint,
 };
 
 /// Whoever loads the file anew.
@@ -52,12 +53,12 @@ impl Reloader {
                     continue;
                 }
             };
-            let Some(ReloadOrder { confirm_within, done }) = order else { return };
+            let Some(ReloadOrder { confirm_within, saved, done }) = order else { return };
             self.service.reloading();
-            let reloaded = self.reload(confirm_within.is_some()).await;
+            let reloaded = self.reload(confirm_within.is_some(), saved).await;
             self.service.reloaded(reloaded.is_err());
             if reloaded.is_ok() {
-                deadline = confirm_within.map(|within| now() + within);
+                deadline = confirm_within.and_then(|within| now().checked_add(within));
             }
             log(&reloaded);
             self.events.report(happening(&reloaded, confirm_within.is_some()));
@@ -66,13 +67,22 @@ impl Reloader {
         }
     }
 
-    async fn reload(&mut self, awaits: bool) -> Result<(Reloaded, Diagnostics), ReloadError> {
+    async fn reload(
+        &mut self,
+        awaits: bool,
+        saved: Option<u64>,
+    ) -> Result<(Reloaded, Diagnostics), ReloadError> {
         if self.unconfirmed().is_some() {
             return Err(ReloadError::Unconfirmed);
         }
         let checked = config::load(&self.path)?;
         let warnings = checked.warnings.clone();
-        Ok((self.adopt(checked, awaits).await?, warnings))
+        let kind = match (awaits, saved) {
+            (true, _) => ReloadKind::AwaitsConfirmation,
+            (_, Some(saved)) if saved == fingerprint(&checked.text) => ReloadKind::Saved,
+            _ => ReloadKind::Stays,
+        };
+        Ok((self.adopt(checked, kind).await?, warnings))
     }
 
     /// Has the text count that counted before, unless the last one was confirmed.
@@ -83,25 +93,29 @@ impl Reloader {
             self.path.display()
         );
         let undone = match config::parse(&self.path.display().to_string(), &text) {
-            Ok(before) => self.adopt(before, false).await,
+            Ok(before) => self.adopt(before, ReloadKind::Undo).await,
             Err(error) => Err(error.into()),
         };
         match undone {
             Ok(_) => self.events.report(Happening::ReloadUndone),
+            Err(ReloadError::Confirmed) => tracing::info!("{}", ReloadError::Confirmed),
             Err(error) => tracing::error!("undo the reload: {error}"),
         }
     }
 
-    fn unconfirmed(&self) -> Option<Arc<str>> {
-        self.configs.borrow().configuration.unconfirmed().cloned()
+    fn unconfirmed(&self) -> Option<String> {
+        self.configs.borrow().configuration.unconfirmed().map(str::to_owned)
     }
 
-    async fn adopt(&mut self, checked: Checked, awaits_confirmation: bool) -> Result<Reloaded, ReloadError> {
+    async fn adopt(&mut self, checked: Checked, kind: ReloadKind) -> Result<Reloaded, ReloadError> {
         let file = Box::new(Document::new(checked));
         self.look_for_new(file.config()).await;
         let (done, answer) = oneshot::channel();
         let stopping = || ReloadError::Failed("the daemon is stopping".to_owned());
-        let input = Input::Reload { file, awaits_confirmation, done };
+        // Or those that were just found might not be known there yet.
+        let resolutions = self.resolved.borrow().clone();
+        self.inputs.send(Input::Resolutions(resolutions)).await.map_err(|_| stopping())?;
+        let input = Input::Reload { file, kind, done };
         self.inputs.send(input).await.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())?
     }

@@ -87,8 +87,9 @@ impl Vips {
         self.place(&all).await
     }
 
-    /// Makes the interfaces have the VIPs, and announces some of them.
+    /// Makes the interfaces have the VIPs, and announces some of them. One that cannot be placed costs no other one.
     async fn place(&self, announced: &BTreeSet<IpAddr>) -> Result<(), NetError> {
+        let mut failed = None;
         let homes = self.homes().await?;
         let links = homes.iter().map(|home| (home.link.index, home.link.clone()));
         self.links.send_replace(links.collect());
@@ -96,7 +97,10 @@ impl Vips {
             for left_over in present.iter().filter(|address| address.is_ours) {
                 let address = left_over.address;
                 if !vips.contains(&address) {
-                    self.netlink.remove_vip(*index, address).await?;
+                    if let Err(error) = self.netlink.remove_vip(*index, address).await {
+                        failed.get_or_insert(error);
+                        continue;
+                    }
                     let why = if self.wanted.borrow().vips.contains(&address) {
                         "it belongs to another interface"
                     } else {
@@ -107,7 +111,10 @@ impl Vips {
             }
             for vip in vips {
                 if !present.iter().any(|address| address.address == *vip) {
-                    self.netlink.add_vip(*index, *vip).await?;
+                    if let Err(error) = self.netlink.add_vip(*index, *vip).await {
+                        failed.get_or_insert(error);
+                        continue;
+                    }
                     tracing::info!("added {} to {name}", host_text(*vip));
                 }
             }
@@ -126,7 +133,7 @@ impl Vips {
                 again.announce(&homes);
             }
         });
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Tells segments at which MACs the VIPs are.

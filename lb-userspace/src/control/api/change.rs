@@ -45,6 +45,10 @@ pub struct Reload {
     /// What counted before counts again unless the reload is confirmed within this many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_within: Option<u64>,
+    /// For `lb save`: by what it knows the text that it wrote to the file. What is done stays then, also what was changed
+    /// since that text was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<u64>,
 }
 
 /// The answer to [`Reload`].

@@ -237,6 +237,65 @@ fn a_group_that_is_added_by_its_number_has_the_addresses_that_the_file_gives_it(
     assert_eq!((unbound.name.as_str(), unbound.addresses.len()), ("fwmark-8", 0));
 }
 
+/// What was denied by command hid what the file denied later.
+#[test]
+fn a_file_that_denies_more_denies_it_beside_what_was_denied_by_command() {
+    let text = |deny: &str| format!("acl.deny = [{deny}]\n{FILE}");
+    let file = |deny: &str| Document::parse("lb.toml", &text(deny)).expect("it is valid");
+    let path = std::path::Path::new("lb.toml");
+    let (mut configuration, _) = Configuration::new(path, file("\"198.51.100.0/24\""), &[]);
+    let deny = |service: Option<&str>| {
+        change(json!({ "op": "acl", "action": "deny", "prefix": "203.0.113.0/24", "service": service }))
+    };
+    configuration.change(&[&[deny(None)], &[deny(Some("web"))]]);
+    let (reloaded, done) = configuration.reload(file("\"198.51.100.0/24\", \"192.0.2.128/25\""));
+    assert_eq!(done.forgotten, []);
+    assert_eq!(reloaded.config().acl.deny.len(), 3);
+    assert_eq!(reloaded.config().virtual_servers[0].acl.deny.len(), 1);
+    assert_eq!(reloaded.runtime().len(), 2);
+}
+
+/// They were taken for others, for the address of one is written in brackets.
+#[test]
+fn real_servers_are_those_that_the_reader_of_the_file_finds() {
+    let file = "director.interfaces = [\"eth0\"]\n[[virtual_server]]\nname = \"web\"\naddresses = [\"[2001:db8::1]:80\"]\n\
+                real_server = [{ address = \"[2001:db8::10]\" }, { address = \"2001:db8::11\" }]\n";
+    let document = Document::parse("lb.toml", file).expect("it is valid");
+    let remove = change(json!({ "op": "remove_server", "service": "web", "server": "2001:db8::11" }));
+    let (changed, done) = document.change(&[&[remove]]);
+    assert_eq!(done, [Ok(true)]);
+    let left = &changed.expect("it is different").config().virtual_servers[0].real_servers.clone();
+    assert_eq!(left.iter().map(|server| server.address.to_string()).collect::<Vec<_>>(), ["2001:db8::10"]);
+}
+
+#[test]
+fn a_list_that_is_written_and_empty_can_be_added_to() {
+    let file = "virtual_server = []\ndirector.interfaces = [\"eth0\"]\n";
+    let document = Document::parse("lb.toml", file).expect("it is valid");
+    let add = change(json!({ "op": "add_service", "service": { "addresses": ["192.0.2.1:80"] } }));
+    let (changed, _) = document.change(&[&[add]]);
+    assert_eq!(changed.expect("it is different").config().virtual_servers.len(), 1);
+}
+
+/// What is changed between the question for the text and the file's being written is neither lost nor undone.
+#[test]
+fn what_is_changed_while_it_is_saved_stays() {
+    let path = std::path::Path::new("lb.toml");
+    let (mut configuration, _) = Configuration::new(path, document(), &[]);
+    let weight = |weight: u32| {
+        change(
+            json!({ "op": "edit_server", "service": "web", "server": "192.0.2.11", "set": { "weight": weight } }),
+        )
+    };
+    configuration.change(&[&[weight(0)]]);
+    let saved = Document::parse("lb.toml", &configuration.text()).expect("it is valid");
+    configuration.change(&[&[weight(3)]]);
+    assert!(configuration.runtime().is_empty(), "it is as in the file");
+    let rebased = configuration.rebased(saved);
+    assert_eq!(rebased.config(), configuration.config());
+    assert_eq!(rebased.runtime().as_ref(), [weight(3)]);
+}
+
 /// Names, addresses and servers from few, so that changes meet.
 fn any_change() -> impl Strategy<Value = Change> {
     let service = prop_oneof![Just("web"), Just("udp-192.0.2.1-53"), Just("a"), Just("b")];
@@ -316,6 +375,7 @@ proptest! {
         prop_assert_eq!(saved.config(), configuration.config());
         let (reloaded, done) = configuration.reload(saved);
         prop_assert_eq!(done.changes, vec![], "nothing is different");
+        prop_assert_eq!(done.forgotten, vec![], "what is there already is as it was wanted");
         prop_assert_eq!(reloaded.runtime().len(), 0, "everything is in the file");
     }
 }
