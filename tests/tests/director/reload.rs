@@ -149,14 +149,14 @@ fn what_is_changed_by_command_survives_the_daemon_and_is_saved_to_the_file() -> 
     };
     assert_eq!(
         marks(&director)?,
-        2,
-        "one real server and one virtual server: {}",
+        4,
+        "one real server, and one virtual server with two: {}",
         director.cli(["list", "-n"])?
     );
     director.kill()?;
     director.start()?;
     check(&director)?;
-    assert_eq!(marks(&director)?, 2);
+    assert_eq!(marks(&director)?, 4);
 
     let saved = director.cli(["save"])?;
     assert!(saved.contains("+ virtual server \"alt\"") && saved.contains("saved to"), "{saved}");
