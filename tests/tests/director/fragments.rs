@@ -4,9 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use lb_lab::{
-    Captured, Direction, Director, Host, HostSpec, Lab, TestResult, UdpEcho, VirtualServer, wait_until,
-};
+use lb_lab::{Direction, Director, Host, HostSpec, Lab, TestResult, UdpEcho, VirtualServer, wait_until};
 
 use crate::support::{PATIENCE, counter, lab6};
 
@@ -90,7 +88,8 @@ fn fragments_in_any_order_wait_for_their_first_and_arrive_whole() -> TestResult 
         let client = lab.client();
         let sent = client.capture_if(fragments_of(vip, Direction::Out, false))?;
         client.udp_exchange((vip, DNS), &payload, PATIENCE)?;
-        let sent: Vec<Captured> = sent.finish()?;
+        // The capture may not have read them yet, on a busy machine.
+        let sent = sent.wait_for_some(6, PATIENCE, |_| true)?;
         // Counters outlive a daemon.
         let held = counter(&director, "drop_fragment_held")?;
         let expired = counter(&director, "fragment_expired")?;
