@@ -5,6 +5,7 @@ pub mod config;
 pub mod control;
 pub mod dataplane;
 pub mod doctor;
+mod files;
 pub mod forms;
 pub mod ipvsadm;
 pub mod names;

@@ -16,10 +16,14 @@ mod machine;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use macaddr::MacAddr6;
 
 pub use driver::{Addresses, Driver};
+
+/// How long the first answers of real servers are waited for: who does not answer by then is unresolved for now.
+pub const FIRST_ANSWERS: Duration = Duration::from_millis(400);
 
 /// What is known of one address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -29,6 +29,7 @@ use thiserror::Error;
 pub use persistent::{Format, persistent};
 pub use status::{Finding, status};
 
+use crate::files;
 use crate::forms::Prefix;
 use crate::net::{Link, NetError, Netlink, SysctlError, host_text, sysctl_name, write_sysctl};
 use quiet::Setting;
@@ -96,9 +97,8 @@ impl Changes {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(failed)?;
         }
-        let new = path.with_extension("new");
         let text = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
-        fs::write(&new, text).and_then(|()| fs::rename(&new, path)).map_err(failed)
+        files::replace(path, &text).map_err(failed)
     }
 }
 

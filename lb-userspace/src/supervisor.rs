@@ -38,7 +38,7 @@ use crate::control::{ControlError, Facts, Parts, ReloadOrder, Server};
 use crate::dataplane::{
     Attached, Capacity, Dataplane, DataplaneError, FlowLog, Options, SweepOrder, Sweeper,
 };
-use crate::neighbour::{Driver, Resolution, Resolutions};
+use crate::neighbour::{Driver, FIRST_ANSWERS, Resolution, Resolutions};
 use crate::net::{Events, Link, NetError, Netlink, XdpAttachment, question};
 use crate::state::{
     Configuration, Document, Followed, Input, Journal, ReconcileError, Reconciler, Remembered, Unconfirmed,
@@ -49,8 +49,6 @@ use service::{Service, Watchdog};
 use topology::{Followers, Topology};
 use vips::Vips;
 
-/// How long the first answers of real servers are waited for before the director goes into service.
-const FIRST_ANSWERS: Duration = Duration::from_millis(400);
 /// How long expired connections may be remembered, and counted as their real server's.
 const SWEEPS: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(10);
 /// A sweep is followed by a pause of this many times its length: it takes at most 4 % of one CPU.
@@ -104,10 +102,9 @@ pub enum RunError {
 }
 
 fn capacity(config: &Config) -> Capacity {
-    let is_ipv6 = |server: &VirtualServer| server.addresses.iter().any(|address| address.is_ipv6());
     Capacity {
         max_connections: config.director.max_connections,
-        has_ipv6: config.virtual_servers.iter().any(is_ipv6),
+        has_ipv6: config.virtual_servers.iter().any(VirtualServer::is_ipv6),
     }
 }
 

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::output::{print, print_json};
+use super::weight::ServerArguments;
 use super::{ControlSocket, Failure, answered, runtime, told};
 use crate::control::api::{Change, Changes, ChangesMade, Keys};
 use crate::control::client;
@@ -30,7 +31,7 @@ Examples:
   sudo lb add server web 192.168.2.213 --weight 3 --set upper_threshold=1000
 
 The answer waits until the real server's MAC is known, but not for long: `lb list` says whether it answers.")]
-    Server(AddServer),
+    Server(ServerChange),
 }
 
 /// Change properties of a virtual server or of a real server while the daemon runs.
@@ -52,7 +53,7 @@ Examples:
   sudo lb edit server web 192.168.2.212 --set upper_threshold=1000 --set lower_threshold=800
 
 `lb drain` takes a real server out of service and waits until its connections have ended.")]
-    Server(EditServer),
+    Server(ServerChange),
 }
 
 /// Remove a virtual server or a real server while the daemon runs.
@@ -105,13 +106,11 @@ struct ServiceProperties {
     settings: Settings,
 }
 
-/// A new real server.
+/// A real server, and what is to be said of it.
 #[derive(Debug, Args)]
-pub(super) struct AddServer {
-    /// The virtual server: its name, or one of its addresses as `lb list -n` prints it
-    service: String,
-    /// The real server's address
-    server: IpAddr,
+pub(super) struct ServerChange {
+    #[command(flatten)]
+    server: ServerArguments,
     #[command(flatten)]
     properties: ServerProperties,
     #[command(flatten)]
@@ -139,19 +138,6 @@ pub(super) struct EditService {
     common: Common,
 }
 
-/// Another real server in the place of one.
-#[derive(Debug, Args)]
-pub(super) struct EditServer {
-    /// The virtual server: its name, or one of its addresses as `lb list -n` prints it
-    service: String,
-    /// The real server's address
-    server: IpAddr,
-    #[command(flatten)]
-    properties: ServerProperties,
-    #[command(flatten)]
-    common: Common,
-}
-
 /// One virtual server less.
 #[derive(Debug, Args)]
 pub(super) struct RemoveService {
@@ -164,10 +150,8 @@ pub(super) struct RemoveService {
 /// One real server less.
 #[derive(Debug, Args)]
 pub(super) struct RemoveServer {
-    /// The virtual server: its name, or one of its addresses as `lb list -n` prints it
-    service: String,
-    /// The real server's address
-    server: IpAddr,
+    #[command(flatten)]
+    server: ServerArguments,
     #[command(flatten)]
     common: Common,
 }
@@ -237,7 +221,8 @@ impl Add {
                 }
                 common.make(Change::AddService { service })
             }
-            Self::Server(AddServer { service, server: address, properties, common }) => {
+            Self::Server(ServerChange { server, properties, common }) => {
+                let ServerArguments { service, server: address } = server;
                 let mut server = Keys::from_iter([("address".to_owned(), address.to_string().into())]);
                 server.extend(properties.keys());
                 common.make(Change::AddServer { service, server })
@@ -252,7 +237,8 @@ impl Edit {
             Self::Service(EditService { service, properties, common }) => {
                 (Change::EditService { service, set: properties.keys() }, common)
             }
-            Self::Server(EditServer { service, server, properties, common }) => {
+            Self::Server(ServerChange { server, properties, common }) => {
+                let ServerArguments { service, server } = server;
                 (Change::EditServer { service, server, set: properties.keys() }, common)
             }
         };
@@ -271,7 +257,8 @@ impl Remove {
             Self::Service(RemoveService { service, common }) => {
                 common.make(Change::RemoveService { service })
             }
-            Self::Server(RemoveServer { service, server, common }) => {
+            Self::Server(RemoveServer { server, common }) => {
+                let ServerArguments { service, server } = server;
                 common.make(Change::RemoveServer { service, server })
             }
         }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::output::{complain, print};
+use super::output::{complain, count, print};
 use super::{ConfigFile, Failure, runtime};
 use crate::config::{self, Machine, Severity};
 use crate::net::Netlink;
@@ -40,10 +40,6 @@ impl Check {
             count(real_servers, "real server")
         ))
     }
-}
-
-fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// The names of this machine's interfaces; none if they cannot be listed, which is not what was asked for.

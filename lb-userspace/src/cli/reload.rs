@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::duration::parse_timeout;
-use super::output::{complain, print, print_json};
+use super::output::{complain, count, print, print_json};
 use super::{ControlSocket, Failure, answered, runtime, told};
 use crate::control::api::{self, Confirmed, Reloaded};
 use crate::control::client;
@@ -85,8 +85,7 @@ fn told(reloaded: &Reloaded, confirm_within: Option<Duration>) -> String {
     }
     let _ = match reloaded.changes.len() {
         0 => writeln!(text, "reloaded: nothing is different"),
-        1 => writeln!(text, "reloaded: 1 change"),
-        count => writeln!(text, "reloaded: {count} changes"),
+        changes => writeln!(text, "reloaded: {}", count(changes, "change")),
     };
     if let Some(within) = confirm_within {
         let within = humantime::format_duration(within);

@@ -1,18 +1,16 @@
 //! `lb save`.
 
-use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::output::{print, print_json};
+use super::output::{count, print, print_json};
 use super::{ControlSocket, Failure, answered, runtime, told};
 use crate::control::api::{self, Configuration, Reloaded};
 use crate::control::{client, fingerprint};
+use crate::files;
 
 /// Write what was changed while the daemon ran to the configuration file.
 #[derive(Debug, Args)]
@@ -69,10 +67,7 @@ impl Save {
         let lines: String = found.changes.iter().map(|change| told::change(change) + "\n").collect();
         match found.changes.len() {
             0 => print(&format!("{path} says what is done already\n")),
-            count => print(&format!(
-                "{lines}saved to {path}: {count} change{}\n",
-                if count == 1 { "" } else { "s" }
-            )),
+            changes => print(&format!("{lines}saved to {path}: {}\n", count(changes, "change"))),
         }
     }
 }
@@ -89,28 +84,12 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
         return fs::write(&path, text);
     }
-    let mut name = OsString::from(&path);
-    name.push(".new");
-    let new = PathBuf::from(name);
-    let written = (|| {
-        let mut file = fs::File::create(&new)?;
-        if let Ok(old) = fs::metadata(&path) {
-            file.set_permissions(fs::Permissions::from_mode(old.mode()))?;
-            chown(&new, Some(old.uid()), Some(old.gid()))?;
-        }
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, &path)
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    written
+    files::replace(&path, text.as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
     use super::*;
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::output::count;
 use crate::control::api::{AclAction, Change, Keys};
 
 /// One line: `+` for what is new, `-` for what is gone, `~` for what is different.
@@ -46,12 +47,7 @@ fn keys(keys: &Keys, without: &[&str]) -> String {
         let separator = if text.is_empty() { "" } else { ", " };
         let _ = match (key.as_str(), json) {
             ("real_server", Value::Array(servers)) => {
-                write!(
-                    text,
-                    "{separator}{} real server{}",
-                    servers.len(),
-                    if servers.len() == 1 { "" } else { "s" }
-                )
+                write!(text, "{separator}{}", count(servers.len(), "real server"))
             }
             (key, Value::Null) => write!(text, "{separator}{key} as by default"),
             (key, json) => write!(text, "{separator}{key} = {}", value(json)),

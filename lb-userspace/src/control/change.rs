@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use lb_common::connection::{State, Timeouts as StateTimeouts};
 use tokio::sync::{oneshot, watch};
@@ -12,10 +11,8 @@ use super::api;
 use super::failure::Failure;
 use super::server::Shared;
 use crate::config::Timeouts;
+use crate::neighbour::FIRST_ANSWERS;
 use crate::state::{Change, Changed, Input, Keys, Published, PublishedServer, PublishedService, ServerState};
-
-/// How long an answer waits for real servers that are new: it means that they get connections.
-const FIRST_ANSWER: Duration = Duration::from_millis(400);
 
 /// Has changes made, all or none of them, and waits until they are.
 pub(super) async fn make(shared: &Shared, changes: Vec<Change>) -> Result<Changed, Failure> {
@@ -31,7 +28,8 @@ pub(super) async fn make(shared: &Shared, changes: Vec<Change>) -> Result<Change
     Ok(changed)
 }
 
-/// Waits until the real servers that are new because of a change have been found, but not for long.
+/// Waits until the real servers that are new because of a change have been found, but not for long: the answer then means
+/// that they get connections.
 async fn resolved(published: &mut watch::Receiver<Arc<Published>>, changed: &Changed) {
     let servers = |published: &Published| -> BTreeSet<IpAddr> {
         let servers = published.services.iter().flat_map(PublishedService::all_servers);
@@ -44,7 +42,7 @@ async fn resolved(published: &mut watch::Receiver<Arc<Published>>, changed: &Cha
     let new: BTreeSet<IpAddr> = servers(&changed.after).difference(&known).copied().collect();
     let are_found = |published: &Arc<Published>| servers(published).is_disjoint(&new);
     // Not in time: they get connections when they answer.
-    let _ = tokio::time::timeout(FIRST_ANSWER, published.wait_for(are_found)).await;
+    let _ = tokio::time::timeout(FIRST_ANSWERS, published.wait_for(are_found)).await;
 }
 
 pub(super) async fn change(shared: Arc<Shared>, asked: api::Changes) -> Result<api::ChangesMade, Failure> {

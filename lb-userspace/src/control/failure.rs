@@ -134,7 +134,7 @@ impl From<ReloadError> for Failure {
     fn from(error: ReloadError) -> Self {
         match error {
             ReloadError::Failed(_) => Self::from(ChangeError::Failed(error.to_string())),
-            ReloadError::Invalid(_) | ReloadError::Unreadable(_) => Self::bad_request(error.to_string()),
+            ReloadError::Invalid(_) => Self::bad_request(error.to_string()),
             ReloadError::Unconfirmed | ReloadError::Confirmed => Self::conflict(error.to_string()),
         }
     }

@@ -274,8 +274,9 @@ impl<'a> Marks<'a> {
                     let servers = rows.filter_map(|row| address(row.as_object()?));
                     marks.servers.extend(servers.map(|server| (name, server)));
                 }
-                Change::Acl { service: Some(service), .. } => _ = marks.services.insert(service),
-                Change::EditService { service, .. } => _ = marks.services.insert(service),
+                Change::EditService { service, .. } | Change::Acl { service: Some(service), .. } => {
+                    marks.services.insert(service);
+                }
                 Change::AddServer { service, server } => {
                     let address = address(server);
                     marks.servers.extend(address.map(|address| (service.as_str(), address)));

@@ -3,12 +3,12 @@
 //! It lies beside the control socket, and so, like the pinned maps, is gone when the machine starts anew: then the
 //! configuration file counts alone. `lb save` is for what is to last.
 
-use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::configuration::Remembered;
+use crate::files::{self, with_suffix};
 
 /// The file.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl Journal {
     /// The one of the daemon that answers on this socket.
     #[must_use]
     pub fn beside(control_socket: &Path) -> Self {
-        Self { path: named(control_socket, "state.json"), written: None }
+        Self { path: with_suffix(control_socket, "state.json"), written: None }
     }
 
     /// What an earlier daemon remembered; nothing if there was none. A file that makes no sense is set aside.
@@ -33,7 +33,7 @@ impl Journal {
             Err(error) => Err(error),
         };
         let remembered = remembered.unwrap_or_else(|error| {
-            let aside = named(&self.path, "damaged");
+            let aside = with_suffix(&self.path, "damaged");
             let _ = fs::rename(&self.path, &aside);
             tracing::error!(
                 "{} cannot be read: {error}; what was changed while lb ran is lost, the configuration file counts alone; the file is {} now",
@@ -50,24 +50,19 @@ impl Journal {
     ///
     /// # Errors
     /// Those of the file system; what was in the file is still there.
-    pub fn write(&mut self, remembered: &Remembered) -> io::Result<()> {
-        if self.written.as_ref() == Some(remembered) {
+    pub fn write(&mut self, remembered: Remembered) -> io::Result<()> {
+        if self.written.as_ref() == Some(&remembered) {
             return Ok(());
         }
-        if *remembered == Remembered::default() {
+        if remembered == Remembered::default() {
             match fs::remove_file(&self.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         } else {
-            let new = named(&self.path, "new");
-            let mut file = fs::File::create(&new)?;
-            file.write_all(&serde_json::to_vec(remembered)?)?;
-            // A machine that loses power finds the old file or the new one.
-            file.sync_data()?;
-            fs::rename(&new, &self.path)?;
+            files::replace(&self.path, &serde_json::to_vec(&remembered)?)?;
         }
-        self.written = Some(remembered.clone());
+        self.written = Some(remembered);
         Ok(())
     }
 
@@ -76,14 +71,6 @@ impl Journal {
     pub fn path(&self) -> &Path {
         &self.path
     }
-}
-
-/// The name with a dot and this behind it.
-fn named(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(".");
-    name.push(suffix);
-    name.into()
 }
 
 #[cfg(test)]
@@ -102,14 +89,14 @@ mod tests {
             changes: vec![Change::Clear],
             unconfirmed: Some(Unconfirmed { before: "text".to_owned(), refused: 1 }),
         };
-        journal.write(&remembered)?;
+        journal.write(remembered.clone())?;
         assert_eq!(Journal::beside(&socket).read(), remembered);
         fs::write(journal.path(), "{\"changes\": [{\"op\": \"add_se")?;
         let mut next = Journal::beside(&socket);
         assert_eq!(next.read(), Remembered::default());
-        assert!(named(next.path(), "damaged").exists() && !next.path().exists());
-        next.write(&remembered)?;
-        next.write(&Remembered::default())?;
+        assert!(with_suffix(next.path(), "damaged").exists() && !next.path().exists());
+        next.write(remembered)?;
+        next.write(Remembered::default())?;
         assert!(!next.path().exists(), "there is nothing to remember");
         Ok(())
     }

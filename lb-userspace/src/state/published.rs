@@ -13,7 +13,7 @@ use super::configuration::{Configuration, Marks};
 use super::desired::{Desired, DesiredService};
 use super::names::{Known, NameError, find_service};
 use super::plan::{destinations, number};
-use crate::config::{Acl, Persistence, Protocol, Timeouts, VirtualServer};
+use crate::config::{Acl, Persistence, Protocol, RealServer, Timeouts, VirtualServer};
 use crate::dataplane::{View, Way};
 use crate::forms::VirtualAddress;
 use crate::scheduler::{Flag, Scheduler};
@@ -103,38 +103,27 @@ impl PublishedService {
         numbers: &HashMap<(u32, IpAddr), u32>,
         marks: &Marks<'_>,
     ) -> Self {
-        let is_runtime = |server| marks.has_server(&config.name, server);
         let number = desired.and_then(|(_, number)| number);
-        let mut servers: Vec<PublishedServer> = match desired {
-            Some((desired, _)) => desired
-                .all_servers()
-                .map(|server| PublishedServer {
-                    address: server.address,
-                    weight: server.weight,
-                    thresholds: server.thresholds,
-                    is_runtime: is_runtime(server.address),
-                    mac: server.way.and_then(Way::mac),
-                    state: match server.is_reachable {
-                        false => ServerState::Unresolved,
-                        true if server.weight == 0 => ServerState::Draining,
-                        true => ServerState::Up,
-                    },
-                    destination: number.and_then(|number| numbers.get(&(number, server.address)).copied()),
-                })
-                .collect(),
-            None => config
-                .all_servers()
-                .map(|server| PublishedServer {
-                    address: server.address,
-                    weight: server.weight,
-                    thresholds: server.thresholds,
-                    is_runtime: is_runtime(server.address),
-                    mac: None,
-                    state: ServerState::Unknown,
-                    destination: None,
-                })
-                .collect(),
+        let unknown = |server: RealServer| PublishedServer {
+            address: server.address,
+            weight: server.weight,
+            thresholds: server.thresholds,
+            is_runtime: marks.has_server(&config.name, server.address),
+            mac: None,
+            state: ServerState::Unknown,
+            destination: None,
         };
+        let mut servers: Vec<PublishedServer> = config.all_servers().map(unknown).collect();
+        let desired = desired.into_iter().flat_map(|(desired, _)| desired.all_servers());
+        for (server, desired) in servers.iter_mut().zip(desired) {
+            server.mac = desired.way.and_then(Way::mac);
+            server.state = match desired.is_reachable {
+                false => ServerState::Unresolved,
+                true if server.weight == 0 => ServerState::Draining,
+                true => ServerState::Up,
+            };
+            server.destination = number.and_then(|number| numbers.get(&(number, server.address)).copied());
+        }
         let sorry_server = config.sorry_server.and_then(|_| servers.pop());
         Self {
             name: config.name.clone(),

@@ -17,7 +17,7 @@ use super::journal::Journal;
 use super::network::Network;
 use super::plan::{PlanError, plan, retired};
 use super::published::{Published, PublishedService};
-use crate::config::{Config, Diagnostics, LoadError, VirtualServer};
+use crate::config::{Config, LoadError, VirtualServer};
 use crate::dataplane::{DataplaneError, Operation, SweepOrder, Swept, Tables, View};
 use crate::neighbour::Resolutions;
 
@@ -110,12 +110,9 @@ pub enum ReloadKind {
 /// Why a configuration file was not loaded anew; everything is as before.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
-    /// It is not valid.
+    /// It could not be read, or is not valid.
     #[error(transparent)]
-    Invalid(#[from] Diagnostics),
-    /// It could not be read.
-    #[error(transparent)]
-    Unreadable(#[from] LoadError),
+    Invalid(#[from] LoadError),
     /// The last reload is neither confirmed nor undone yet.
     #[error("the last reload awaits its confirmation: `lb confirm` keeps it, or wait until it is undone")]
     Unconfirmed,
@@ -394,7 +391,7 @@ impl Reconciler {
 
     /// Writes down what the next start has to know.
     fn remember(&mut self) {
-        if let Err(error) = self.journal.write(&self.configuration.remembered()) {
+        if let Err(error) = self.journal.write(self.configuration.remembered()) {
             tracing::error!(
                 "{}: {error}; what was changed while lb runs is lost when it ends, unless `lb save` writes it to the configuration file",
                 self.journal.path().display()

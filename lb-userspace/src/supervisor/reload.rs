@@ -17,11 +17,11 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
+use super::now;
 use super::service::Service;
-use super::{FIRST_ANSWERS, now};
-use crate::config::{self, Checked, Config, Diagnostics};
+use crate::config::{self, Checked, Config, Diagnostics, LoadError};
 use crate::control::ReloadOrder;
-use crate::neighbour::Resolutions;
+use crate::neighbour::{FIRST_ANSWERS, Resolutions};
 use crate::state::{
     Document, EventLog, Followed, Happening, Input, ReloadError, ReloadKind, Reloaded, addresses_to_locate,
     fingerprint,
@@ -94,7 +94,7 @@ impl Reloader {
         );
         let undone = match config::parse(&self.path.display().to_string(), &text) {
             Ok(before) => self.adopt(before, ReloadKind::Undo).await,
-            Err(error) => Err(error.into()),
+            Err(error) => Err(LoadError::from(error).into()),
         };
         match undone {
             Ok(_) => self.events.report(Happening::ReloadUndone),
