@@ -16,6 +16,7 @@ mod contract;
 mod diagnostic;
 mod director;
 mod draft;
+mod health;
 mod machine;
 mod model;
 mod reader;
@@ -35,6 +36,9 @@ use std::{fs, io};
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity};
 pub(crate) use draft::default_name;
+pub use health::{
+    Body, Dns, Exec, Flap, HealthCheck, Http, Mail, Pattern, Probe, Quorum, Smtp, Target, Tcp, Tls, Udp,
+};
 pub use machine::{Machine, check_machine};
 pub use model::{
     Acl, Config, Director, OnExit, Peer, Persistence, Protocol, RealServer, Timeouts, VirtualServer,
@@ -141,7 +145,8 @@ fn read<'a>(document: &'a DeTable<'a>, report: &'a Report) -> Result<Config, Rep
     let acl = acl::of_all(&file);
     let virtual_servers = validate::virtual_servers(draft::virtual_servers(&file), acl.as_ref().ok(), report);
     let acl = acl.and_then(acl::AclDraft::finish);
-    Ok(Config { director: director?, timeouts: timeouts?, acl: acl?, virtual_servers: virtual_servers? })
+    let virtual_servers = virtual_servers?;
+    Ok(Config { director: director?, timeouts: timeouts?, acl: acl?, mail: None, virtual_servers })
 }
 
 fn remedy(error: &io::Error) -> &'static str {

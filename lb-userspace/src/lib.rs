@@ -7,6 +7,7 @@ pub mod dataplane;
 pub mod doctor;
 mod files;
 pub mod forms;
+pub mod health;
 pub mod ipvsadm;
 pub mod names;
 pub mod neighbour;

@@ -2,6 +2,7 @@
 //! missing.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use lb_common::limits::MAX_WEIGHT;
 use lb_common::load::Thresholds;
@@ -13,6 +14,7 @@ use super::acl::{self, AclDraft};
 use super::address::{self, RealServerAddress};
 use super::contract::{PERSISTENCE, REAL_SERVER, VIRTUAL_SERVER};
 use super::diagnostic::{Code, Diagnostic};
+use super::health::Quorum;
 use super::model::{Persistence, Protocol, RealServer, VirtualServer};
 use super::reader::{Table, Value};
 use super::report::{Partial, Reported};
@@ -260,6 +262,12 @@ impl VirtualServerDraft {
             one_packet: self.one_packet?.value,
             acl: self.acl.and_then(AclDraft::finish)?,
             persistence: self.persistence?,
+            quorum: Quorum::default(),
+            inhibit_on_failure: false,
+            slow_start: Duration::ZERO,
+            ha_suspend: false,
+            alpha: false,
+            notify: Vec::new(),
         })
     }
 }
@@ -268,6 +276,13 @@ impl RealServerDraft {
     fn finish(self) -> Result<RealServer, Reported> {
         let address = self.address?.address.value;
         let thresholds = self.thresholds?;
-        Ok(RealServer { address, weight: self.weight?, mac: self.mac?, vlan: self.vlan?, thresholds })
+        Ok(RealServer {
+            address,
+            weight: self.weight?,
+            mac: self.mac?,
+            vlan: self.vlan?,
+            thresholds,
+            health_check: None,
+        })
     }
 }

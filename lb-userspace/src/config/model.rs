@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lb_common::load::Thresholds;
@@ -12,6 +13,7 @@ use lb_common::persistence;
 use lb_common::policy::OnDown;
 use macaddr::MacAddr6;
 
+use super::health::{HealthCheck, Mail, Quorum, Target};
 use super::source::Located;
 use crate::forms::Prefix;
 use crate::forms::VirtualAddress;
@@ -26,6 +28,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// `[acl]`.
     pub acl: Acl,
+    /// `[smtp]`: where mail goes, if any is sent.
+    pub mail: Option<Mail>,
     /// `[[virtual_server]]`, in the order of the file; possibly none.
     pub virtual_servers: Vec<VirtualServer>,
 }
@@ -174,6 +178,18 @@ pub struct VirtualServer {
     pub acl: Acl,
     /// How long clients keep their real server, if they do.
     pub persistence: Option<Persistence>,
+    /// How many of its real servers have to be usable.
+    pub quorum: Quorum,
+    /// Whether a real server that is down stays, with weight 0, and so keeps its connections.
+    pub inhibit_on_failure: bool,
+    /// In what time a real server that is up again gets its whole share; 0 is at once.
+    pub slow_start: Duration,
+    /// Whether nothing is checked while another director is master.
+    pub ha_suspend: bool,
+    /// Whether real servers get nothing until a check has succeeded (keepalived's `alpha`).
+    pub alpha: bool,
+    /// The command that is told of each real server that is up or down; none if empty.
+    pub notify: Vec<String>,
 }
 
 /// For how long new connections of a client go where its last one went.
@@ -317,13 +333,16 @@ pub struct RealServer {
     pub vlan: Option<u16>,
     /// How many connections it gets at most.
     pub thresholds: Thresholds,
+    /// How it is checked: as is written of it, and where nothing is, as of its virtual server.
+    pub health_check: Option<Arc<HealthCheck>>,
 }
 
 impl RealServer {
     /// Of weight 1, with nothing else said about it.
     #[must_use]
     pub const fn at(address: IpAddr) -> Self {
-        Self { address, weight: 1, mac: None, vlan: None, thresholds: Thresholds { upper: 0, lower: 0 } }
+        let thresholds = Thresholds { upper: 0, lower: 0 };
+        Self { address, weight: 1, mac: None, vlan: None, thresholds, health_check: None }
     }
 }
 
@@ -339,7 +358,7 @@ macro_rules! displayed_by_name {
     )*};
 }
 
-displayed_by_name!(XdpMode, OnExit, Protocol, VlanOffload);
+displayed_by_name!(XdpMode, OnExit, Protocol, VlanOffload, Target);
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
