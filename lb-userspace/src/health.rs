@@ -2,28 +2,26 @@
 //!
 //! ```text
 //!   config ──checks()──> prober: a task for each check ──probe──> Result<Answer, Failure>
-//!                            │                                        │
-//!                            │                     fsm: rise, retries, flaps (pure)
-//!                            └──Verdicts, on a watch channel <────────┘
+//!                                                                        │
+//!                         Board: what was found <──────────── fsm: rise, retries, flaps (pure)
+//!                                                                        │
+//!                                                        (Check, Verdict), when one is new
 //! ```
 //!
 //! A check belongs to a real server and a definition: the same one under ten virtual servers runs once.
 
+mod board;
+mod check;
+pub mod fsm;
+mod memory;
 pub mod path;
 pub mod probe;
+mod prober;
+mod verdict;
 
-use std::net::IpAddr;
-use std::sync::Arc;
-
-use crate::config::HealthCheck;
-
-/// Something that is checked: a real server, and how.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Check {
-    /// The real server's own address.
-    pub server: IpAddr,
-    /// The VIP that probes go to, at the real server's MAC; if none, they go to its own address.
-    pub vip: Option<IpAddr>,
-    /// How.
-    pub definition: Arc<HealthCheck>,
-}
+pub use board::{Board, Entry, Probed, Seen};
+pub use check::{Check, checks, checks_of};
+pub use fsm::State;
+pub use memory::{Memory, MemoryFile};
+pub use prober::{FindPath, Prober};
+pub use verdict::{Verdict, Verdicts};

@@ -1,0 +1,67 @@
+//! What the checks say of real servers, for whoever gives them connections.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Check;
+use super::fsm::State;
+use super::probe::Advice;
+
+/// What a check says of its real server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// What is known of it.
+    pub state: State,
+    /// When it came up again after it was down; none if it was not.
+    pub up_since: Option<Instant>,
+    /// What it wants as its weight.
+    pub advice: Option<Advice>,
+    /// Why it is down, in words.
+    pub reason: Option<Arc<str>>,
+}
+
+/// What all checks say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdicts(HashMap<Check, Verdict>);
+
+impl Verdicts {
+    /// What a check says; unknown if it has not said anything.
+    #[must_use]
+    pub fn of(&self, check: &Check) -> Verdict {
+        self.0.get(check).cloned().unwrap_or_default()
+    }
+
+    /// Takes what a check says now.
+    pub fn put(&mut self, check: Check, verdict: Verdict) {
+        self.0.insert(check, verdict);
+    }
+
+    /// Forgets checks that are configured no more. Of one that took the place of another, that is known for now which
+    /// was known of the other: a real server is not up because its interval was changed.
+    pub fn keep(&mut self, configured: &HashSet<Check>) {
+        let replaced = replaced(configured, self.0.keys());
+        let inherited: Vec<(Check, Verdict)> =
+            replaced.into_iter().map(|(new, old)| (new.clone(), self.of(old))).collect();
+        self.0.retain(|check, _| configured.contains(check));
+        self.0.extend(inherited);
+    }
+}
+
+/// Checks that are new among those that are configured and take the place of one that is not: of the same real server,
+/// by the same way.
+pub(super) fn replaced<'a>(
+    configured: &'a HashSet<Check>,
+    known: impl Iterator<Item = &'a Check>,
+) -> Vec<(&'a Check, &'a Check)> {
+    let (mut kept, mut gone) = (HashSet::new(), HashMap::new());
+    for check in known {
+        if configured.contains(check) {
+            kept.insert(check);
+        } else {
+            gone.insert((check.server, check.vip), check);
+        }
+    }
+    let new = configured.iter().filter(|check| !kept.contains(check));
+    new.filter_map(|check| Some((check, *gone.get(&(check.server, check.vip))?))).collect()
+}
