@@ -10,6 +10,7 @@ mod drain;
 mod duration;
 mod events;
 mod explain;
+mod health;
 mod ipvsadm;
 mod list;
 mod man;
@@ -95,6 +96,10 @@ enum Command {
     Zero(zero::Zero),
     /// Show what became of frames that were not forwarded, by reason
     Counters(list::Counters),
+    /// List health checks, and what they found
+    Health(health::Health),
+    /// Do the health checks of a real server at once
+    CheckNow(health::CheckNow),
     /// Say what happens, as it happens
     Events(events::Events),
     /// Deny and allow clients while the daemon runs
@@ -169,6 +174,8 @@ impl Cli {
             Command::Drain(drain) => drain.execute(),
             Command::Zero(zero) => zero.execute(),
             Command::Counters(counters) => counters.execute(),
+            Command::Health(health) => health.execute(),
+            Command::CheckNow(check_now) => check_now.execute(),
             Command::Events(events) => events.execute(),
             Command::Acl(acl) => acl.execute(),
             Command::Explain(explain) => explain.execute(),

@@ -12,6 +12,7 @@ mod document;
 mod events;
 pub mod explain;
 mod failure;
+mod health;
 mod limits;
 mod operation;
 mod rates;

@@ -12,6 +12,8 @@ pub mod ipvsadm;
 pub mod names;
 pub mod neighbour;
 pub mod net;
+pub mod notify;
+pub mod process;
 pub mod real_server;
 pub mod scheduler;
 pub mod state;

@@ -19,12 +19,14 @@ mod names;
 mod network;
 mod plan;
 mod published;
+mod ramp;
 mod reconcile;
 
 pub use change::{AclAction, Change, ChangeError, Changed, Keys, Refused};
 pub use configuration::{Configuration, Reloaded, Remembered, Unconfirmed, fingerprint};
 pub use desired::{
-    Desired, DesiredServer, DesiredService, addresses_to_locate, addresses_to_resolve, desired, vips,
+    Circumstances, Desired, DesiredServer, DesiredService, addresses_to_locate, addresses_to_resolve,
+    desired, vips,
 };
 pub use difference::difference;
 pub use document::Document;

@@ -11,7 +11,9 @@
 //! Whatever ends the daemon, forwarding goes on: programs, maps and the attachment are pinned. Only an orderly
 //! end with `on_exit = "detach"` takes the director out of service.
 
+mod health;
 mod hold;
+mod notify;
 mod reload;
 mod service;
 mod topology;
@@ -38,12 +40,16 @@ use crate::control::{ControlError, Facts, Parts, ReloadOrder, Server};
 use crate::dataplane::{
     Attached, Capacity, Dataplane, DataplaneError, FlowLog, Options, SweepOrder, Sweeper,
 };
+use crate::health::path::Path as ProbePath;
+use crate::health::{Check, MemoryFile, checks};
 use crate::neighbour::{Driver, FIRST_ANSWERS, Resolution, Resolutions};
 use crate::net::{Events, Link, NetError, Netlink, XdpAttachment, question};
 use crate::state::{
     Configuration, Document, Followed, Input, Journal, ReconcileError, Reconciler, Remembered, Unconfirmed,
     fingerprint,
 };
+use health::Health;
+use notify::Notifier;
 use reload::Reloader;
 use service::{Service, Watchdog};
 use topology::{Followers, Topology};
@@ -159,11 +165,15 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     }
 
     let (sweep_orders, orders) = std::sync::mpsc::channel();
+    let memory_file = MemoryFile::beside(&config.director.control_socket);
+    let memory = memory_file.read();
+    let verdicts = memory.verdicts(checks(&config));
     let network = topology.network.clone();
     let mut reconciler =
-        Reconciler::new(tables, configs.clone(), journal, network, first, sweep_orders.clone());
+        Reconciler::new(tables, configs.clone(), journal, network, first, verdicts, sweep_orders.clone());
     reconciler.reconcile(now())?;
     let (published, happening) = (reconciler.subscribe(), reconciler.events());
+    let ramping = reconciler.ramping();
     let offload = dataplane.vlan_offload();
     let links = topology.links.clone();
     let dropped = dataplane.dropped(&all, &links)?;
@@ -171,6 +181,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     topology.keep_vlan_tags(&offload)?;
     let attached = dataplane.attach(&links, config.director.xdp_mode)?;
     let xdp_mode = report_attachments(&netlink, &links, &attached).await;
+    let health_netlink = netlink.clone();
     let vips = Vips::new(netlink, &links, &config);
     vips.bring_up().await?;
     for (_, link) in &dropped {
@@ -198,6 +209,21 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
         service: service.clone(),
     };
     tasks.spawn(reloader.run(reload_orders).map(|()| "reloader"));
+    let health = Health {
+        netlink: health_netlink,
+        configs: followed.clone(),
+        inputs: inputs.clone(),
+        memory: (memory, memory_file),
+        find_path: Arc::new(|check: &Check| ProbePath::Direct {
+            server: check.server,
+            bind: check.definition.bind,
+        }),
+        ramping,
+    };
+    let health = health.start(&mut tasks)?;
+    let notifier = Notifier::new(followed.clone());
+    let first = Arc::clone(&published.borrow());
+    tasks.spawn(notifier.run(happening.clone(), first).map(|()| "notifier"));
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let parts = Parts {
         facts,
@@ -208,6 +234,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
         reloads: reloads.clone(),
         explainer,
         events: happening,
+        health,
     };
     let control = tokio::spawn(server.run(parts, async move {
         let _ = server_stopped.await;

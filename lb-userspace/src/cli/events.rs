@@ -104,9 +104,12 @@ fn words(happening: &Happening) -> String {
         Happening::RealServerRemoved { service, server } => {
             format!("{service:?}: real server {server} removed")
         }
-        Happening::RealServerState { service, server, before, after } => {
-            format!("{service:?}: {server} is {} (was {})", after.name(), before.name())
+        Happening::RealServerState { service, server, before, after, reason } => {
+            let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            format!("{service:?}: {server} is {} (was {}){reason}", after.name(), before.name())
         }
+        Happening::QuorumReached { service } => format!("{service:?}: enough real servers are usable again"),
+        Happening::QuorumLost { service } => format!("{service:?}: too few real servers are usable"),
         Happening::RealServerWeight { service, server, before, after } => {
             format!("{service:?}: {server} has weight {after} (had {before})")
         }

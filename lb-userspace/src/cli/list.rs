@@ -3,11 +3,13 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::SystemTime;
 
 use clap::Args;
 use lb_common::counter::{Kind, Reason};
 use serde::de::DeserializeOwned;
 
+use super::health::{self, brief};
 use super::output::{print, print_json};
 use super::{ControlSocket, Failure, answered, runtime};
 use crate::control::api::{Acl, Director, Rate, RealServer, State, Stats, VirtualServers};
@@ -25,6 +27,7 @@ Examples:
   sudo lb list -n --rate       what is forwarded in a second
   sudo lb list --json | jq '.virtual_servers[].real_servers[] | select(.state != \"up\")'
 
+Health says how long the state lasts, and what the last probe of the health check found (`lb health` lists all).
 What is marked \"runtime\" was changed while the daemon ran; `lb save` writes that to the configuration file.")]
 pub(super) struct List {
     /// Numbers instead of names of hosts and services
@@ -66,7 +69,11 @@ impl List {
             (_, true) => Columns::Rate,
             _ => Columns::State,
         };
-        if self.json { print_json(&listed) } else { print(&table(&listed, self.numeric, columns)) }
+        if self.json {
+            print_json(&listed)
+        } else {
+            print(&table(&listed, self.numeric, columns, health::now()))
+        }
     }
 }
 
@@ -96,24 +103,34 @@ enum Columns {
 }
 
 impl Columns {
-    fn headings(self) -> Vec<&'static str> {
+    /// `has_checks`: whether any real server has a health check.
+    fn headings(self, has_checks: bool) -> Vec<&'static str> {
         match self {
+            Self::State if has_checks => {
+                vec!["Weight", "ActiveConn", "InActConn", "State", "MAC", "Health"]
+            }
             Self::State => vec!["Weight", "ActiveConn", "InActConn", "State", "MAC"],
             Self::Stats => vec!["Conns", "InPkts", "InBytes"],
             Self::Rate => vec!["CPS", "InPPS", "InBPS"],
         }
     }
 
-    fn of_server(self, server: &RealServer) -> Vec<String> {
+    fn of_server(self, server: &RealServer, has_checks: bool, now: SystemTime) -> Vec<String> {
         match self {
-            Self::State => vec![
+            Self::State => [
                 server.weight.to_string(),
                 server.active_connections.to_string(),
                 server.inactive_connections.to_string(),
                 server.state.name().to_owned(),
                 mac(server),
-                if server.runtime { RUNTIME.to_owned() } else { String::new() },
-            ],
+            ]
+            .into_iter()
+            .chain(
+                has_checks
+                    .then(|| server.health.as_ref().map(|health| brief(health, now)).unwrap_or_default()),
+            )
+            .chain([if server.runtime { RUNTIME.to_owned() } else { String::new() }])
+            .collect(),
             Self::Stats | Self::Rate => self.of_sums(&server.stats, &server.rate),
         }
     }
@@ -141,9 +158,11 @@ impl Columns {
 }
 
 /// In the manner of `ipvsadm -L`.
-fn table(listed: &VirtualServers, numeric: bool, columns: Columns) -> String {
+fn table(listed: &VirtualServers, numeric: bool, columns: Columns, now: SystemTime) -> String {
+    let mut servers = listed.virtual_servers.iter().flat_map(|service| &service.real_servers);
+    let has_checks = servers.any(|server| server.health.is_some());
     let mut rows: Vec<(String, Vec<String>)> = Vec::new();
-    let headings = columns.headings().into_iter().map(str::to_owned).collect();
+    let headings = columns.headings(has_checks).into_iter().map(str::to_owned).collect();
     rows.push(("  -> RemoteAddress".to_owned(), headings));
     for service in &listed.virtual_servers {
         let mut with_flags = with_flags(&service.scheduler, &service.scheduler_flags) + &persistent(service);
@@ -169,11 +188,11 @@ fn table(listed: &VirtualServers, numeric: bool, columns: Columns) -> String {
         }
         for server in &service.real_servers {
             let label = format!("  -> {}", host_name(&server.address, numeric));
-            rows.push((label, columns.of_server(server)));
+            rows.push((label, columns.of_server(server, has_checks, now)));
         }
         if let Some(server) = &service.sorry_server {
             let label = format!("  -> {} (sorry)", host_name(&server.address, numeric));
-            rows.push((label, columns.of_server(server)));
+            rows.push((label, columns.of_server(server, has_checks, now)));
         }
     }
     let widest = |column: usize| rows.iter().filter_map(|(_, cells)| Some(cells.get(column)?.len())).max();

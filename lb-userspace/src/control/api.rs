@@ -3,6 +3,7 @@
 mod change;
 mod connections;
 mod events;
+mod health;
 
 use std::collections::BTreeMap;
 use std::iter::Sum;
@@ -18,6 +19,7 @@ pub use change::{
 };
 pub use connections::{Connection, ConnectionFilter, ConnectionKind};
 pub use events::EventFilter;
+pub use health::{CheckNow, Health, HealthCheck, HealthChecks, HealthState, Probed};
 
 /// The query of `GET /v1/virtual_servers`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
@@ -83,6 +85,9 @@ pub struct VirtualServer {
     /// configuration file).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub runtime: bool,
+    /// Whether enough of its real servers are usable.
+    #[serde(default)]
+    pub quorum: bool,
     /// Of its real servers together, since they were last zeroed.
     #[serde(default)]
     pub stats: Stats,
@@ -138,6 +143,9 @@ pub struct RealServer {
     pub stats: Stats,
     /// Per second.
     pub rate: Rate,
+    /// What its health check found, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
 }
 
 /// What was forwarded.

@@ -111,7 +111,7 @@ pub(super) async fn set_weight(
     let find = |published: &Published| -> Option<(String, PublishedServer)> {
         let service = published.find_service(&service).ok()?;
         let server = service.servers.iter().find(|server| server.address == address)?;
-        Some((service.name.clone(), *server))
+        Some((service.name.clone(), server.clone()))
     };
     let (before, after) = (find(&changed.before), find(&changed.after));
     Ok(api::WeightChanged {

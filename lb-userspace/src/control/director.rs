@@ -8,7 +8,7 @@ use super::connections::Clients;
 use super::explain::answer;
 use super::failure::Failure;
 use super::server::Shared;
-use super::{acl, api, connections, explain};
+use super::{acl, api, connections, explain, health};
 use crate::net::mac_text;
 
 /// `GET /v1/virtual_servers`.
@@ -68,11 +68,12 @@ fn list(shared: &Shared, clients: Option<&Clients>) -> Result<api::VirtualServer
                     bytes: stats.bytes,
                 },
                 rate: number.map(|number| shared.rates.of(number)).unwrap_or_default(),
+                health: server.check.as_ref().map(|check| health::shown(shared, check)),
             });
         }
         let stats = real_servers.iter().map(|server: &api::RealServer| server.stats).sum();
         let rate = real_servers.iter().map(|server| server.rate).sum();
-        let sorry_server = service.sorry_server.and_then(|_| real_servers.pop());
+        let sorry_server = service.sorry_server.as_ref().and_then(|_| real_servers.pop());
         virtual_servers.push(api::VirtualServer {
             name: service.name.clone(),
             addresses: service.addresses.iter().map(ToString::to_string).collect(),
@@ -87,6 +88,7 @@ fn list(shared: &Shared, clients: Option<&Clients>) -> Result<api::VirtualServer
             on_down: service.on_down.name().to_owned(),
             one_packet: service.one_packet,
             runtime: service.is_runtime,
+            quorum: service.has_quorum,
             acl: acl::shown(&service.acl),
             persistence: service.persistence.map(|persistence| api::Persistence {
                 timeout: persistence.timeout.as_secs(),

@@ -1,6 +1,7 @@
 //! Requests that are not answered with what was asked for.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Json;
@@ -57,6 +58,14 @@ impl Failure {
     pub(super) fn too_large(most: usize) -> Self {
         let reason = format!("the body has more than {most} bytes; send less at once");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", reason)
+    }
+
+    /// No virtual server has this real server.
+    pub(super) fn no_such_server(server: IpAddr) -> Self {
+        let reason = format!(
+            "no virtual server has the real server {server}; `lb list -n` shows those that there are"
+        );
+        Self::new(StatusCode::NOT_FOUND, "no_such_server", reason)
     }
 
     /// A body did not come within this time.

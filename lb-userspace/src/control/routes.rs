@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::operation::{Effect, Operation};
 use super::request::Size;
 use super::server::Shared;
-use super::{acl, api, change, configuration, connections, director, events};
+use super::{acl, api, change, configuration, connections, director, events, health};
 
 /// Who is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,12 @@ pub(super) fn operations() -> Vec<Operation> {
         ),
         Operation::change("/v1/weight", "Changes a real server's weight.", Size::Small, change::set_weight),
         Operation::change("/v1/zero", "Has counters begin anew.", Size::Small, change::zero),
+        Operation::get("/v1/health", "Health checks, and what they found.", health::health),
+        Operation::ask(
+            "/v1/check_now",
+            "Does all health checks of a real server at once, and says what they found.",
+            health::check_now,
+        ),
         Operation::lines::<api::Event, _, _>(
             "/v1/events",
             "What happens, as it happens: an object on each line.",

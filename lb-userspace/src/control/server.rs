@@ -18,6 +18,7 @@ use super::rates::{PERIOD, Rates};
 use super::request::Turns;
 use super::routes::{Access, router};
 use crate::dataplane::{Explainer, Observer};
+use crate::health::Board;
 use crate::state::{EventLog, Followed, Happening, Input, Published, PublishedService};
 
 /// The control socket could not be opened.
@@ -84,6 +85,7 @@ pub(super) struct Shared {
     pub(super) reloads: mpsc::Sender<ReloadOrder>,
     pub(super) rates: Rates,
     pub(super) events: EventLog,
+    pub(super) health: Board,
     pub(super) access: Access,
     pub(super) limits: Limits,
     pub(super) turns: Turns,
@@ -109,6 +111,8 @@ pub struct Parts {
     pub explainer: Arc<Explainer>,
     /// What happens.
     pub events: EventLog,
+    /// What health checks found.
+    pub health: Board,
 }
 
 impl Server {
@@ -168,7 +172,7 @@ impl Server {
 
 impl Shared {
     pub(super) fn new(parts: Parts, access: Access, limits: Limits, stopping: watch::Receiver<bool>) -> Self {
-        let Parts { facts, published, configs, observer, inputs, reloads, explainer, events } = parts;
+        let Parts { facts, published, configs, observer, inputs, reloads, explainer, events, health } = parts;
         let (rates, turns) = (Rates::default(), Turns::new(&limits));
         Self {
             facts,
@@ -177,6 +181,7 @@ impl Shared {
             observer,
             explainer,
             events,
+            health,
             configs,
             reloads,
             rates,

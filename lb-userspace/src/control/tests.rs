@@ -27,6 +27,7 @@ use super::server::Shared;
 use super::{Facts, Parts, ReloadOrder, Server};
 use crate::config::Diagnostics;
 use crate::dataplane::{Capacity, Explainer, Memory, Observer, Tables};
+use crate::health::{Board, Verdicts};
 use crate::neighbour::{Resolution, Resolutions};
 use crate::state::{Configuration, Document, Followed, Input, Journal, Network, Reconciler, ReloadKind};
 
@@ -85,7 +86,8 @@ impl World {
         let (sweeper, _) = std::sync::mpsc::channel();
         let journal = Journal::beside(&directory.path().join("lb.sock"));
         let tables = Tables::in_process(Arc::clone(&memory));
-        let mut reconciler = Reconciler::new(tables, configs, journal, network, resolutions, sweeper);
+        let mut reconciler =
+            Reconciler::new(tables, configs, journal, network, resolutions, Verdicts::default(), sweeper);
         reconciler.reconcile(now()).expect("the maps have room");
         let (inputs, received) = mpsc::channel(64);
         let (reloads, orders) = mpsc::channel(4);
@@ -102,6 +104,7 @@ impl World {
             reloads,
             explainer: Arc::new(Explainer::in_process(memory).expect("there is a clock")),
             events: reconciler.events(),
+            health: Board::default(),
         };
         spawn_blocking(move || reconciler.run(received));
         tokio::spawn(reload(orders, inputs.clone()));

@@ -42,7 +42,8 @@ impl fmt::Display for Check {
             }
             Probe::Dns(dns) => write!(f, "dns {} {} {}", dns.port, dns.name, dns.record)?,
             Probe::Smtp(smtp) => write!(f, "smtp {}", smtp.port)?,
-            Probe::Exec(exec) => write!(f, "exec {}", exec.command.join(" "))?,
+            // Its arguments may be passwords.
+            Probe::Exec(exec) => write!(f, "exec {}", exec.command.first().map_or("", String::as_str))?,
         }
         match self.vip {
             Some(vip) => write!(f, " to {vip}"),

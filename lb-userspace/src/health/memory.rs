@@ -3,7 +3,7 @@
 //! It is a hint. Without it, or if it is damaged or of another version, checks begin knowing nothing.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::Check;
 use super::board::Board;
 use super::fsm::State;
+use super::verdict::{Verdict, Verdicts};
 use crate::files::{self, with_suffix};
 
 /// What is remembered of a check.
@@ -96,10 +97,28 @@ impl MemoryFile {
 impl Memory {
     /// What is remembered of a check; the next time, nothing.
     pub(super) fn take(&mut self, check: &Check) -> Option<(State, SystemTime)> {
+        if self.0.is_empty() { None } else { self.0.remove(&key(check)) }
+    }
+
+    /// What these checks would say.
+    #[must_use]
+    pub fn verdicts(&self, checks: impl IntoIterator<Item = Check>) -> Verdicts {
+        let mut verdicts = Verdicts::default();
         if self.0.is_empty() {
-            return None;
+            return verdicts;
         }
-        self.0.remove(&key(check))
+        for check in checks {
+            if let Some((state, _)) = self.0.get(&key(&check)) {
+                verdicts.put(check, Verdict::remembered(*state));
+            }
+        }
+        verdicts
+    }
+}
+
+impl fmt::Display for MemoryFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(f)
     }
 }
 

@@ -1,5 +1,6 @@
 //! One question to one real server. Adding a probe touches one new file and one arm here.
 
+use std::fmt;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -30,6 +31,15 @@ pub enum Advice {
     Weight(u32),
     /// This share of the configured one, at most 100.
     Percent(u8),
+}
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Weight(weight) => write!(f, "{weight}"),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
 }
 
 /// Why a real server is not well, in words for its operator.

@@ -109,7 +109,7 @@ impl Prober {
                 entry,
                 verdicts: self.verdicts.clone(),
                 machine: Machine::new(Rules::from(&*check.definition), state),
-                verdict: Verdict { state, ..Verdict::default() },
+                verdict: Verdict::remembered(state),
             };
             let first = now() + STAGGER * place;
             self.running.insert(check, self.tasks.spawn(task.run(first)));

@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use lb_common::limits::MAX_WEIGHT;
+
 use super::Check;
 use super::fsm::State;
 use super::probe::Advice;
@@ -19,6 +21,27 @@ pub struct Verdict {
     pub advice: Option<Advice>,
     /// Why it is down, in words.
     pub reason: Option<Arc<str>>,
+}
+
+impl Verdict {
+    /// What is said of a real server of which only that is known.
+    #[must_use]
+    pub fn remembered(state: State) -> Self {
+        let reason = (state == State::Down).then(|| "it was when it was last checked".into());
+        Self { state, reason, ..Self::default() }
+    }
+
+    /// The weight of a real server that is configured to have this one. One that is quiesced by its operator stays so.
+    #[must_use]
+    pub fn weight(&self, configured: u32) -> u32 {
+        let percent = |percent: u8| (u64::from(configured) * u64::from(percent.min(100))).div_ceil(100);
+        match self.advice {
+            _ if configured == 0 => 0,
+            None => configured,
+            Some(Advice::Weight(weight)) => weight.min(MAX_WEIGHT),
+            Some(Advice::Percent(share)) => u32::try_from(percent(share)).unwrap_or(configured),
+        }
+    }
 }
 
 /// What all checks say.

@@ -173,6 +173,7 @@ impl Daemon for Noting {
 /// A virtual server over real servers with weights.
 fn service(addresses: &[&str], scheduler: &str, servers: &[(&str, u32)]) -> VirtualServer {
     VirtualServer {
+        quorum: true,
         name: format!("of {}", addresses.first().unwrap_or(&"nothing")),
         addresses: addresses.iter().map(|address| (*address).to_owned()).collect(),
         fwmark: None,
@@ -193,6 +194,7 @@ fn service(addresses: &[&str], scheduler: &str, servers: &[(&str, u32)]) -> Virt
 
 fn server(address: &str, weight: u32) -> RealServer {
     RealServer {
+        health: None,
         address: address.to_owned(),
         weight,
         runtime: false,

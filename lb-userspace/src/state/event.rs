@@ -93,6 +93,19 @@ pub enum Happening {
         before: ServerState,
         /// What it is.
         after: ServerState,
+        /// Why, in words, if its health check says that it is down.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// A virtual server has enough usable real servers again.
+    QuorumReached {
+        /// Its name.
+        service: String,
+    },
+    /// A virtual server has too few usable real servers.
+    QuorumLost {
+        /// Its name.
+        service: String,
     },
     /// A real server has another weight.
     RealServerWeight {
@@ -204,7 +217,7 @@ fn added(service: &PublishedService) -> Happening {
 
 fn of_service(before: &PublishedService, after: &PublishedService, found: &mut Vec<Happening>) {
     let service = &after.name;
-    let sorry = |service: &PublishedService| service.sorry_server.map(|server| server.address);
+    let sorry = |service: &PublishedService| service.sorry_server.as_ref().map(|server| server.address);
     let differs = [
         ("addresses", before.addresses != after.addresses),
         ("protocol", before.protocol != after.protocol),
@@ -222,9 +235,6 @@ fn of_service(before: &PublishedService, after: &PublishedService, found: &mut V
         found.push(Happening::VirtualServerChanged { service: service.clone(), changed });
     }
     found.extend(of_acl(Some(service), &before.acl, &after.acl));
-    let by_address = |servers: &[PublishedServer]| -> BTreeMap<IpAddr, PublishedServer> {
-        servers.iter().map(|server| (server.address, *server)).collect()
-    };
     let (old, new) = (by_address(&before.servers), by_address(&after.servers));
     let gone = before.servers.iter().filter(|server| !new.contains_key(&server.address));
     found.extend(gone.map(|server| Happening::RealServerRemoved {
@@ -242,11 +252,22 @@ fn of_service(before: &PublishedService, after: &PublishedService, found: &mut V
             Some(old) => found.extend(of_server(service, old, server)),
         }
     }
-    if let (Some(old), Some(new)) = (before.sorry_server, after.sorry_server)
+    if let (Some(old), Some(new)) = (&before.sorry_server, &after.sorry_server)
         && old.address == new.address
     {
-        found.extend(of_server(service, &old, &new));
+        found.extend(of_server(service, old, new));
     }
+    if before.has_quorum != after.has_quorum {
+        let service = service.clone();
+        found.push(match after.has_quorum {
+            true => Happening::QuorumReached { service },
+            false => Happening::QuorumLost { service },
+        });
+    }
+}
+
+fn by_address(servers: &[PublishedServer]) -> BTreeMap<IpAddr, &PublishedServer> {
+    servers.iter().map(|server| (server.address, server)).collect()
 }
 
 fn of_server(
@@ -271,6 +292,7 @@ fn of_server(
         server,
         before: before.state,
         after: after.state,
+        reason: after.reason.as_ref().filter(|_| after.state == ServerState::Down).map(ToString::to_string),
     });
     [weight, mac, state].into_iter().flatten()
 }

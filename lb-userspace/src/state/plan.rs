@@ -128,7 +128,7 @@ fn destination(of: &DesiredService, server: &DesiredServer, service: u32) -> Des
         weight: server.weight,
         last_weight: server.last_weight,
         thresholds: server.thresholds,
-        is_down: !server.is_reachable,
+        is_down: !server.is_usable(),
         is_failing: of.gives_up(server),
         way: server.way,
     }
@@ -139,7 +139,7 @@ fn slots(service: &DesiredService, numbers: &[u32]) -> Vec<Slot> {
     let slot = |i: usize| {
         let (number, server) = (numbers.get(i)?, service.servers.get(i)?);
         // A weight that nobody reads would have the table published anew when it changes.
-        let weight = if service.selector.compares_loads() { server.weight } else { 0 };
+        let weight = if service.selector.compares_loads() { server.share } else { 0 };
         let slot = Slot::new(*number, weight);
         Some(if server.thresholds.upper > 0 { slot.with_thresholds() } else { slot })
     };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use lb_common::load::Thresholds;
 use lb_common::policy::OnDown;
@@ -16,6 +17,7 @@ use super::plan::{destinations, number};
 use crate::config::{Acl, Persistence, Protocol, RealServer, Timeouts, VirtualServer};
 use crate::dataplane::{View, Way};
 use crate::forms::VirtualAddress;
+use crate::health::{Check, State, Verdicts};
 use crate::scheduler::{Flag, Scheduler};
 
 /// What is being done, for those who list it.
@@ -31,7 +33,12 @@ pub struct Published {
 
 impl Published {
     /// What is done where this is configured and desired.
-    pub(super) fn of(configuration: &Configuration, desired: &Desired, view: &View) -> Self {
+    pub(super) fn of(
+        configuration: &Configuration,
+        desired: &Desired,
+        view: &View,
+        verdicts: &Verdicts,
+    ) -> Self {
         let (config, marks) = (configuration.config(), Marks::of(configuration.runtime()));
         let (mut bound, numbers) = (desired.services.iter(), destinations(view));
         let services = config.virtual_servers.iter().map(|config| {
@@ -42,6 +49,7 @@ impl Published {
                 desired.map(|desired| (desired, number(view, desired))),
                 &numbers,
                 &marks,
+                verdicts,
             )
         });
         Self { services: services.collect(), acl: config.acl.clone(), timeouts: config.timeouts }
@@ -93,6 +101,8 @@ pub struct PublishedService {
     pub persistence: Option<Persistence>,
     /// Whether anything of it, besides its real servers, was changed while the daemon ran.
     pub is_runtime: bool,
+    /// Whether enough of its real servers are usable.
+    pub has_quorum: bool,
 }
 
 impl PublishedService {
@@ -102,9 +112,13 @@ impl PublishedService {
         desired: Option<(&DesiredService, Option<u32>)>,
         numbers: &HashMap<(u32, IpAddr), u32>,
         marks: &Marks<'_>,
+        verdicts: &Verdicts,
     ) -> Self {
         let number = desired.and_then(|(_, number)| number);
+        let has_quorum = desired.is_none_or(|(desired, _)| desired.has_quorum);
         let unknown = |server: RealServer| PublishedServer {
+            check: Check::of(config, &server),
+            reason: None,
             address: server.address,
             weight: server.weight,
             thresholds: server.thresholds,
@@ -116,12 +130,17 @@ impl PublishedService {
         let mut servers: Vec<PublishedServer> = config.all_servers().map(unknown).collect();
         let desired = desired.into_iter().flat_map(|(desired, _)| desired.all_servers());
         for (server, desired) in servers.iter_mut().zip(desired) {
+            let verdict = server.check.as_ref().map(|check| verdicts.of(check));
             server.mac = desired.way.and_then(Way::mac);
-            server.state = match desired.is_reachable {
-                false => ServerState::Unresolved,
-                true if server.weight == 0 => ServerState::Draining,
-                true => ServerState::Up,
+            server.weight = desired.weight;
+            server.state = match verdict.as_ref().map(|verdict| verdict.state) {
+                Some(State::Down) => ServerState::Down,
+                _ if !desired.is_reachable => ServerState::Unresolved,
+                Some(State::Unknown) => ServerState::Unknown,
+                _ if desired.weight == 0 => ServerState::Draining,
+                _ => ServerState::Up,
             };
+            server.reason = verdict.and_then(|verdict| verdict.reason);
             server.destination = number.and_then(|number| numbers.get(&(number, server.address)).copied());
         }
         let sorry_server = config.sorry_server.and_then(|_| servers.pop());
@@ -140,6 +159,7 @@ impl PublishedService {
             on_down: config.on_down,
             one_packet: config.one_packet,
             is_runtime: marks.has_service(&config.name),
+            has_quorum,
         }
     }
 
@@ -150,7 +170,7 @@ impl PublishedService {
 }
 
 /// A real server of a virtual server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishedServer {
     /// Its address.
     pub address: IpAddr,
@@ -166,6 +186,10 @@ pub struct PublishedServer {
     pub state: ServerState,
     /// Its number in the maps.
     pub destination: Option<u32>,
+    /// How it is checked, if it is.
+    pub check: Option<Check>,
+    /// Why its check says that it is down, if it does.
+    pub reason: Option<Arc<str>>,
 }
 
 /// What a real server may get.
@@ -180,7 +204,7 @@ pub enum ServerState {
     Draining,
     /// Nothing new: nobody answers for its address.
     Unresolved,
-    /// Nobody has asked.
+    /// What it gets before its health check has said anything.
     Unknown,
 }
 

@@ -1,6 +1,6 @@
 //! The one place where desired state becomes operations on the maps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::change::{Change, ChangeError, Changed, Refused};
 use super::configuration::{Configuration, Reloaded};
-use super::desired::{Desired, desired};
+use super::desired::{Circumstances, Desired, desired};
 use super::document::Document;
 use super::event::{Happening, happenings};
 use super::event_log::EventLog;
@@ -19,6 +19,7 @@ use super::plan::{PlanError, plan, retired};
 use super::published::{Published, PublishedService};
 use crate::config::{Config, LoadError, VirtualServer};
 use crate::dataplane::{DataplaneError, Operation, SweepOrder, Swept, Tables, View};
+use crate::health::{Check, Verdict, Verdicts, checks};
 use crate::neighbour::Resolutions;
 
 /// Something that has a say in the desired state, or in what may be forgotten.
@@ -28,6 +29,10 @@ pub enum Input {
     Network(Network),
     /// The real servers' MACs.
     Resolutions(Resolutions),
+    /// What health checks say that is new.
+    Verdicts(Vec<(Check, Verdict)>),
+    /// Time has passed, while real servers come up slowly.
+    Tick,
     /// A sweep of the connection tables has ended.
     Swept {
         /// When it began.
@@ -160,6 +165,12 @@ pub struct Reconciler {
     is_stale: bool,
     network: Network,
     resolutions: Resolutions,
+    /// What health checks say.
+    verdicts: Verdicts,
+    /// The names of virtual servers with too few usable real servers.
+    without_quorum: BTreeSet<String>,
+    /// Whether real servers come up slowly.
+    ramping: watch::Sender<bool>,
     /// What the maps hold, as we left them.
     view: View,
     /// What they hold instead, if somebody else wrote them.
@@ -184,6 +195,7 @@ impl Reconciler {
         journal: Journal,
         network: Network,
         resolutions: Resolutions,
+        verdicts: Verdicts,
         sweeper: std::sync::mpsc::Sender<SweepOrder>,
     ) -> Self {
         let view = tables.view();
@@ -199,6 +211,9 @@ impl Reconciler {
             is_stale: false,
             network,
             resolutions,
+            verdicts,
+            without_quorum: BTreeSet::new(),
+            ramping: watch::Sender::new(false),
             view,
             found: None,
             retired,
@@ -215,6 +230,12 @@ impl Reconciler {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<Published>> {
         self.published.subscribe()
+    }
+
+    /// Follows whether real servers come up slowly, and so time has to be told.
+    #[must_use]
+    pub fn ramping(&self) -> watch::Receiver<bool> {
+        self.ramping.subscribe()
     }
 
     /// What happens.
@@ -251,6 +272,11 @@ impl Reconciler {
                 self.resolutions = resolutions;
                 self.is_stale = true;
             }
+            Input::Verdicts(verdicts) => {
+                verdicts.into_iter().for_each(|(check, verdict)| self.verdicts.put(check, verdict));
+                self.is_stale = true;
+            }
+            Input::Tick => self.is_stale = true,
             Input::Swept { began, swept } => self.release(began, &swept),
             Input::Change { changes, done } => self.pending.push((changes, done)),
             Input::Reload { file, kind, done } => {
@@ -295,7 +321,7 @@ impl Reconciler {
     }
 
     fn carry_out(&mut self, now: Instant, is_refusing: &mut bool) -> Result<(), ReconcileError> {
-        let desired = desired(self.configuration.config(), &self.network, &self.resolutions, &self.view);
+        let desired = desired(self.configuration.config(), &self.circumstances(now));
         let found = self.found.take();
         let is_mending = found.is_some();
         let operations = plan(found.as_ref().unwrap_or(&self.view), &self.view, &desired)?;
@@ -318,8 +344,19 @@ impl Reconciler {
             self.view = self.tables.view();
             self.events.report(Happening::MapsMended);
         }
+        let without_quorum = self.configuration.config().virtual_servers.iter();
+        let without_quorum = without_quorum.filter(|service| !service.addresses.is_empty());
+        let without_quorum = without_quorum.zip(&desired.services).filter(|(_, desired)| !desired.has_quorum);
+        self.without_quorum = without_quorum.map(|(service, _)| service.name.clone()).collect();
         self.publish(&desired);
+        let is_ramping = desired.services.iter().any(|service| service.is_ramping);
+        self.ramping.send_if_modified(|before| std::mem::replace(before, is_ramping) != is_ramping);
         Ok(())
+    }
+
+    fn circumstances(&self, now: Instant) -> Circumstances<'_> {
+        let Self { network, resolutions, verdicts, without_quorum, view, .. } = self;
+        Circumstances { network, resolutions, verdicts, without_quorum, view, now }
     }
 
     /// Makes the changes that came together, and answers those who asked for them.
@@ -372,6 +409,8 @@ impl Reconciler {
 
     /// Does what is configured now; if that cannot be done, what was configured `before`.
     fn carry_on(&mut self, before: Configuration) -> Result<(), String> {
+        let known = self.verdicts.clone();
+        self.verdicts.keep(&checks(self.configuration.config()));
         let has_ipv6 = self.configuration.config().virtual_servers.iter().any(VirtualServer::is_ipv6);
         let done = if has_ipv6 && !self.tables.has_ipv6() {
             Err(NO_IPV6.to_owned())
@@ -380,6 +419,7 @@ impl Reconciler {
         };
         if done.is_err() {
             self.configuration = before;
+            self.verdicts = known;
             if let Err(error) = self.reconcile(now()) {
                 tracing::error!("{error}");
             }
@@ -413,7 +453,7 @@ impl Reconciler {
 
     /// Gives back numbers of retired destinations that no connection refers to, nor the fragments of any datagram.
     fn release(&mut self, began: Instant, swept: &Swept) {
-        let desired = desired(self.configuration.config(), &self.network, &self.resolutions, &self.view);
+        let desired = desired(self.configuration.config(), &self.circumstances(began));
         let is_forgotten = |number: &u32| {
             // An earlier daemon's: retired at some time before.
             let retired = *self.retired.entry(*number).or_insert(began);
@@ -442,7 +482,7 @@ impl Reconciler {
     }
 
     fn publish(&mut self, desired: &Desired) {
-        let now = Published::of(&self.configuration, desired, &self.view);
+        let now = Published::of(&self.configuration, desired, &self.view, &self.verdicts);
         if std::mem::replace(&mut self.has_begun, true) {
             let happened = happenings(&self.published.borrow(), &now);
             happened.into_iter().for_each(|happening| self.events.report(happening));

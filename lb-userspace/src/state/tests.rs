@@ -20,6 +20,8 @@ use crate::dataplane::{
 };
 use crate::forms::{Ports, Prefix, VirtualAddress};
 
+mod health;
+
 const DIRECTOR: MacAddr6 = MacAddr6::new(2, 0, 0, 0, 0, 1);
 
 const CAPACITY: Capacity = Capacity { max_connections: 1024, has_ipv6: true };
@@ -51,10 +53,12 @@ fn server(number: u8, is_reachable: bool) -> DesiredServer {
     DesiredServer {
         address: Ipv4Addr::new(10, 0, 0, number).into(),
         weight: 1,
+        share: 1,
         last_weight: 1,
         thresholds: Thresholds::default(),
         way: is_reachable.then_some(way),
         is_reachable,
+        is_well: true,
     }
 }
 
@@ -112,6 +116,8 @@ fn any_desired() -> impl Strategy<Value = Desired> {
                 policies,
                 acl,
                 persistence,
+                has_quorum: true,
+                is_ramping: false,
             });
         }
         desired_of(desired)
@@ -235,6 +241,8 @@ fn rr(addresses: &[u8], servers: &[(u8, bool)]) -> DesiredService {
         policies: ServiceOptions::default(),
         acl: AclView::default(),
         persistence: Persistence::NONE,
+        has_quorum: true,
+        is_ramping: false,
     }
 }
 
@@ -405,10 +413,20 @@ fn the_weight_before_a_server_was_quiesced_outlives_a_restart() {
         );
         config::parse("lb.toml", &text).expect("it is valid").config
     };
+    #[expect(clippy::disallowed_methods, reason = "a time, and it does not matter which")]
+    let now = std::time::Instant::now();
     let shape = |tables: &mut Tables, servers: &[(u8, u32)]| {
         let network = Network::of_one(DIRECTOR);
-        let desired =
-            desired(&config(servers), &network, &crate::neighbour::Resolutions::new(), &tables.view());
+        let view = tables.view();
+        let circumstances = Circumstances {
+            network: &network,
+            resolutions: &crate::neighbour::Resolutions::new(),
+            verdicts: &crate::health::Verdicts::default(),
+            without_quorum: &BTreeSet::new(),
+            view: &view,
+            now,
+        };
+        let desired = desired(&config(servers), &circumstances);
         drive(tables, &desired);
         desired.services[0].slots.clone()
     };

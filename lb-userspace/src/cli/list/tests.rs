@@ -14,6 +14,7 @@ fn a_service() -> VirtualServer {
         on_down: "keep".to_owned(),
         one_packet: false,
         runtime: false,
+        quorum: true,
         stats: Stats::default(),
         rate: Rate::default(),
         acl: Acl::default(),
@@ -35,6 +36,7 @@ fn a_server() -> RealServer {
         inactive_connections: 0,
         stats: Stats::default(),
         rate: Rate::default(),
+        health: None,
     }
 }
 
@@ -73,7 +75,10 @@ TCP  [2001:db8::1]:80 rr allow 1
   -> 2001:db8::10                           1      0          12        up    local
   -> 2001:db8:1234:5678:9abc:def0:1234:5678 1      0          12        up    local
 ";
-    assert_eq!(table(&VirtualServers { virtual_servers }, true, Columns::State), expected);
+    assert_eq!(
+        table(&VirtualServers { virtual_servers }, true, Columns::State, SystemTime::UNIX_EPOCH),
+        expected
+    );
 }
 
 #[test]
@@ -86,7 +91,7 @@ fn flags_stand_behind_their_scheduler() {
         acl: Acl { deny: vec!["10.0.0.0/8".to_owned()], allow: Vec::new() },
         ..a_service()
     }];
-    let lines = table(&VirtualServers { virtual_servers }, true, Columns::State);
+    let lines = table(&VirtualServers { virtual_servers }, true, Columns::State, SystemTime::UNIX_EPOCH);
     assert!(
         lines.ends_with("UDP  192.0.2.1:53 mh (mh-fallback,mh-port) deny 1\n     192.0.2.2:53\n"),
         "{lines}"
@@ -117,7 +122,10 @@ UDP  192.0.2.1:53 rr ops
   -> 192.0.2.10          1      0          3         up    local
   -> 192.0.2.250 (sorry) 1      0          3         up    02:00:00:00:00:fa
 ";
-    assert_eq!(table(&VirtualServers { virtual_servers }, true, Columns::State), expected);
+    assert_eq!(
+        table(&VirtualServers { virtual_servers }, true, Columns::State, SystemTime::UNIX_EPOCH),
+        expected
+    );
 }
 
 #[test]
@@ -127,7 +135,7 @@ fn a_group_with_a_number_is_listed_by_it() {
         fwmark: Some(7),
         ..a_service()
     }];
-    let lines = table(&VirtualServers { virtual_servers }, false, Columns::State);
+    let lines = table(&VirtualServers { virtual_servers }, false, Columns::State, SystemTime::UNIX_EPOCH);
     assert!(lines.ends_with("FWM  7 rr\nTCP  192.0.2.0/28:80\n     192.0.2.1:8000-8100\n"), "{lines}");
 }
 
@@ -143,7 +151,11 @@ fn a_persistent_service_says_for_how_long() {
             ..a_service()
         };
         let listed = VirtualServers { virtual_servers: vec![service] };
-        table(&listed, true, Columns::State).lines().nth(2).unwrap_or_default().to_owned()
+        table(&listed, true, Columns::State, SystemTime::UNIX_EPOCH)
+            .lines()
+            .nth(2)
+            .unwrap_or_default()
+            .to_owned()
     };
     for (address, mask, expected) in [
         ("192.0.2.1:80", 32, ""),
@@ -185,7 +197,7 @@ TCP  192.0.2.1:80 wrr 12352 123520 61760000
   -> 192.0.2.10           7     70    35000
   -> 192.0.2.11       12345 123450 61725000
 ";
-    assert_eq!(table(&listed, true, Columns::Stats), expected);
+    assert_eq!(table(&listed, true, Columns::Stats, SystemTime::UNIX_EPOCH), expected);
     let expected = "\
 Prot LocalAddress:Port Scheduler
   -> RemoteAddress    CPS InPPS   InBPS
@@ -194,7 +206,7 @@ TCP  192.0.2.1:80 wrr   1    21 2000000
   -> 192.0.2.10         0    11 1000000
   -> 192.0.2.11         0    11 1000000
 ";
-    assert_eq!(table(&listed, true, Columns::Rate), expected);
+    assert_eq!(table(&listed, true, Columns::Rate, SystemTime::UNIX_EPOCH), expected);
 }
 
 #[test]
@@ -208,5 +220,8 @@ TCP  192.0.2.1:80 rr runtime
   -> 192.0.2.10    1      0          0         up    local
   -> 192.0.2.10    10     0          0         up    local runtime
 ";
-    assert_eq!(table(&VirtualServers { virtual_servers }, true, Columns::State), expected);
+    assert_eq!(
+        table(&VirtualServers { virtual_servers }, true, Columns::State, SystemTime::UNIX_EPOCH),
+        expected
+    );
 }

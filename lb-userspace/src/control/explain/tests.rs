@@ -68,6 +68,7 @@ fn addresses_of_the_same_vip_are_nearer_than_others() {
         on_down: Policy::Keep,
         one_packet: false,
         is_runtime: false,
+        has_quorum: true,
     };
     let services = vec![
         service("web", &["192.0.2.1:80", "192.0.2.2:80"]),

@@ -72,6 +72,8 @@ fn requests() -> Vec<(&'static str, &'static str, Option<Value>)> {
         ("POST", "/v1/reload", Some(json!({ "confirm_within": 60 }))),
         ("GET", "/v1/configuration", None),
         ("POST", "/v1/confirm", None),
+        ("GET", "/v1/health", None),
+        ("POST", "/v1/check_now", Some(json!({ "server": "192.0.2.10" }))),
         ("GET", "/v1/events?last=100&follow=false", None),
     ]
 }
@@ -228,6 +230,14 @@ async fn read_only_reads_and_reveals_nothing() {
     let readable: Vec<_> = document.operations().into_iter().map(|(_, path)| path).collect();
     assert_eq!(
         readable,
-        ["/v1/acl", "/v1/director", "/v1/events", "/v1/openapi.json", "/v1/timeouts", "/v1/virtual_servers"]
+        [
+            "/v1/acl",
+            "/v1/director",
+            "/v1/events",
+            "/v1/health",
+            "/v1/openapi.json",
+            "/v1/timeouts",
+            "/v1/virtual_servers"
+        ]
     );
 }

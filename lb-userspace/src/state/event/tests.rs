@@ -1,11 +1,13 @@
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
 use crate::dataplane::{Capacity, Memory, Tables};
+use crate::health::Verdicts;
 use crate::neighbour::{Resolution, Resolutions};
-use crate::state::{Configuration, Document, Network, desired};
+use crate::state::{Circumstances, Configuration, Document, Network, desired};
 
 const MAC: MacAddr6 = MacAddr6::new(2, 0, 0, 0, 0, 1);
 
@@ -23,8 +25,19 @@ fn published(sections: &str, answering: &[(&str, u8)]) -> Published {
         .collect();
     let memory = Memory::in_process(Capacity { max_connections: 1024, has_ipv6: true });
     let view = Tables::in_process(Arc::new(memory.expect("there is memory"))).view();
-    let desired = desired(configuration.config(), &Network::of_one(MAC), &resolutions, &view);
-    Published::of(&configuration, &desired, &view)
+    let verdicts = Verdicts::default();
+    #[expect(clippy::disallowed_methods, reason = "a time, and it does not matter which")]
+    let now = std::time::Instant::now();
+    let circumstances = Circumstances {
+        network: &Network::of_one(MAC),
+        resolutions: &resolutions,
+        verdicts: &verdicts,
+        without_quorum: &BTreeSet::new(),
+        view: &view,
+        now,
+    };
+    let desired = desired(configuration.config(), &circumstances);
+    Published::of(&configuration, &desired, &view, &verdicts)
 }
 
 fn service(name: &str, port: u16, rest: &str, servers: &[(&str, u32)]) -> String {

@@ -1,0 +1,128 @@
+//! Who is told of what happens to real servers: the log, the commands that virtual servers name, and mail.
+
+use std::sync::Arc;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
+
+use crate::config::{Config, VirtualServer};
+use crate::notify::{Commands, Mailer};
+use crate::state::{Event, EventLog, Followed, Happening, Published, ServerState};
+
+/// Whoever tells.
+pub(super) struct Notifier {
+    configs: watch::Receiver<Followed>,
+    commands: Commands,
+    mailer: Mailer,
+}
+
+impl Notifier {
+    /// One that does what the configuration says at the time.
+    pub(super) fn new(configs: watch::Receiver<Followed>) -> Self {
+        let mailer = Mailer::start(dns_lookup::get_hostname().unwrap_or_else(|_| "lb".to_owned()));
+        Self { configs, commands: Commands::default(), mailer }
+    }
+
+    /// Tells what happens from now on; first, to whoever waits for a quorum, whether there is one.
+    pub(super) async fn run(mut self, events: EventLog, published: Arc<Published>) {
+        let (_, mut next) = events.follow(0);
+        for service in published.services.iter().filter(|service| service.number.is_some()) {
+            self.quorum(&service.name, service.has_quorum);
+        }
+        drop(published);
+        loop {
+            match next.recv().await {
+                Ok(event) => self.tell(&event),
+                Err(RecvError::Lagged(lost)) => {
+                    tracing::error!("{lost} events came too fast: nobody was notified of them");
+                }
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    fn tell(&mut self, event: &Event) {
+        match &event.happening {
+            Happening::RealServerState { service, server, before, after, reason } => {
+                self.state(service, server, (*before, *after), reason.as_deref());
+            }
+            Happening::QuorumReached { service } => self.quorum_changed(service, true),
+            Happening::QuorumLost { service } => self.quorum_changed(service, false),
+            _ => {}
+        }
+    }
+
+    fn state(
+        &mut self,
+        service: &str,
+        server: &str,
+        (before, after): (ServerState, ServerState),
+        reason: Option<&str>,
+    ) {
+        // Who notices that nobody answers for an address says so.
+        let is_told = before != ServerState::Unresolved && after != ServerState::Unresolved;
+        let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        if is_told && is_usable(after) {
+            tracing::info!(service, "{server} is {} (was {})", after.name(), before.name());
+        } else if is_told {
+            tracing::warn!(service, "{server} is {} (was {}){why}", after.name(), before.name());
+        }
+        if is_usable(after) == is_usable(before) {
+            return;
+        }
+        let config = self.config();
+        let state = if is_usable(after) { "UP" } else { "DOWN" };
+        let reason = reason.unwrap_or(after.name());
+        if let Some(told) = find(&config, service).filter(|service| !service.notify.is_empty()) {
+            let mut command = told.notify.clone();
+            command.extend(["real_server", service, server, state].map(str::to_owned));
+            self.commands.run(service, command, vec![("LB_REASON", reason.to_owned())]);
+        }
+        if let Some(mail) = &config.mail {
+            let subject = format!("Realserver {server} of virtual server {service} - {state}");
+            self.mailer.send(
+                mail,
+                subject,
+                format!("It is {} (was {}): {reason}", after.name(), before.name()),
+            );
+        }
+    }
+
+    fn quorum_changed(&mut self, service: &str, has_quorum: bool) {
+        let state = if has_quorum { "gained" } else { "lost" };
+        if has_quorum {
+            tracing::info!(service, "quorum gained: enough real servers are usable");
+        } else {
+            tracing::warn!(service, "quorum lost: too few real servers are usable");
+        }
+        self.quorum(service, has_quorum);
+        if let Some(mail) = &self.config().mail {
+            let subject = format!("Virtual server {service} - Quorum {state}");
+            self.mailer.send(
+                mail,
+                subject,
+                "The sum of the weights of its usable real servers says so.".to_owned(),
+            );
+        }
+    }
+
+    fn quorum(&mut self, service: &str, has_quorum: bool) {
+        let config = self.config();
+        let Some(quorum) = find(&config, service).map(|service| &service.quorum) else { return };
+        let command = if has_quorum { &quorum.up } else { &quorum.down };
+        self.commands.run(service, command.clone(), Vec::new());
+    }
+
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(self.configs.borrow().config())
+    }
+}
+
+fn find<'a>(config: &'a Config, name: &str) -> Option<&'a VirtualServer> {
+    config.virtual_servers.iter().find(|service| service.name == name)
+}
+
+/// Whether a real server may get connections, if its weight says so.
+fn is_usable(state: ServerState) -> bool {
+    matches!(state, ServerState::Up | ServerState::Draining | ServerState::Unknown)
+}
