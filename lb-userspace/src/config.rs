@@ -12,13 +12,18 @@
 
 mod acl;
 mod address;
+mod check;
 mod contract;
 mod diagnostic;
 mod director;
 mod draft;
 mod health;
+mod host;
 mod machine;
+mod mail;
 mod model;
+mod probe;
+mod reaction;
 mod reader;
 mod report;
 mod scheduler;
@@ -39,7 +44,7 @@ pub(crate) use draft::default_name;
 pub use health::{
     Body, Dns, Exec, Flap, HealthCheck, Http, Mail, Pattern, Probe, Quorum, Smtp, Target, Tcp, Tls, Udp,
 };
-pub use machine::{Machine, check_machine};
+pub use machine::{Machine, check_files, check_machine};
 pub use model::{
     Acl, Config, Director, OnExit, Peer, Persistence, Protocol, RealServer, Timeouts, VirtualServer,
     VlanOffload, XdpMode,
@@ -49,6 +54,7 @@ pub(crate) use suggest::nearest;
 pub(crate) use value::duration;
 
 use crate::forms::VirtualAddress;
+use machine::Need;
 use report::{Report, Reported};
 use toml::de::DeTable;
 
@@ -61,6 +67,8 @@ pub struct Checked {
     pub warnings: Diagnostics,
     /// What the file says, word for word.
     pub text: Arc<str>,
+    /// What it names that the machine has to have, and where; [`check_machine`] looks.
+    needs: Vec<(Need, Located<String>)>,
 }
 
 /// Why there is no configuration.
@@ -115,10 +123,10 @@ pub fn parse(file_name: &str, text: &str) -> Result<Checked, Diagnostics> {
     let report = Report::new(file_name, text);
     let (document, errors) = DeTable::parse_recoverable(text);
     let config = syntax::check(&errors, &report).and_then(|()| read(document.get_ref(), &report));
-    let diagnostics = report.into_diagnostics();
+    let (diagnostics, needs) = report.finish();
     match config {
         Ok(config) if !diagnostics.has_errors() => {
-            Ok(Checked { config, warnings: diagnostics, text: text.into() })
+            Ok(Checked { config, warnings: diagnostics, text: text.into(), needs })
         }
         _ => Err(diagnostics),
     }
@@ -143,10 +151,11 @@ fn read<'a>(document: &'a DeTable<'a>, report: &'a Report) -> Result<Config, Rep
     let director = director::director(&file);
     let timeouts = director::timeouts(&file);
     let acl = acl::of_all(&file);
+    let mail = mail::mail(&file);
     let virtual_servers = validate::virtual_servers(draft::virtual_servers(&file), acl.as_ref().ok(), report);
     let acl = acl.and_then(acl::AclDraft::finish);
     let virtual_servers = virtual_servers?;
-    Ok(Config { director: director?, timeouts: timeouts?, acl: acl?, mail: None, virtual_servers })
+    Ok(Config { director: director?, timeouts: timeouts?, acl: acl?, mail: mail?, virtual_servers })
 }
 
 fn remedy(error: &io::Error) -> &'static str {

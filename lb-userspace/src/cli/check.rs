@@ -23,11 +23,11 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn execute(self) -> Result<(), Failure> {
         let checked = self.file.load()?;
-        let mut warnings = checked.warnings;
-        if let Some(interfaces) = interfaces()? {
-            let machine = Machine { interfaces };
-            warnings = warnings.merge(config::check_machine(&checked.config, &machine, Severity::Warning));
-        }
+        let findings = match interfaces()? {
+            Some(interfaces) => config::check_machine(&checked, &Machine { interfaces }, Severity::Warning),
+            None => config::check_files(&checked, Severity::Warning),
+        };
+        let warnings = checked.warnings.merge(findings);
         if !warnings.is_empty() {
             complain(&warnings);
         }

@@ -36,7 +36,7 @@ impl Run {
         runtime()?.block_on(async {
             let links = Netlink::open()?.links().await?;
             let machine = Machine { interfaces: links.into_iter().map(|link| link.name).collect() };
-            let findings = config::check_machine(&checked.config, &machine, Severity::Error);
+            let findings = config::check_machine(&checked, &machine, Severity::Error);
             let findings = checked.warnings.clone().merge(findings);
             if !findings.is_empty() {
                 complain(&findings);

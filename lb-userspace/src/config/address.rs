@@ -52,6 +52,19 @@ const PEER: Role = Role {
     is_neighbour: true,
 };
 
+const SOURCE: Role = Role {
+    example_v4: "write an address of this director: \"192.168.2.210\"",
+    example_v6: "write an address of this director: \"2001:db8::2\"",
+    rule: "probes are sent from an address that the director has, and real servers answer to",
+    is_neighbour: false,
+};
+
+/// An address of the director's own, that probes are sent from.
+pub(super) fn source(text: &Text<'_>) -> Result<Located<IpAddr>, Reported> {
+    plain(text, SOURCE.example_v4)?;
+    Ok(text.located(ip(text, &SOURCE)?))
+}
+
 /// A real server's address, with the port that some write behind it.
 pub(super) struct RealServerAddress {
     pub(super) address: Located<IpAddr>,

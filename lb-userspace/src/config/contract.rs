@@ -4,7 +4,10 @@
 //! ONE table: it says which keys are known, what a typo may have meant, where a misplaced key belongs, and what
 //! a later version adds by moving a line from `later` to `keys`.
 
+mod check;
+
 use super::diagnostic::Severity;
+pub(super) use check::{CheckSections, KEEPALIVED, OF_SERVER, OF_SERVICE, PROBES};
 
 /// A section of the file.
 pub(super) struct Section {
@@ -21,8 +24,6 @@ pub(super) struct Later {
     pub(super) key: &'static str,
     /// An error if traffic or protection would differ from what the author believes, else a warning.
     pub(super) severity: Severity,
-    /// The value that asks for what happens anyway, and so does no harm.
-    pub(super) harmless: Option<&'static str>,
     /// What the author has to do or to know without it.
     pub(super) without: &'static str,
 }
@@ -30,11 +31,10 @@ pub(super) struct Later {
 /// Everything outside a section, and the sections themselves.
 pub(super) static FILE: Section = Section {
     header: "the file",
-    keys: &["director", "timeouts", "acl", "virtual_server"],
+    keys: &["director", "timeouts", "acl", "smtp", "virtual_server"],
     later: &[
         refused("vrrp_instance", "let keepalived do VRRP, and set `manage_vips = false`"),
         refused("vrrp_sync_group", "let keepalived do VRRP, and set `manage_vips = false`"),
-        refused("smtp", "no mail is sent"),
         refused(
             "sync",
             "other directors do not learn of this one's connections, so a failover breaks those of rr and wrr",
@@ -80,15 +80,18 @@ pub(super) static VIRTUAL_SERVER: Section = Section {
         "one_packet",
         "real_server",
         "acl",
+        "health_check",
+        "quorum",
+        "hysteresis",
+        "quorum_up",
+        "quorum_down",
+        "inhibit_on_failure",
+        "slow_start",
+        "ha_suspend",
+        "alpha",
+        "notify",
     ],
-    later: &[
-        refused("quorum", NOTHING_IS_CHECKED).harmless_as("1"),
-        refused("quorum_up", NOTHING_IS_CHECKED),
-        refused("quorum_down", NOTHING_IS_CHECKED),
-        refused("inhibit_on_failure", NOTHING_IS_CHECKED).harmless_as("false"),
-        refused("slow_start", "a real server gets its whole share at once").harmless_as("\"0s\""),
-        refused("health_check", NOTHING_IS_CHECKED),
-    ],
+    later: &[],
 };
 
 /// How a virtual server remembers its clients.
@@ -97,16 +100,49 @@ pub(super) static PERSISTENCE: Section =
 
 pub(super) static REAL_SERVER: Section = Section {
     header: "[[virtual_server.real_server]]",
-    keys: &["address", "weight", "mac", "vlan", "upper_threshold", "lower_threshold"],
-    later: &[refused("health_check", NOTHING_IS_CHECKED)],
+    keys: &["address", "weight", "mac", "vlan", "upper_threshold", "lower_threshold", "health_check"],
+    later: &[],
 };
 
-const NOTHING_IS_CHECKED: &str = "nothing checks real servers: one that fails keeps its share of connections until its \
-                                  weight is 0 or it is removed";
+/// Where mail is sent.
+pub(super) static SMTP: Section =
+    Section { header: "[smtp]", keys: &["server", "from", "to", "connect_timeout", "helo_name"], later: &[] };
 
 /// Every section.
-pub(super) static SECTIONS: [&Section; 7] =
-    [&FILE, &DIRECTOR, &TIMEOUTS, &ACL, &VIRTUAL_SERVER, &PERSISTENCE, &REAL_SERVER];
+pub(super) static SECTIONS: [&Section; 28] = {
+    let [check, flap, icmp, tcp, udp, http, tls, dns, smtp, exec] = OF_SERVICE.all();
+    let [check_s, flap_s, icmp_s, tcp_s, udp_s, http_s, tls_s, dns_s, smtp_s, exec_s] = OF_SERVER.all();
+    [
+        &FILE,
+        &DIRECTOR,
+        &TIMEOUTS,
+        &ACL,
+        &SMTP,
+        &VIRTUAL_SERVER,
+        &PERSISTENCE,
+        &REAL_SERVER,
+        check,
+        flap,
+        icmp,
+        tcp,
+        udp,
+        http,
+        tls,
+        dns,
+        smtp,
+        exec,
+        check_s,
+        flap_s,
+        icmp_s,
+        tcp_s,
+        udp_s,
+        http_s,
+        tls_s,
+        dns_s,
+        smtp_s,
+        exec_s,
+    ]
+};
 
 /// The sentence about anything of the contract that this version lacks.
 pub(super) fn not_available(what: &str, verb: &str) -> String {
@@ -114,17 +150,11 @@ pub(super) fn not_available(what: &str, verb: &str) -> String {
 }
 
 const fn refused(key: &'static str, without: &'static str) -> Later {
-    Later { key, severity: Severity::Error, harmless: None, without }
+    Later { key, severity: Severity::Error, without }
 }
 
 const fn ignored(key: &'static str, without: &'static str) -> Later {
-    Later { key, severity: Severity::Warning, harmless: None, without }
-}
-
-impl Later {
-    const fn harmless_as(self, value: &'static str) -> Self {
-        Self { harmless: Some(value), ..self }
-    }
+    Later { key, severity: Severity::Warning, without }
 }
 
 impl Section {
@@ -137,9 +167,13 @@ impl Section {
         self.later.iter().find(|later| later.key == key)
     }
 
+    /// The header without its brackets.
+    pub(super) fn path(&self) -> &'static str {
+        self.header.trim_matches(['[', ']'])
+    }
+
     /// The last word of the header: the key by which the section above holds this one.
     pub(super) fn key(&self) -> &'static str {
-        let path = self.header.trim_matches(['[', ']']);
-        path.rsplit('.').next().unwrap_or(path)
+        self.path().rsplit('.').next().unwrap_or(self.path())
     }
 }

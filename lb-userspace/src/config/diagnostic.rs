@@ -109,6 +109,36 @@ codes! {
     PortTranslation = "port-translation",
     /// A real server at a VIP.
     VipIsRealServer = "vip-is-real-server",
+    /// A health check that asks nothing.
+    MissingProbe = "missing-probe",
+    /// A health check that asks in several ways.
+    SeveralProbes = "several-probes",
+    /// A check of the VIP where there is none, or by a probe that cannot go there.
+    ImpossibleTarget = "impossible-target",
+    /// Keys that cannot be meant together.
+    Contradiction = "contradiction",
+    /// What makes no difference as it is.
+    NoEffect = "no-effect",
+    /// Checks as rarely as keepalived's default has them.
+    LongInterval = "long-interval",
+    /// Not a regular expression.
+    InvalidRegex = "invalid-regex",
+    /// Not a digest.
+    InvalidDigest = "invalid-digest",
+    /// Not the content of a datagram.
+    InvalidPayload = "invalid-payload",
+    /// What no HTTP request can have.
+    InvalidRequest = "invalid-request",
+    /// Not the name of a host.
+    InvalidHost = "invalid-host",
+    /// Not a program with its arguments.
+    InvalidCommand = "invalid-command",
+    /// Not the address of a mailbox.
+    InvalidMailbox = "invalid-mailbox",
+    /// A file that this machine does not have, or that is not what it has to be.
+    UnusableFile = "unusable-file",
+    /// An address that this machine does not have.
+    NoSuchAddress = "no-such-address",
 }
 
 impl fmt::Display for Code {

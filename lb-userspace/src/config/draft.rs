@@ -2,7 +2,7 @@
 //! missing.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::sync::Arc;
 
 use lb_common::limits::MAX_WEIGHT;
 use lb_common::load::Thresholds;
@@ -12,10 +12,12 @@ use macaddr::MacAddr6;
 
 use super::acl::{self, AclDraft};
 use super::address::{self, RealServerAddress};
-use super::contract::{PERSISTENCE, REAL_SERVER, VIRTUAL_SERVER};
+use super::check::{self, CheckDraft};
+use super::contract::{OF_SERVER, OF_SERVICE, PERSISTENCE, REAL_SERVER, VIRTUAL_SERVER};
 use super::diagnostic::{Code, Diagnostic};
-use super::health::Quorum;
+use super::health::HealthCheck;
 use super::model::{Persistence, Protocol, RealServer, VirtualServer};
+use super::reaction::{self, ReactionDraft};
 use super::reader::{Table, Value};
 use super::report::{Partial, Reported};
 use super::scheduler;
@@ -23,6 +25,9 @@ use super::source::{Located, Span};
 use super::value;
 use crate::forms::VirtualAddress;
 use crate::scheduler::{Flag, Scheduler};
+
+/// How a real server is checked, if it is.
+pub(super) type EffectiveCheck = Result<Option<Arc<HealthCheck>>, Reported>;
 
 /// A `[[virtual_server]]`.
 pub(super) struct VirtualServerDraft {
@@ -43,6 +48,9 @@ pub(super) struct VirtualServerDraft {
     pub(super) one_packet: Result<Located<bool>, Reported>,
     pub(super) acl: Result<AclDraft, Reported>,
     pub(super) persistence: Result<Option<Persistence>, Reported>,
+    /// None if the file gives none.
+    pub(super) health_check: Result<Option<CheckDraft>, Reported>,
+    pub(super) reaction: Result<ReactionDraft, Reported>,
 }
 
 /// A `[[virtual_server.real_server]]`.
@@ -53,6 +61,8 @@ pub(super) struct RealServerDraft {
     mac: Result<Option<MacAddr6>, Reported>,
     vlan: Result<Option<u16>, Reported>,
     thresholds: Result<Thresholds, Reported>,
+    /// None if the file gives none.
+    pub(super) health_check: Result<Option<CheckDraft>, Reported>,
 }
 
 /// What a virtual server without a name is called: after its first address, or its group's number if it has none.
@@ -128,6 +138,8 @@ fn virtual_server(table: &Table<'_>) -> VirtualServerDraft {
         one_packet,
         acl,
         persistence: persistence(table),
+        health_check: check::check(table, &OF_SERVICE),
+        reaction: reaction::reaction(table),
     }
 }
 
@@ -210,7 +222,8 @@ fn real_server(table: &Table<'_>) -> RealServerDraft {
         Ok(u16::try_from(value.integer(VLANS, help)?).ok())
     });
     let thresholds = thresholds(table);
-    RealServerDraft { header: table.header(), address, weight, mac, vlan, thresholds }
+    let health_check = check::check(table, &OF_SERVER);
+    RealServerDraft { header: table.header(), address, weight, mac, vlan, thresholds, health_check }
 }
 
 fn thresholds(table: &Table<'_>) -> Result<Thresholds, Reported> {
@@ -237,8 +250,8 @@ fn thresholds(table: &Table<'_>) -> Result<Thresholds, Reported> {
 }
 
 impl VirtualServerDraft {
-    /// What the rest of the program sees, if all of it could be read.
-    pub(super) fn finish(self) -> Result<VirtualServer, Reported> {
+    /// What the rest of the program sees, if all of it could be read. `checks` are its real servers', in their order.
+    pub(super) fn finish(self, checks: Vec<EffectiveCheck>) -> Result<VirtualServer, Reported> {
         let addresses: Vec<VirtualAddress> =
             self.addresses.all()?.into_iter().map(|address| address.value).collect();
         let protocol = self.protocol?;
@@ -247,7 +260,10 @@ impl VirtualServerDraft {
         let name = self.name?.map(|name| name.value).or(made).unwrap_or_default();
         let flags = self.scheduler_flags.all()?.into_iter().map(|flag| flag.value);
         let table_size = self.mh_table_size?.map(|size| size.value);
-        let real_servers = self.real_servers.all()?.into_iter().map(RealServerDraft::finish);
+        let real_servers = self.real_servers.all()?.into_iter().zip(checks);
+        let real_servers = real_servers.map(|(server, check)| server.finish(check?));
+        self.health_check?;
+        let reaction = self.reaction?;
         Ok(VirtualServer {
             name,
             addresses,
@@ -262,27 +278,20 @@ impl VirtualServerDraft {
             one_packet: self.one_packet?.value,
             acl: self.acl.and_then(AclDraft::finish)?,
             persistence: self.persistence?,
-            quorum: Quorum::default(),
-            inhibit_on_failure: false,
-            slow_start: Duration::ZERO,
-            ha_suspend: false,
-            alpha: false,
-            notify: Vec::new(),
+            inhibit_on_failure: reaction.inhibit_on_failure(),
+            slow_start: reaction.slow_start(),
+            ha_suspend: reaction.ha_suspend(),
+            alpha: reaction.alpha(),
+            notify: reaction.notify(),
+            quorum: reaction.quorum(),
         })
     }
 }
 
 impl RealServerDraft {
-    fn finish(self) -> Result<RealServer, Reported> {
+    fn finish(self, health_check: Option<Arc<HealthCheck>>) -> Result<RealServer, Reported> {
         let address = self.address?.address.value;
-        let thresholds = self.thresholds?;
-        Ok(RealServer {
-            address,
-            weight: self.weight?,
-            mac: self.mac?,
-            vlan: self.vlan?,
-            thresholds,
-            health_check: None,
-        })
+        let (weight, mac, vlan, thresholds) = (self.weight?, self.mac?, self.vlan?, self.thresholds?);
+        Ok(RealServer { address, weight, mac, vlan, thresholds, health_check })
     }
 }

@@ -59,6 +59,13 @@ pub struct Flap {
     pub hold: Duration,
 }
 
+impl Default for Flap {
+    /// Ours: keepalived has no such thing.
+    fn default() -> Self {
+        Self { changes: 5, within: Duration::from_secs(60), hold: Duration::from_secs(120) }
+    }
+}
+
 /// What is asked of a real server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Probe {
@@ -76,6 +83,31 @@ pub enum Probe {
     Smtp(Smtp),
     /// What a command says of it.
     Exec(Exec),
+}
+
+impl Probe {
+    /// The port that it goes to, if it goes to one.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Icmp | Self::Exec(_) => None,
+            Self::Tcp(Tcp { port })
+            | Self::Udp(Udp { port, .. })
+            | Self::Dns(Dns { port, .. })
+            | Self::Smtp(Smtp { port, .. }) => Some(*port),
+            Self::Http(http) => Some(http.port),
+        }
+    }
+
+    /// Whether its answers say what weight the real server is to have.
+    #[must_use]
+    pub fn changes_weights(&self) -> bool {
+        match self {
+            Self::Exec(exec) => exec.dynamic,
+            Self::Http(http) => http.agent,
+            _ => false,
+        }
+    }
 }
 
 /// Whether it accepts connections.
@@ -123,6 +155,14 @@ pub struct Http {
     pub tls: Option<Tls>,
 }
 
+impl Http {
+    pub(super) const DEFAULT_METHOD: &str = "GET";
+    pub(super) const DEFAULT_PATH: &str = "/";
+    pub(super) const DEFAULT_BODY_LIMIT: u32 = 64 << 10;
+    /// Of thousands of probes at a time.
+    pub(super) const MAX_BODY_LIMIT: u32 = 16 << 20;
+}
+
 /// What a body has to be.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
@@ -154,6 +194,21 @@ pub struct Dns {
     pub record: String,
     /// Whether it is asked over TCP.
     pub tcp: bool,
+}
+
+impl Dns {
+    /// keepalived's.
+    pub(super) const DEFAULT_RECORD: &str = "SOA";
+    /// Types of records that can be asked for: keepalived's.
+    pub(super) const RECORDS: [(&str, &str); 7] = [
+        ("A", "A"),
+        ("AAAA", "AAAA"),
+        ("CNAME", "CNAME"),
+        ("MX", "MX"),
+        ("NS", "NS"),
+        ("SOA", "SOA"),
+        ("TXT", "TXT"),
+    ];
 }
 
 /// Whether a mail server greets.

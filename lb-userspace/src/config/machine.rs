@@ -1,8 +1,15 @@
 //! What is right on one machine and wrong on another: looked at when the daemon starts, and by `lb check` as a
 //! warning, because a configuration may be written elsewhere.
 
+use std::fs;
+use std::io;
+use std::net::{IpAddr, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::Checked;
 use super::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
-use super::model::Config;
+use super::source::Located;
 use super::suggest::quoted;
 
 /// What this machine has.
@@ -12,17 +19,87 @@ pub struct Machine {
     pub interfaces: Vec<String>,
 }
 
+/// What the file names for the machine to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// A file that can be run.
+    Program,
+    /// A file that can be read.
+    File,
+    /// An address of its own.
+    Address,
+}
+
 /// What depends on the machine: a warning in `lb check`, an error in `lb run`.
 #[must_use]
-pub fn check_machine(config: &Config, machine: &Machine, severity: Severity) -> Diagnostics {
+pub fn check_machine(checked: &Checked, machine: &Machine, severity: Severity) -> Diagnostics {
     let exists = |name: &str| machine.interfaces.iter().any(|existing| existing == name);
-    let missing = config.director.interfaces.iter().filter(|interface| !exists(interface));
+    let missing = checked.config.director.interfaces.iter().filter(|interface| !exists(interface));
     let diagnostics = missing.map(|interface| {
         let message = format!("this machine has no interface {}", quoted(interface));
         let diagnostic = Diagnostic::new(Code::NoSuchInterface, &interface.span, message);
         Diagnostic { severity, ..diagnostic.help(existing(machine)) }
     });
-    Diagnostics::new(diagnostics.collect())
+    Diagnostics::new(diagnostics.collect()).merge(check_files(checked, severity))
+}
+
+/// Programs, files and addresses that the file names and this machine does not have; what of the machine a reload can
+/// be wrong about. Looks at the file system.
+#[must_use]
+pub fn check_files(checked: &Checked, severity: Severity) -> Diagnostics {
+    let missing = checked.needs.iter().filter_map(|(need, what)| match need {
+        Need::Program => file(what, runnable(Path::new(&what.value)), "a program"),
+        Need::File => file(what, readable(Path::new(&what.value)), "a file to read"),
+        Need::Address => address(what),
+    });
+    Diagnostics::new(missing.map(|diagnostic| Diagnostic { severity, ..diagnostic }).collect())
+}
+
+fn runnable(path: &Path) -> Result<(), String> {
+    let metadata = fs::metadata(path).map_err(|error| unusable(&error))?;
+    if !metadata.is_file() {
+        return Err("it is not a file".to_owned());
+    }
+    if metadata.permissions().mode() & 0o111 == 0 {
+        return Err("it is not executable".to_owned());
+    }
+    Ok(())
+}
+
+fn readable(path: &Path) -> Result<(), String> {
+    let is_file = fs::metadata(path).map_err(|error| unusable(&error))?.is_file();
+    if !is_file {
+        return Err("it is not a file".to_owned());
+    }
+    fs::File::open(path).map(drop).map_err(|error| unusable(&error))
+}
+
+fn unusable(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "it is not there".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn file(what: &Located<String>, found: Result<(), String>, kind: &str) -> Option<Diagnostic> {
+    let problem = found.err()?;
+    let message = format!("on this machine, {} is not {kind}: {problem}", quoted(what));
+    let help = match problem.as_str() {
+        "it is not executable" => format!("make it executable: chmod +x {}", what.value),
+        _ => "create it, or write the path of another one".to_owned(),
+    };
+    Some(Diagnostic::new(Code::UnusableFile, &what.span, message).help(help))
+}
+
+/// Whether a socket can be bound to it is what counts.
+fn address(what: &Located<String>) -> Option<Diagnostic> {
+    let address: IpAddr = what.parse().ok()?;
+    let error = UdpSocket::bind((address, 0)).err()?;
+    (error.kind() == io::ErrorKind::AddrNotAvailable).then(|| {
+        let message = format!("this machine has no address {address} to send probes from");
+        let help = "write one that `ip address` shows, or leave `bind` out";
+        Diagnostic::new(Code::NoSuchAddress, &what.span, message).help(help)
+    })
 }
 
 /// Containers give a machine hundreds of them: the first are enough to see what they are called.

@@ -15,8 +15,7 @@ use macaddr::MacAddr6;
 
 use super::health::{HealthCheck, Mail, Quorum, Target};
 use super::source::Located;
-use crate::forms::Prefix;
-use crate::forms::VirtualAddress;
+use crate::forms::{Ports, Prefix, VirtualAddress};
 use crate::scheduler::{Flag, Parameters, Scheduler};
 
 /// Everything that the file says, with the defaults filled in.
@@ -228,6 +227,15 @@ impl VirtualServer {
     /// Everybody who may have its connections: its real servers, then the sorry server.
     pub fn all_servers(&self) -> impl Iterator<Item = RealServer> {
         self.real_servers.iter().cloned().chain(self.sorry_server.map(RealServer::at))
+    }
+
+    /// The VIP that a probe of this port is sent to where checks go to the VIP: one that has the port, if any has.
+    #[must_use]
+    pub fn probed_vip(&self, port: Option<u16>) -> Option<IpAddr> {
+        let hosts =
+            || self.addresses.iter().filter_map(|address| Some((address.vips.host()?, address.ports)));
+        let with_port = hosts().find(|(_, ports)| port.is_some_and(|port| ports.overlap(Ports::one(port))));
+        with_port.or_else(|| hosts().next()).map(|(host, _)| host)
     }
 
     /// What the scheduler's slot table depends on besides the real servers.

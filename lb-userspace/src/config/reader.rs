@@ -5,7 +5,7 @@ use std::ops::{Deref, Range, RangeInclusive};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::contract::{FILE, Later, SECTIONS, Section, not_available};
+use super::contract::{FILE, KEEPALIVED, Later, SECTIONS, Section, not_available};
 use super::diagnostic::{Code, Diagnostic, Severity};
 use super::report::{Partial, Report, Reported};
 use super::source::{Located, Span};
@@ -17,6 +17,7 @@ pub(super) struct Table<'a> {
     entries: &'a DeTable<'a>,
     header: Range<usize>,
     report: &'a Report,
+    unknown: Option<Reported>,
 }
 
 /// A value, and the key that it belongs to.
@@ -51,15 +52,15 @@ impl<'a> Table<'a> {
         header: Range<usize>,
         report: &'a Report,
     ) -> Self {
-        let table = Self { section, entries, header, report };
+        let mut table = Self { section, entries, header, report, unknown: None };
         for (key, value) in entries {
             let name: &str = key.get_ref();
             if section.keys.contains(&name) {
                 continue;
             }
             match section.later(name) {
-                Some(later) => table.not_yet(later, key.span(), value.span()),
-                None => table.unknown(name, key.span()),
+                Some(later) => table.not_yet(later, key.span()),
+                None => table.unknown = Some(table.unknown(name, key.span(), value.get_ref())),
             }
         }
         table
@@ -72,6 +73,11 @@ impl<'a> Table<'a> {
 
     pub(super) fn report(&self) -> &'a Report {
         self.report
+    }
+
+    /// Whether a key was refused: it may be what seems to be missing.
+    pub(super) fn unknown_key(&self) -> Option<Reported> {
+        self.unknown
     }
 
     pub(super) fn optional(&self, key: &str) -> Option<Value<'a>> {
@@ -101,10 +107,7 @@ impl<'a> Table<'a> {
         self.optional(key).map_or(Ok(default), read)
     }
 
-    fn not_yet(&self, later: &Later, key: Range<usize>, value: Range<usize>) {
-        if later.harmless == Some(self.report.raw(value)) {
-            return;
-        }
+    fn not_yet(&self, later: &Later, key: Range<usize>) {
         let span = self.report.span(key);
         match later.severity {
             Severity::Error => {
@@ -119,7 +122,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn unknown(&self, key: &str, range: Range<usize>) {
+    fn unknown(&self, key: &str, range: Range<usize>, value: &DeValue<'_>) -> Reported {
         let in_file = std::ptr::eq(self.section, &FILE);
         let message = if in_file {
             format!("unknown section or key {}", quoted(key))
@@ -127,29 +130,59 @@ impl<'a> Table<'a> {
             format!("unknown key {} in {}", quoted(key), self.section.header)
         };
         let diagnostic = Diagnostic::new(Code::UnknownKey, &self.report.span(range), message);
-        let a_section = SECTIONS.into_iter().find(|section| section.key() == key);
-        let elsewhere = SECTIONS.into_iter().find(|section| section.all_keys().any(|known| known == key));
-        let help = if let Some(section) = a_section {
+        let is_section = matches!(value, DeValue::Table(_) | DeValue::Array(_));
+        let sections = self.nearby(|section| is_section && section.key() == key);
+        let elsewhere = self.nearby(|section| section.all_keys().any(|known| known == key));
+        let is_known = |name: &str| self.section.keys.contains(&name);
+        let keepalived =
+            KEEPALIVED.into_iter().find(|(theirs, ours)| theirs.eq_ignore_ascii_case(key) && is_known(ours));
+        let help = if let Some(section) = sections.first() {
             format!("did you mean the section {}?", section.header)
+        } else if let Some((_, ours)) = keepalived {
+            format!("write `{ours}`: that is what it is called here")
         } else if let Some(known) = nearest(key, self.section.all_keys()) {
             let later =
                 self.section.later(known).map_or("", |_| " it is not available in this version of lb");
             format!("did you mean `{known}`?{later}")
-        } else if let Some(section) = elsewhere {
-            format!("`{key}` belongs in {}", section.header)
+        } else if !elsewhere.is_empty() {
+            let headers = elsewhere.iter().map(|section| section.header.to_owned());
+            format!("`{key}` belongs in {}", alternatives(headers))
         } else if in_file {
-            let headers: Vec<&str> = SECTIONS[1..].iter().map(|section| section.header).collect();
+            let headers = SECTIONS[1..].iter().map(|section| section.header);
+            let headers: Vec<&str> = headers.filter(|header| !header.contains("health_check.")).collect();
             format!("the sections are {}", headers.join(", "))
+        } else if self.section.keys.is_empty() {
+            format!("{} has no keys: remove it", self.section.header)
         } else {
             format!("the keys of {} are {}", self.section.header, self.section.keys.join(", "))
         };
-        self.report.error(diagnostic.help(help));
+        self.report.error(diagnostic.help(help))
+    }
+
+    /// Of the sections that are meant perhaps, those whose headers have most in common with this one's.
+    fn nearby(&self, is_meant: impl Fn(&Section) -> bool) -> Vec<&'static Section> {
+        let names = |section: &'static Section| section.path().split('.');
+        let common =
+            |section| names(section).zip(names(self.section)).take_while(|(one, other)| one == other).count();
+        let meant: Vec<&Section> = SECTIONS.into_iter().filter(|section| is_meant(section)).collect();
+        let most = meant.iter().map(|section| common(section)).max();
+        let nearest = meant.into_iter().filter(|section| Some(common(section)) == most);
+        nearest.take(if most == Some(0) { 1 } else { SECTIONS.len() }).collect()
     }
 }
 
 impl<'a> Value<'a> {
     pub(super) fn report(&self) -> &'a Report {
         self.report
+    }
+
+    /// The key that it belongs to.
+    pub(super) fn key(&self) -> &'a str {
+        self.key
+    }
+
+    pub(super) fn is_text(&self) -> bool {
+        matches!(self.value.get_ref(), DeValue::String(_))
     }
 
     /// `help` says what to write instead of another type.

@@ -5,12 +5,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Severity};
+use super::machine::Need;
 use super::source::{Located, Source, Span};
 
 /// The file that is read, and what was wrong with it so far.
 pub(super) struct Report {
     source: Arc<Source>,
     diagnostics: RefCell<Vec<Diagnostic>>,
+    needs: RefCell<Vec<(Need, Located<String>)>>,
 }
 
 /// Proof that an error was reported, which only [`Report::error`] gives out: whoever returns this instead of a
@@ -26,7 +28,11 @@ pub(super) struct Partial<T> {
 
 impl Report {
     pub(super) fn new(file_name: &str, text: &str) -> Self {
-        Self { source: Arc::new(Source::new(file_name, text)), diagnostics: RefCell::default() }
+        Self {
+            source: Arc::new(Source::new(file_name, text)),
+            diagnostics: RefCell::default(),
+            needs: RefCell::default(),
+        }
     }
 
     pub(super) fn error(&self, diagnostic: Diagnostic) -> Reported {
@@ -51,8 +57,14 @@ impl Report {
         self.source.text().get(range).unwrap_or_default()
     }
 
-    pub(super) fn into_diagnostics(self) -> Diagnostics {
-        Diagnostics::new(self.diagnostics.into_inner())
+    /// What the machine has to have, which is not looked at now.
+    pub(super) fn need(&self, need: Need, what: Located<String>) {
+        self.needs.borrow_mut().push((need, what));
+    }
+
+    /// What was wrong, and what the machine has to have.
+    pub(super) fn finish(self) -> (Diagnostics, Vec<(Need, Located<String>)>) {
+        (Diagnostics::new(self.diagnostics.into_inner()), self.needs.into_inner())
     }
 }
 

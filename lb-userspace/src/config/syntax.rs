@@ -124,5 +124,5 @@ pub(super) fn not_utf8(file_name: &str, error: &FromUtf8Error) -> Diagnostics {
     let diagnostic = Diagnostic::new(Code::NotUtf8, &span, "the file is not UTF-8");
     let diagnostic = diagnostic.label("this is no character");
     report.error(diagnostic.help("type the character again, or save the whole file as UTF-8"));
-    report.into_diagnostics()
+    report.finish().0
 }

@@ -12,9 +12,11 @@ use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6};
 
 use super::acl::AclDraft;
 use super::address::RealServerAddress;
+use super::check;
 use super::diagnostic::{Code, Diagnostic};
 use super::draft::{VirtualServerDraft, default_name};
 use super::model::{Protocol, VirtualServer};
+use super::reaction;
 use super::report::{Partial, Report, Reported};
 use super::scheduler::parameters_belong_together;
 use super::source::{Located, Span, repetitions};
@@ -44,8 +46,13 @@ pub(super) fn virtual_servers(
         policies_fit_the_protocol(draft, report);
         parameters_belong_together(draft, report);
     }
+    let checks: Vec<_> = drafts.read.iter().map(|draft| check::of_real_servers(draft, report)).collect();
+    for (draft, checks) in drafts.read.iter().zip(&checks) {
+        reaction::fits(draft, checks, report);
+    }
     let within_limits = fits(&drafts.read, report).and(prefixes_fit(&drafts.read, acl, report));
-    let virtual_servers: Vec<_> = drafts.all()?.into_iter().map(VirtualServerDraft::finish).collect();
+    let virtual_servers: Vec<_> =
+        drafts.all()?.into_iter().zip(checks).map(|(draft, checks)| draft.finish(checks)).collect();
     within_limits.and_then(|()| virtual_servers.into_iter().collect())
 }
 

@@ -1,27 +1,21 @@
-//! Durations, paths and names.
+//! Durations, paths, commands and names.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use lb_common::clock::MAX_TIMEOUT_SECONDS;
 
 use super::diagnostic::{Code, Diagnostic};
+use super::machine::Need;
 use super::reader::{Text, Value};
-use super::report::Reported;
+use super::report::{Partial, Reported};
+use super::source::Located;
 use super::suggest::quoted;
 
 /// A timeout of the connection table, which counts whole seconds.
 pub(super) fn timeout(value: Value<'_>) -> Result<Duration, Reported> {
-    const EXAMPLE: &str = "write a number and a unit: \"90s\", \"15m\" or \"2h\"";
-    let text = value.text(EXAMPLE)?;
-    let Some(duration) = duration(&text) else {
-        let help = match text.parse::<u64>() {
-            Ok(number) => format!("write \"{number}s\" for seconds, \"{number}m\" for minutes"),
-            Err(_) => EXAMPLE.to_owned(),
-        };
-        let message = format!("{} is not a duration", quoted(&text));
-        return Err(text.error(Code::InvalidDuration, message, help));
-    };
+    let (text, duration) = readable_duration(value, "\"90s\", \"15m\" or \"2h\"")?;
     if duration.subsec_nanos() != 0 {
         let message = format!("{} is not a whole number of seconds", quoted(&text));
         return Err(text.error(
@@ -39,6 +33,39 @@ pub(super) fn timeout(value: Value<'_>) -> Result<Duration, Reported> {
     Ok(duration)
 }
 
+/// A time that the daemon itself waits, which may be a part of a second.
+pub(super) fn wait(
+    value: Value<'_>,
+    limits: RangeInclusive<Duration>,
+) -> Result<Located<Duration>, Reported> {
+    let (text, duration) = readable_duration(value, "\"100ms\", \"2s\" or \"1m\"")?;
+    if !limits.contains(&duration) {
+        let message = format!("{} is out of range for `{}`", quoted(&text), value.key());
+        let (least, most) = limits.into_inner();
+        let (least, most) = (humantime::format_duration(least), humantime::format_duration(most));
+        let help = format!("write at least \"{least}\" and at most \"{most}\"");
+        return Err(text.error(Code::OutOfRange, message, help));
+    }
+    Ok(text.located(duration))
+}
+
+/// `examples` are durations as they may be written.
+fn readable_duration<'a>(value: Value<'a>, examples: &str) -> Result<(Text<'a>, Duration), Reported> {
+    let example = format!("write a number and a unit: {examples}");
+    let text = value.text(&example)?;
+    match duration(&text) {
+        Some(duration) => Ok((text, duration)),
+        None => {
+            let help = match text.parse::<u64>() {
+                Ok(number) => format!("write \"{number}s\" for seconds, \"{number}m\" for minutes"),
+                Err(_) => example,
+            };
+            let message = format!("{} is not a duration", quoted(&text));
+            Err(text.error(Code::InvalidDuration, message, help))
+        }
+    }
+}
+
 /// A duration as the file has it.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     // humantime 2.4 panics on a sum of 2^64 seconds ("5124095576030431h15s1000ms"). It takes 26 characters to
@@ -50,7 +77,10 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
 /// A path that does not depend on where the daemon was started.
 pub(super) fn absolute_path(value: Value<'_>, default: &str) -> Result<PathBuf, Reported> {
     let help = format!("write an absolute path: \"{default}\"");
-    let text = value.text(&help)?;
+    path_of(&value.text(&help)?, &help)
+}
+
+fn path_of(text: &Text<'_>, help: &str) -> Result<PathBuf, Reported> {
     let problem = if text.is_empty() {
         "is empty"
     } else if text.contains('\0') {
@@ -60,7 +90,35 @@ pub(super) fn absolute_path(value: Value<'_>, default: &str) -> Result<PathBuf, 
     } else {
         return Ok(PathBuf::from(text.as_str()));
     };
-    Err(text.error(Code::InvalidPath, format!("the path {} {problem}", quoted(&text)), help))
+    Err(text.error(Code::InvalidPath, format!("the path {} {problem}", quoted(text)), help))
+}
+
+/// A program and its arguments; it is looked for when the configuration is used on a machine.
+pub(super) fn command(value: Value<'_>, example: &str) -> Result<Vec<String>, Reported> {
+    let help =
+        format!("write {} = [\"{example}\"]: the program's absolute path, then its arguments", value.key());
+    let words = value.list(&format!("\"{example}\""))?;
+    if words.is_empty() {
+        let message = format!("the command of `{}` is empty", value.key());
+        let diagnostic = Diagnostic::new(Code::InvalidCommand, &value.span(), message);
+        return Err(value.report().error(diagnostic.help(help)));
+    }
+    let words = words.into_iter().enumerate().map(|(place, word)| {
+        let text = word.text(&help)?;
+        if place == 0 {
+            path_of(&text, &help)?;
+            value.report().need(Need::Program, text.located(text.as_str().to_owned()));
+        } else if text.contains('\0') {
+            let message = format!("the argument {} has a zero byte in it", quoted(&text));
+            return Err(text.error(
+                Code::InvalidCommand,
+                message,
+                "remove it: no argument of a program can have one",
+            ));
+        }
+        Ok(text.as_str().to_owned())
+    });
+    Partial::of(words).all()
 }
 
 /// A path that a Unix socket can be bound to.

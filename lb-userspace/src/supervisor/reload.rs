@@ -19,7 +19,7 @@ use tokio::time::sleep_until;
 
 use super::now;
 use super::service::Service;
-use crate::config::{self, Checked, Config, Diagnostics, LoadError};
+use crate::config::{self, Checked, Config, Diagnostics, LoadError, Severity};
 use crate::control::ReloadOrder;
 use crate::neighbour::{FIRST_ANSWERS, Resolutions};
 use crate::state::{
@@ -76,7 +76,11 @@ impl Reloader {
             return Err(ReloadError::Unconfirmed);
         }
         let checked = config::load(&self.path)?;
-        let warnings = checked.warnings.clone();
+        let missing = config::check_files(&checked, Severity::Error);
+        let warnings = checked.warnings.clone().merge(missing);
+        if warnings.has_errors() {
+            return Err(LoadError::Invalid(warnings).into());
+        }
         let kind = match (awaits, saved) {
             (true, _) => ReloadKind::AwaitsConfirmation,
             (_, Some(saved)) if saved == fingerprint(&checked.text) => ReloadKind::Saved,
