@@ -143,11 +143,7 @@ impl Task {
             }
             self.entry.begin();
             let (began, began_at) = (now(), wall_clock());
-            let asked = tokio::time::timeout(limits.timeout, probe(&definition.probe, &self.path, limits));
-            let result = match asked.await {
-                Ok(result) => result,
-                Err(_) => Err(Failure::Timeout { what: "no answer", after: limits.timeout }),
-            };
+            let result = probe(&definition.probe, &self.path, limits).await;
             let ended = now();
             let probed = Probed {
                 began: began_at,
