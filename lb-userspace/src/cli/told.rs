@@ -89,7 +89,7 @@ mod tests {
             (
                 json!({ "op": "edit_service", "service": "web", "set": {
                     "health_check": { "interval": "2s", "http": { "path": "/healthz", "status": [200, "300-399"] } } } }),
-                "~ virtual server \"web\": health_check = { interval = \"2s\", http = { path = \"/healthz\", status = [200, \"300-399\"] } }",
+                "~ virtual server \"web\": health_check = { http = { path = \"/healthz\", status = [200, \"300-399\"] }, interval = \"2s\" }",
             ),
             (
                 json!({ "op": "set_smtp", "set": { "server": "192.0.2.25", "helo_name": null } }),

@@ -24,7 +24,9 @@ fn each_example_of_the_manual_is_valid() {
     let page = page();
     for example in examples(&page) {
         let has_service = example.contains("[[virtual_server]]") || example.contains("[smtp]");
-        let has_server = example.contains("[[virtual_server.real_server]]") || example.contains("[smtp]");
+        let has_server = example.contains("real_server]]")
+            || example.contains("real_server = ")
+            || example.contains("[smtp]");
         let (service, server) =
             (if has_service { "" } else { SERVICE }, if has_server { "" } else { SERVER });
         let director = if example.contains("[director]") { "" } else { DIRECTOR };
