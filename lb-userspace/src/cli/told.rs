@@ -29,6 +29,7 @@ pub(super) fn change(change: &Change) -> String {
         Change::Clear => "- all virtual servers".to_owned(),
         Change::SetTimeouts { set } => format!("~ timeouts: {}", keys(set, &[])),
         Change::SetAcl { set } => format!("~ acl: {}", keys(set, &[])),
+        Change::SetSmtp { set } => format!("~ smtp: {}", keys(set, &[])),
         Change::Acl { action, prefix, service } => {
             let of = service.as_ref().map_or(String::new(), |service| format!(" of {service:?}"));
             match action {
@@ -84,6 +85,15 @@ mod tests {
             (
                 json!({ "op": "edit_server", "service": "web", "server": "192.0.2.10", "set": { "weight": 0 } }),
                 "~ real server 192.0.2.10 of \"web\": weight = 0",
+            ),
+            (
+                json!({ "op": "edit_service", "service": "web", "set": {
+                    "health_check": { "interval": "2s", "http": { "path": "/healthz", "status": [200, "300-399"] } } } }),
+                "~ virtual server \"web\": health_check = { http = { path = \"/healthz\", status = [200, \"300-399\"] }, interval = \"2s\" }",
+            ),
+            (
+                json!({ "op": "set_smtp", "set": { "server": "192.0.2.25", "helo_name": null } }),
+                "~ smtp: server = \"192.0.2.25\", helo_name as by default",
             ),
             (
                 json!({ "op": "remove_server", "service": "web", "server": "2001:db8::1" }),

@@ -1,5 +1,6 @@
 //! What is wrong with a configuration: which rule, where, and what to write instead.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use annotate_snippets::{Annotation, AnnotationKind, Level, Renderer, Snippet};
@@ -252,8 +253,11 @@ fn line<'a>(span: &'a Span) -> Snippet<'a, Annotation<'a>> {
 pub struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// In the order of the file; of the same place, in the order given.
+    /// In the order of the file; of the same place, in the order given. What several had to say of a place because they
+    /// all depend on it is said once.
     pub(super) fn new(mut diagnostics: Vec<Diagnostic>) -> Self {
+        let mut said = HashSet::new();
+        diagnostics.retain(|found| said.insert((found.span.start(), found.code, found.message.clone())));
         diagnostics.sort_by_key(|diagnostic| diagnostic.span.start());
         Self(diagnostics)
     }

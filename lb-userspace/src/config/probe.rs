@@ -28,10 +28,6 @@ pub(super) struct ProbeDraft {
 }
 
 impl ProbeDraft {
-    pub(super) fn probe(&self) -> &Probe {
-        &self.probe
-    }
-
     /// Whether it goes to a port.
     pub(super) fn has_port(&self) -> bool {
         !matches!(self.probe, Probe::Icmp | Probe::Exec(_))
@@ -67,8 +63,9 @@ pub(super) fn probe(
     table: &Table<'_>,
     sections: &'static CheckSections,
 ) -> Result<Option<ProbeDraft>, Reported> {
-    let written: Vec<(&'static str, Value<'_>)> =
+    let mut written: Vec<(&'static str, Value<'_>)> =
         PROBES.into_iter().filter_map(|name| Some((name, table.optional(name)?))).collect();
+    written.sort_by_key(|(_, value)| value.span().start());
     let probes: Vec<_> = written.iter().map(|(name, value)| read(name, *value, sections)).collect();
     if let [(_, first), (_, second), ..] = &written[..] {
         let names: Vec<String> = written.iter().map(|(name, _)| format!("`{name}`")).collect();

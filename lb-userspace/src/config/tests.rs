@@ -1,5 +1,6 @@
 //! Every file of `tests/cases` against what an operator would read about it.
 
+mod checks;
 mod strange;
 
 use std::collections::HashSet;
@@ -72,6 +73,8 @@ fn generated() -> Vec<Case> {
         Case::of("no-such-interface-when-checked", on(&["lo", "eth1", "wlan0"], Severity::Warning)),
         Case::of("no-such-interface-when-run", on(&["lo", "ens3"], Severity::Error)),
         Case::of("no-interfaces-at-all", on(&[], Severity::Error)),
+        Case::of("missing-files-when-checked", with_files(Severity::Warning)),
+        Case::of("missing-files-when-run", with_files(Severity::Error)),
         Case::of("not-utf8", loaded(b"[director]\ninterfaces = [\"eth0\"] # f\xfcr Web und Mail\n")),
         Case::of("utf16", loaded(b"\xff\xfe[\0d\0i\0r\0e\0c\0t\0o\0r\0]\0\n\0")),
     ]
@@ -149,6 +152,26 @@ fn on(interfaces: &[&str], severity: Severity) -> Result<Checked, Diagnostics> {
     let checked = parse("lb.toml", DIRECTOR)?;
     let machine = Machine { interfaces: interfaces.iter().map(|name| (*name).to_owned()).collect() };
     let warnings = checked.warnings.clone().merge(check_machine(&checked, &machine, severity));
+    if warnings.has_errors() { Err(warnings) } else { Ok(Checked { warnings, ..checked }) }
+}
+
+/// A file that names what no machine has.
+fn with_files(severity: Severity) -> Result<Checked, Diagnostics> {
+    const FILES: &str = r#"
+[[virtual_server]]
+addresses = ["192.168.2.240:80"]
+quorum_up = ["/nonexistent/up.sh"]
+quorum_down = ["/proc"]
+notify = ["/proc/version"]
+health_check = { interval = "2s", bind = "192.0.2.254", http = { tls = { ca_file = "/nonexistent/ca.pem" } } }
+real_server = [
+  { address = "192.168.2.212" },
+  { address = "192.168.2.213", health_check = { exec = { command = ["/bin/sh", "/nonexistent"] } } },
+  { address = "192.168.2.214", health_check = { exec = { command = ["/nonexistent/check.sh"] } } },
+]
+"#;
+    let checked = parse("lb.toml", &format!("{DIRECTOR}{FILES}"))?;
+    let warnings = checked.warnings.clone().merge(check_files(&checked, severity));
     if warnings.has_errors() { Err(warnings) } else { Ok(Checked { warnings, ..checked }) }
 }
 

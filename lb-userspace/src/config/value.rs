@@ -99,7 +99,7 @@ pub(super) fn command(value: Value<'_>, example: &str) -> Result<Vec<String>, Re
         format!("write {} = [\"{example}\"]: the program's absolute path, then its arguments", value.key());
     let words = value.list(&format!("\"{example}\""))?;
     if words.is_empty() {
-        let message = format!("the command of `{}` is empty", value.key());
+        let message = format!("`{}` is empty: there is nothing to run", value.key());
         let diagnostic = Diagnostic::new(Code::InvalidCommand, &value.span(), message);
         return Err(value.report().error(diagnostic.help(help)));
     }

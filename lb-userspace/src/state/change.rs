@@ -81,6 +81,12 @@ pub enum Change {
         #[schema(value_type = Object)]
         set: Keys,
     },
+    /// Mail goes another way.
+    SetSmtp {
+        /// Keys of `[smtp]`; without any left, no mail is sent.
+        #[schema(value_type = Object)]
+        set: Keys,
+    },
     /// A prefix of clients is treated in another way.
     Acl {
         /// What to do with it.

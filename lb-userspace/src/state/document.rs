@@ -21,6 +21,8 @@ use section::{edit_acl, nth, push, remove, set};
 /// The sections of virtual servers, and of the real servers in each.
 pub(super) const SERVICES: &str = "virtual_server";
 pub(super) const SERVERS: &str = "real_server";
+/// The section of mail.
+pub(super) const SMTP: &str = "smtp";
 
 /// A valid configuration.
 #[derive(Clone, Debug)]
@@ -188,6 +190,7 @@ impl Document {
             }
             Change::SetTimeouts { .. } => vec![Target::Section("timeouts")],
             Change::SetAcl { .. } => vec![Target::Section("acl")],
+            Change::SetSmtp { .. } => vec![Target::Section(SMTP)],
             // Each prefix is checked by itself, before it is written.
             Change::Acl { .. } => Vec::new(),
         }
@@ -265,6 +268,13 @@ impl Document {
             }
             Change::SetTimeouts { set: keys } => Ok(set(self.section("timeouts"), keys)),
             Change::SetAcl { set: keys } => Ok(set(self.section("acl"), keys)),
+            Change::SetSmtp { set: keys } => {
+                let differs = set(self.section(SMTP), keys);
+                if self.section(SMTP).is_empty() {
+                    self.toml.remove(SMTP);
+                }
+                Ok(differs)
+            }
             Change::Acl { action, prefix, service: None } => edit_acl(self.section("acl"), *action, *prefix),
             Change::Acl { action, prefix, service: Some(service) } => {
                 let place = self.find(service)?;

@@ -60,6 +60,17 @@ pub(super) fn set(table: &mut dyn TableLike, keys: &Keys) -> bool {
             continue;
         }
         differs = true;
+        // Of a section, what stays keeps its place and its comments.
+        let section = table.get_mut(key).and_then(Item::as_table_like_mut);
+        if let (Some(section), Some(new)) = (section, json.as_object()) {
+            let gone: Vec<String> =
+                section.iter().map(|(key, _)| key.to_owned()).filter(|key| !new.contains_key(key)).collect();
+            for key in gone {
+                section.remove(&key);
+            }
+            set(section, new);
+            continue;
+        }
         match (table.get_mut(key), value(json)) {
             (Some(Item::Value(old)), Some(mut new)) => {
                 // The comment behind it stays there.

@@ -1,3 +1,5 @@
+mod health;
+
 use proptest::prelude::*;
 use serde_json::json;
 
