@@ -98,8 +98,17 @@ fn on(since: Option<u64>) -> String {
 fn only(presented: &[String]) -> String {
     match presented {
         [] => String::new(),
-        names => format!(" but for {}", plain(names.join(", ").as_bytes())),
+        names => {
+            let names: Vec<_> = names.iter().map(|name| bare(name)).collect();
+            format!(" but for {}", plain(names.join(", ").as_bytes()))
+        }
     }
+}
+
+/// Of `DnsName("www.example.com")` or `IpAddress(192.0.2.1)`, as rustls has names, what is inside.
+fn bare(name: &str) -> &str {
+    let inside = name.split_once('(').and_then(|(_, inside)| inside.strip_suffix(')'));
+    inside.unwrap_or(name).trim_matches('"')
 }
 
 /// Speaks TLS on a connection.
