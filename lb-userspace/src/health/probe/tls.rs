@@ -78,7 +78,7 @@ pub enum TlsFailure {
     #[error("the TLS handshake failed: {0}")]
     Handshake(String),
     /// The authorities' certificates could not be read.
-    #[error("{}: {cause}", .file.as_ref().map_or_else(|| "the system's certificate authorities".to_owned(), |file| format!("`ca_file` {}", file.display())))]
+    #[error("{}: {cause}", whose(.file.as_deref()))]
     Authorities {
         /// Where they are; the system's if none.
         file: Option<PathBuf>,
@@ -88,6 +88,13 @@ pub enum TlsFailure {
     /// What is configured cannot be spoken.
     #[error("{0}")]
     Local(String),
+}
+
+fn whose(file: Option<&Path>) -> String {
+    file.map_or_else(
+        || "the system's certificate authorities".to_owned(),
+        |file| format!("`ca_file` {}", file.display()),
+    )
 }
 
 fn on(since: Option<u64>) -> String {
