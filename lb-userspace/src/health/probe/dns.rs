@@ -11,6 +11,7 @@ use hickory_proto::rr::{Name, RecordType};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::text::plain;
 use super::{Answer, Attempt, Failure, NetworkFailure};
 use crate::config::Dns;
 
@@ -111,7 +112,8 @@ async fn over_tcp(port: u16, question: &[u8], attempt: &Attempt<'_>) -> Result<V
 
 /// The message, if it answers this question. A truncated one may leave out the question.
 fn answer(question: &Message, said: &[u8]) -> Result<Message, DnsFailure> {
-    let answer = Message::from_vec(said).map_err(|error| DnsFailure::Malformed(error.to_string()))?;
+    let answer = Message::from_vec(said)
+        .map_err(|error| DnsFailure::Malformed(plain(error.to_string().as_bytes())))?;
     if answer.metadata.message_type != MessageType::Response {
         return Err(DnsFailure::Foreign("it is a question itself"));
     }

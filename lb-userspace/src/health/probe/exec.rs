@@ -1,9 +1,9 @@
 //! What a command says of a real server.
 //!
 //! It runs in a process group of its own, which is killed when time is up or the probe is dropped: a script's `sleep`
-//! must not outlive it. Who leaves the group (setsid(1)) leaves on purpose. When the command has ended while children of
-//! it still hold its output, they are killed too. The number of a group cannot have been given to somebody else while it has
-//! a member: either the command itself, which is not reaped yet, or those children.
+//! must not outlive it. Who leaves the group (setsid(1)) leaves on purpose. When the command has ended while children
+//! of it still hold its output, they are killed too. The number of a group cannot have been given to somebody else
+//! while it has a member: either the command itself, which is not reaped yet, or those children.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;

@@ -52,7 +52,9 @@ impl Failure {
             Self::Network(failure) => failure.is_local(),
             Self::Tls(failure) => matches!(failure, TlsFailure::Authorities { .. } | TlsFailure::Local(_)),
             Self::Exec(failure) => matches!(failure, ExecFailure::Missing { .. } | ExecFailure::Start { .. }),
-            Self::Timeout { .. } | Self::Udp(_) | Self::Http(_) | Self::Dns(_) | Self::Smtp(_) => false,
+            Self::Http(failure) => matches!(failure, HttpFailure::Request(_)),
+            Self::Dns(failure) => matches!(failure, DnsFailure::Question(_)),
+            Self::Timeout { .. } | Self::Udp(_) | Self::Smtp(_) => false,
         }
     }
 }

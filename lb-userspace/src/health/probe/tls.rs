@@ -78,7 +78,7 @@ pub enum TlsFailure {
     #[error("the TLS handshake failed: {0}")]
     Handshake(String),
     /// The authorities' certificates could not be read.
-    #[error("{}: {cause}", .file.as_ref().map_or_else(|| "the system's certificate authorities".to_owned(), |file| format!("`ca_file` {}", file.display())))]
+    #[error("{}: {cause}", whose(.file.as_deref()))]
     Authorities {
         /// Where they are; the system's if none.
         file: Option<PathBuf>,
@@ -90,6 +90,13 @@ pub enum TlsFailure {
     Local(String),
 }
 
+fn whose(file: Option<&Path>) -> String {
+    file.map_or_else(
+        || "the system's certificate authorities".to_owned(),
+        |file| format!("`ca_file` {}", file.display()),
+    )
+}
+
 fn on(since: Option<u64>) -> String {
     let since = since.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(since)));
     since.map_or_else(String::new, |since| format!(" on {}", humantime::format_rfc3339_seconds(since)))
@@ -98,8 +105,17 @@ fn on(since: Option<u64>) -> String {
 fn only(presented: &[String]) -> String {
     match presented {
         [] => String::new(),
-        names => format!(" but for {}", plain(names.join(", ").as_bytes())),
+        names => {
+            let names: Vec<_> = names.iter().map(|name| bare(name)).collect();
+            format!(" but for {}", plain(names.join(", ").as_bytes()))
+        }
     }
+}
+
+/// Of `DnsName("www.example.com")` or `IpAddress(192.0.2.1)`, as rustls has names, what is inside.
+fn bare(name: &str) -> &str {
+    let inside = name.split_once('(').and_then(|(_, inside)| inside.strip_suffix(')'));
+    inside.unwrap_or(name).trim_matches('"')
 }
 
 /// Speaks TLS on a connection.

@@ -2,8 +2,8 @@
 //!
 //! As keepalived's UDP_CHECK (`keepalived/check/check_udp.c`): without `require_reply` a port is good unless an ICMP
 //! error comes within the time to connect. A machine that is off sends none: the director's kernel says so itself when
-//! nobody answered for the address, after three seconds (`net.ipv4.neigh.*.retrans_time_ms`, `mcast_solicit`). A shorter time to
-//! connect does not see it; whoever needs to, requires a reply.
+//! nobody answered for the address, after three seconds (`net.ipv4.neigh.*.retrans_time_ms`, `mcast_solicit`). A
+//! shorter time to connect does not see it; whoever needs to, requires a reply.
 
 use thiserror::Error;
 

@@ -122,8 +122,8 @@ fn is_alive(pid: Pid) -> bool {
 async fn a_command_that_takes_too_long_is_killed_with_its_children() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("pids");
-    let found = probe(&Probe::Exec(shell(&stubborn(&file))), &direct(V4), limits(2000)).await;
-    assert_eq!(words(found), "the command did not end within 2s");
+    let found = probe(&Probe::Exec(shell(&stubborn(&file))), &direct(V4), limits(3000)).await;
+    assert_eq!(words(found), "the command did not end within 3s");
     let pids = numbers(&file).await;
     assert_eq!(pids.len(), 2);
     gone(&pids).await;

@@ -92,7 +92,7 @@ async fn a_body_has_the_expected_digest() {
     assert_eq!(asked_http(with("all well")).await, Ok(Answer::default()));
     assert_eq!(asked_http(Http { body_limit: 3, ..with("all") }).await, Ok(Answer::default()));
     let told = words(asked_http(with("other")).await);
-    assert!(told.starts_with("the body's SHA-256 is c0d2") || told.contains(", expected "), "{told}");
+    assert!(told.starts_with("the body's SHA-256 is ") && told.contains(", expected "), "{told}");
     assert!(told.ends_with("it begins with \"all well\""), "{told}");
 }
 

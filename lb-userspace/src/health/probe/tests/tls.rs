@@ -96,8 +96,10 @@ async fn a_certificate_for_other_names_is_refused() {
     let authority = Authority::new("one");
     let port = authority.server(&["www.example.com"], YEARS).await;
     let told = words(asked_http(https(port, Some("other.example:1"), verified(&authority))).await);
-    assert!(told.starts_with("the TLS certificate is not for other.example but for "), "{told}");
-    assert!(told.contains("www.example.com") && told.ends_with("; set `server_name`"), "{told}");
+    assert_eq!(
+        told,
+        "the TLS certificate is not for other.example but for www.example.com; set `server_name`"
+    );
     let told = words(asked_http(https(port, None, verified(&authority))).await);
     assert!(told.starts_with("the TLS certificate is not for 127.0.0.1"), "{told}");
 }
@@ -190,8 +192,8 @@ async fn a_server_that_speaks_no_tls_is_told() {
     })
     .await;
     let asked = Probe::Http(Box::new(https(port, None, anybody.clone())));
-    let found = probe(&asked, &direct(V4), limits(300)).await;
-    assert_eq!(words(found), "TLS handshake not finished within 300ms");
+    let found = probe(&asked, &direct(V4), limits(1000)).await;
+    assert_eq!(words(found), "TLS handshake not finished within 1s");
     let port = serve(V4, |mut stream| async move {
         let _ = stream.read(&mut [0; 4096]).await;
     })
