@@ -23,8 +23,10 @@ impl Check {
     #[must_use]
     pub fn of(service: &VirtualServer, server: &RealServer) -> Option<Self> {
         let definition = Arc::clone(server.health_check.as_ref()?);
-        let vip = || service.addresses.iter().find_map(|address| address.vips.host());
-        let vip = if definition.target == Target::Vip { vip() } else { None };
+        let vip = match definition.target {
+            Target::Vip => service.probed_vip(definition.probe.port()),
+            Target::RealServer => None,
+        };
         Some(Self { server: server.address, vip, definition })
     }
 }
