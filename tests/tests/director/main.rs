@@ -13,6 +13,7 @@ mod explain;
 mod forms;
 mod forwarding;
 mod fragments;
+mod health;
 mod interfaces;
 mod ipv6;
 mod ipv6_forwarding;

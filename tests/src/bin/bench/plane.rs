@@ -45,7 +45,15 @@ impl Plane {
             log_flows: false,
         };
         let mut plane = lb_lab::Plane::open(&options)?;
-        let mut desired = desired(&config, &Network::of_one(MAC), &Resolutions::new(), &plane.view());
+        let circumstances = Circumstances {
+            network: &Network::of_one(MAC),
+            resolutions: &Resolutions::new(),
+            verdicts: &Verdicts::default(),
+            without_quorum: &BTreeSet::new(),
+            view: &plane.view(),
+            now: Instant::now(),
+        };
+        let mut desired = desired(&config, &circumstances);
         if setting == Setting::Schedulers {
             // Less than can be configured: an entry holds for no time at all.
             desired.timeouts = Timeouts::with(900, 120, 0);
