@@ -11,6 +11,7 @@
 
 pub mod path;
 pub mod probe;
+pub mod vip;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -20,6 +20,7 @@ mod network;
 mod plan;
 mod published;
 mod reconcile;
+mod ways;
 
 pub use change::{AclAction, Change, ChangeError, Changed, Keys, Refused};
 pub use configuration::{Configuration, Reloaded, Remembered, Unconfirmed, fingerprint};
@@ -36,6 +37,7 @@ pub use network::{Location, Network, Places, addressed, locate};
 pub use plan::{PlanError, plan};
 pub use published::{Published, PublishedServer, PublishedService, ServerState};
 pub use reconcile::{Followed, Input, ReconcileError, Reconciler, ReloadError, ReloadKind};
+pub use ways::ways;
 
 #[cfg(test)]
 mod tests;

@@ -34,5 +34,6 @@ mod service;
 mod steadiness;
 mod support;
 mod verifier;
+mod vip_probe;
 mod vips;
 mod vlan;
