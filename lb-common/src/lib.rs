@@ -31,6 +31,7 @@ pub mod load;
 pub mod locality;
 pub mod persistence;
 pub mod policy;
+pub mod probe;
 pub mod selector;
 pub mod service;
 pub mod settings;

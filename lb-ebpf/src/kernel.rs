@@ -1,8 +1,10 @@
 //! The stages' traits on XDP frames and BPF maps.
 
+mod classifier;
 mod explain;
 pub mod maps;
 
+pub use classifier::drop_probe_replies;
 pub use explain::explain;
 
 use core::ffi::c_void;

@@ -8,7 +8,7 @@
 //!
 //! Each stage is a small file. They are generic over where the bytes lie ([`Frame`]) and where the tables lie
 //! ([`Tables`], [`Family`]), so the same Rust runs in the kernel on a frame and on BPF maps, and on the host on a slice
-//! and on vectors; and on tables that are read only ([`DryRun`]), which is how `lb explain` asks. The programs that tie them to XDP are `main.rs` (the product's) and `bin/testbed.rs` (what
+//! and on vectors; and on tables that are read only ([`DryRun`]), which is how `lb explain` asks. Beside them, [`probe_replies`] is a program of its own behind XDP. The programs that tie them to the kernel are `main.rs` (the product's) and `bin/testbed.rs` (what
 //! labs and benchmarks need); they build for the BPF target only.
 
 #![no_std]
@@ -26,6 +26,7 @@ mod packet;
 pub mod parse;
 pub mod persist;
 mod plain;
+pub mod probe_replies;
 mod process;
 pub mod reset;
 pub mod select;

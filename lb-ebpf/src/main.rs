@@ -1,12 +1,13 @@
-//! The product's programs: `lb` on every interface, and `explain` and `clock` for the daemon.
+//! The product's programs: `lb` on every interface, `explain` and `clock` for the daemon, and `probe_replies` where it sends
+//! probes to VIPs.
 
 #![no_std]
 #![no_main]
 #![expect(clippy::needless_pass_by_value, reason = "the signature of an XDP program")]
 
 use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::macros::xdp;
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
 use lb_ebpf::kernel;
 
 /// Balances one frame, which may lie in several buffers.
@@ -31,6 +32,12 @@ fn clock(context: XdpContext) -> u32 {
         unsafe { (start as *mut u64).write_unaligned(kernel::jiffies()) };
     }
     xdp_action::XDP_DROP
+}
+
+/// Drops answers to the daemon's probes of VIPs, which it has seen by then. Attached to ingress while there are probes.
+#[classifier]
+fn probe_replies(context: TcContext) -> i32 {
+    kernel::drop_probe_replies(&context)
 }
 
 #[unsafe(link_section = "license")]

@@ -9,6 +9,7 @@ mod frames;
 mod locality;
 mod maglev;
 mod persistence;
+mod probe_replies;
 
 use std::collections::BTreeMap;
 use std::vec::Vec;

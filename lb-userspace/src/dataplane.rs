@@ -6,13 +6,15 @@
 //!     ├─ attach ──> a program on each interface, its link pinned
 //!     ├─ Tables: the one writer of services, slots, destinations and rules for clients
 //!     ├─ Observer: reads counters and connections, writes nothing; ConnectionReader: lists connections
+//!     ├─ ProbeReplies: keeps answers to probes of VIPs from the kernel's stack
 //!     ├─ Explainer: runs the program on made-up frames, which change nothing
 //!     └─ Sweeper: frees expired connections, and those of clients that are refused
 //! ```
 //!
 //! This is the only room that knows aya or touches a BPF map. The maps are mapped into the daemon's memory as
 //! slices of [`lb_common`]'s records; on memory of the process itself ([`Memory::in_process`]) everything but
-//! the programs works the same, which is what tests use.
+//! the programs works the same, which is what tests use. Beside the maps there is [`FrameSocket`], for frames of the
+//! daemon's own that go past the kernel's stack.
 
 mod acl;
 mod addresses;
@@ -23,6 +25,7 @@ mod error;
 mod explain;
 mod explanation;
 mod fragments;
+mod frame_socket;
 mod inspect;
 mod interfaces;
 mod layout;
@@ -33,6 +36,7 @@ mod object;
 mod observer;
 mod offload;
 mod open;
+mod probe_replies;
 mod stats;
 mod sweeper;
 mod tables;
@@ -48,12 +52,14 @@ pub use error::DataplaneError;
 pub use explain::{Explainer, Question};
 pub use explanation::{Action, Choice, Down, Explanation, Known, Parsed, Sent, Table};
 pub use fragments::{Fragment, Fragments};
+pub use frame_socket::FrameSocket;
 pub use inspect::{XdpProgram, has_bpf_loop, own_program, unreadable_layouts, xdp_program};
 pub use layout::Capacity;
 pub use memory::Memory;
 pub use observer::Observer;
 pub use offload::VlanOffload;
 pub use open::{Constants, Dataplane, FlowLog, Options, bpffs_mount_point, ensure_mounted, is_on_bpffs};
+pub use probe_replies::ProbeReplies;
 pub use sweeper::{SweepOrder, Sweeper, Swept};
 pub use tables::{Operation, Tables};
 pub use view::{DestinationView, InterfaceView, ServiceAddress, ServiceView, View, Way};

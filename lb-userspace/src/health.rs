@@ -18,6 +18,7 @@ pub mod path;
 pub mod probe;
 mod prober;
 mod verdict;
+pub mod vip;
 
 pub use board::{Board, Entry, Probed, Seen};
 pub use check::{Check, checks, checks_of};

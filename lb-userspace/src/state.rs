@@ -21,6 +21,7 @@ mod plan;
 mod published;
 mod ramp;
 mod reconcile;
+mod ways;
 
 pub use change::{AclAction, Change, ChangeError, Changed, Keys, Refused};
 pub use configuration::{Configuration, Reloaded, Remembered, Unconfirmed, fingerprint};
@@ -38,6 +39,7 @@ pub use network::{Location, Network, Places, addressed, locate};
 pub use plan::{PlanError, plan};
 pub use published::{Published, PublishedServer, PublishedService, ServerState};
 pub use reconcile::{Followed, Input, ReconcileError, Reconciler, ReloadError, ReloadKind};
+pub use ways::ways;
 
 #[cfg(test)]
 mod tests;

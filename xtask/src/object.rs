@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 pub(crate) type Program = (&'static str, u64);
 
 /// What the product's object holds.
-pub(crate) const LB_PROGRAMS: &[Program] = &[("lb", 100), ("explain", 100), ("clock", 4)];
+pub(crate) const LB_PROGRAMS: &[Program] =
+    &[("lb", 100), ("explain", 100), ("clock", 4), ("probe_replies", 50)];
 
 const EM_BPF: u16 = 247;
 const INSTRUCTION_SIZE: u64 = 8;
@@ -20,7 +21,7 @@ const SYMTAB: u32 = 2;
 const EXECUTABLE: u64 = 4;
 const FUNCTION: u8 = 2;
 
-/// Checks that an ELF file is a BPF object with these XDP programs; returns how many instructions it has.
+/// Checks that an ELF file is a BPF object with these programs, the first of them for XDP; returns how many instructions it has.
 ///
 /// # Errors
 /// What is wrong with it, to follow the file's name: "is empty", "has no program `lb`".
@@ -46,10 +47,10 @@ pub(crate) fn verify(bytes: &[u8], programs: &[Program]) -> Result<u64, String> 
     for (program, least) in programs {
         let found = functions.iter().find(|function| {
             function.name == program.as_bytes()
-                && sections.get(usize::from(function.section)).is_some_and(Section::holds_xdp)
+                && sections.get(usize::from(function.section)).is_some_and(Section::holds_programs)
         });
         let instructions =
-            found.ok_or_else(|| format!("has no XDP program `{program}`"))?.size / INSTRUCTION_SIZE;
+            found.ok_or_else(|| format!("has no program `{program}`"))?.size / INSTRUCTION_SIZE;
         if instructions < *least {
             return Err(format!("holds only a stub of `{program}` ({instructions} instructions)"));
         }
@@ -130,6 +131,10 @@ impl Section<'_> {
 
     fn holds_xdp(&self) -> bool {
         self.is_code() && (self.name == b"xdp" || self.name.starts_with(b"xdp."))
+    }
+
+    fn holds_programs(&self) -> bool {
+        self.holds_xdp() || self.is_code() && self.name == b"classifier"
     }
 }
 

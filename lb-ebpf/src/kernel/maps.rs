@@ -1,7 +1,9 @@
-//! The maps. The daemon pins them, and they outlive it; all but HEADER, SEARCH, TEMPLATE and TRACE, which are its own.
+//! The maps. The daemon pins them, and they outlive it; all but HEADER, SEARCH, TEMPLATE, TRACE and PROBED_VIPS,
+//! which are its own.
 
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, DevMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use lb_common::Word;
 use lb_common::acl::{AclKey, SOURCE_WORDS_V4, SOURCE_WORDS_V6};
 use lb_common::connection::{Bucket, KEY_WORDS_V4, KEY_WORDS_V6};
@@ -12,6 +14,7 @@ use lb_common::fragment::{FragmentKey, FragmentRoute, HELD_RING_BYTES, MAX_FRAGM
 use lb_common::limits::{MAX_ACL_PREFIXES, MAX_DESTINATIONS, MAX_INTERFACES, MAX_SERVICES, SLOT_WORDS};
 use lb_common::load::Load;
 use lb_common::locality::{LocalityKey, MAX_LOCALITIES, Members};
+use lb_common::probe::{MAX_PROBED_VIPS, VipKey};
 use lb_common::selector::Search;
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
@@ -107,3 +110,6 @@ pub static TEMPLATE: PerCpuArray<PacketV6> = PerCpuArray::with_max_entries(1, 0)
 /// What a dry run noted.
 #[map]
 pub static TRACE: Array<Trace> = Array::with_max_entries(1, MMAPABLE);
+/// The VIPs that the daemon sends probes to.
+#[map]
+pub static PROBED_VIPS: HashMap<VipKey, u8> = HashMap::with_max_entries(MAX_PROBED_VIPS, BPF_F_NO_PREALLOC);

@@ -48,7 +48,7 @@ pub enum DataplaneError {
     #[error("load the eBPF object: {}; lb needs Linux 6.1 or later; {RIGHTS}", chain(.0))]
     Load(#[source] Box<aya::EbpfError>),
     /// The kernel's verifier rejected a program.
-    #[error("load the XDP program `{program}`: {reason}; lb needs Linux 6.1 or later; {RIGHTS}")]
+    #[error("load the program `{program}`: {reason}; lb needs Linux 6.1 or later; {RIGHTS}")]
     Program {
         /// Its name.
         program: &'static str,
@@ -74,6 +74,16 @@ pub enum DataplaneError {
         /// The interface.
         interface: String,
         /// Why not, and what to do.
+        reason: String,
+    },
+    /// Answers to probes of VIPs would reach the kernel's stack.
+    #[error(
+        "attach probe_replies to the ingress of {interface}: {reason}; without it no VIP can be probed (health_check.target = \"vip\"), for the kernel would answer its answers with resets; {RIGHTS}"
+    )]
+    AttachProbeReplies {
+        /// The interface.
+        interface: String,
+        /// Why not.
         reason: String,
     },
     /// VLAN tags are removed before programs see them.

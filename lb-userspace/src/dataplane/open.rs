@@ -26,6 +26,7 @@ use super::memory::{ConnectionTable, Connections, Memory, Region};
 use super::migrate::{self, Previous};
 use super::object::OBJECT;
 use super::observer::Observer;
+use super::probe_replies::ProbeReplies;
 use super::stats::open_baselines;
 use super::sweeper::Sweeper;
 use super::tables::Tables;
@@ -85,6 +86,7 @@ pub struct Dataplane {
     pub(super) memory: Arc<Memory>,
     observer: Observer,
     explainer: Arc<Explainer>,
+    probe_replies: Option<ProbeReplies>,
     clock: KernelClock,
     seed: FlowSeed,
     pub(super) constants: Constants,
@@ -134,6 +136,7 @@ impl Dataplane {
         for program in ["lb", "explain", "clock"] {
             load(&mut ebpf, program)?;
         }
+        let probe_replies = Some(ProbeReplies::open(&mut ebpf, &directory)?);
         let memory = Arc::new(map_memory(&mut ebpf, &layouts, &directory)?);
         let [first, second] = &memory.settings().flow_seed;
         first.store(seed.first);
@@ -152,6 +155,7 @@ impl Dataplane {
             memory,
             observer,
             explainer: Arc::new(explainer),
+            probe_replies,
             clock,
             seed,
             constants,
@@ -196,6 +200,11 @@ impl Dataplane {
     #[must_use]
     pub fn explainer(&self) -> Arc<Explainer> {
         Arc::clone(&self.explainer)
+    }
+
+    /// What keeps answers to probes of VIPs from the kernel's stack; none if somebody has it already.
+    pub fn take_probe_replies(&mut self) -> Option<ProbeReplies> {
+        self.probe_replies.take()
     }
 
     /// Frees expired connections. There must be one only.
@@ -438,14 +447,23 @@ fn per_cpu<V: aya::Pod>(
     })
 }
 
-/// Another handle on a program. Asking the kernel for one by the program's number would take CAP_SYS_ADMIN
-/// (`bpf_prog_get_fd_by_id` in kernel/bpf/syscall.c); one that is pinned may be opened with CAP_BPF.
+/// Another handle on an XDP program.
 pub(super) fn handle(program: &mut Xdp, directory: &Path) -> Result<Xdp, io::Error> {
+    through_pin(directory, |pin| program.pin(pin), |pin| Xdp::from_pin(pin, XdpAttachType::Interface))
+}
+
+/// Pins a program for a moment, to have another handle on it. Asking the kernel for one by the program's number would take
+/// CAP_SYS_ADMIN (`bpf_prog_get_fd_by_id` in kernel/bpf/syscall.c); one that is pinned may be opened with CAP_BPF.
+pub(super) fn through_pin<P>(
+    directory: &Path,
+    pinned: impl FnOnce(&Path) -> Result<(), PinError>,
+    open: impl FnOnce(&Path) -> Result<P, ProgramError>,
+) -> Result<P, io::Error> {
     let pin = directory.join("handle");
     // Of a daemon that was killed in between.
     let _ = fs::remove_file(&pin);
-    program.pin(&pin).map_err(|error: PinError| io::Error::other(chain(&error)))?;
-    let handle = Xdp::from_pin(&pin, XdpAttachType::Interface);
+    pinned(&pin).map_err(|error| io::Error::other(chain(&error)))?;
+    let handle = open(&pin);
     fs::remove_file(&pin)?;
     handle.map_err(|error| io::Error::other(chain(&error)))
 }
@@ -460,7 +478,12 @@ pub(super) fn xdp_mut<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a 
 
 pub(super) fn load(ebpf: &mut Ebpf, program: &'static str) -> Result<(), DataplaneError> {
     let loaded = xdp_mut(ebpf, program)?.load();
-    loaded.map_err(|error| DataplaneError::Program { program, reason: reason(&error) })
+    loaded.map_err(refused(program))
+}
+
+/// The error of a program that the kernel does not take.
+pub(super) fn refused(program: &'static str) -> impl Fn(ProgramError) -> DataplaneError {
+    move |error| DataplaneError::Program { program, reason: reason(&error) }
 }
 
 /// Why a program was not loaded: of the verifier's log, which may be thousands of lines, the last ones.

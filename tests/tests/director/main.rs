@@ -35,5 +35,6 @@ mod service;
 mod steadiness;
 mod support;
 mod verifier;
+mod vip_probe;
 mod vips;
 mod vlan;

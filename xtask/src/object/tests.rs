@@ -95,7 +95,7 @@ fn each_kind_of_wrong_object_is_named() {
         "is for ELF machine 62, not for BPF (247)"
     );
     assert_eq!(wrong(Sample { section: b".text", ..Sample::default() }), "has no section `xdp`");
-    assert_eq!(wrong(Sample { program: b"other", ..Sample::default() }), "has no XDP program `lb`");
+    assert_eq!(wrong(Sample { program: b"other", ..Sample::default() }), "has no program `lb`");
     assert_eq!(
         wrong(Sample { instructions: 2, ..Sample::default() }),
         "holds only a stub of `lb` (2 instructions)"

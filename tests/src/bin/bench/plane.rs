@@ -1,15 +1,18 @@
 //! A data plane to measure: the product's maps, filled by the product from a configuration.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Deref;
+use std::time::Instant;
 
 use lb_common::connection::{Buckets, Inserted, Meta, State, Terms, Timeouts, insert, key_v4, key_v6};
 use lb_common::hash::FlowHash;
 use lb_lab::Lab;
 use lb_userspace::config::{self, Config, Protocol};
 use lb_userspace::dataplane::{Capacity, Options, ServiceAddress};
+use lb_userspace::health::Verdicts;
 use lb_userspace::neighbour::Resolutions;
-use lb_userspace::state::{Network, desired};
+use lb_userspace::state::{Circumstances, Network, desired};
 
 use crate::Result;
 use crate::frames::{source_v4, source_v6};
