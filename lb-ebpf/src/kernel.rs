@@ -15,6 +15,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::macro_support::{Level, level_enabled};
 use lb_common::acl::{AclKey, NO_RULE, SOURCE_WORDS_V4, SOURCE_WORDS_V6};
 use lb_common::connection::{Bucket, Buckets, Entry, KEY_WORDS_V4, KEY_WORDS_V6, Location, Meta, locate};
 use lb_common::counter::Reason;
@@ -30,6 +31,7 @@ use lb_common::{Word, clock, form};
 use network_types::eth::EthHdr;
 
 use crate::acl::{Admission, admit};
+use crate::first::first;
 use crate::forward::take_detour;
 use crate::frame::LONGEST_HEADER;
 use crate::locality::{Member, add_member, member};
@@ -471,6 +473,11 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn is_logged(&self) -> bool {
+        level_enabled(Level::Debug)
+    }
+
+    #[inline(always)]
     fn by_hash(&self, table: SlotTable, client: u32) -> u64 {
         lb_by_hash(table.word(), client)
     }
@@ -559,7 +566,7 @@ fn hold(context: *mut xdp_md, key: FragmentKey) -> u32 {
 macro_rules! family {
     (
         $key_words:ident, $address_words:ident, $packet:ident, $connections:ident,
-        $parse:ident, $find:ident, $decide:ident, $schedule:ident, $record:ident, $template:ident, $place:ident, $persist:ident, $fragment:ident, $remember:ident, $hold:ident,
+        $parse:ident, $find:ident, $first:ident, $decide:ident, $schedule:ident, $record:ident, $template:ident, $place:ident, $persist:ident, $fragment:ident, $remember:ident, $hold:ident,
         $admit:ident, $acl:ident[$source_words:ident], $source:expr,
         $main:ident[$main_len:ident], $half_open:ident[$half_open_len:ident], $services:ident, $index:ident,
         $form:ident($($word:ident),+), $spans:ident, $ports:ident, $log:literal, $address:expr
@@ -656,6 +663,11 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn first(&self, packet: &$packet, service: u32) -> Decision {
+                Decision::from_word($first(&raw const *packet, service))
+            }
+
+            #[inline(always)]
             fn decide(&self, packet: &$packet, service: u32, is_known: bool, chosen: u32) -> Decision {
                 Decision::from_word($decide(&raw const *packet, service, u32::from(is_known), chosen))
             }
@@ -742,6 +754,15 @@ macro_rules! family {
             let Some(location) = location else { return 0 };
             *found = location;
             1
+        }
+
+        /// [`first`]: nearly all new flows.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $first(packet: *const $packet, service: u32) -> u64 {
+            // SAFETY: null, or a packet: the verifier checks the callers.
+            let Some(packet) = (unsafe { packet.as_ref() }) else { return Decision::NONE.word() };
+            first(packet, service, &Maps).word()
         }
 
         /// [`decide`]: all that an established flow does not need.
@@ -844,6 +865,7 @@ family!(
     ConnectionsV4,
     lb_parse_v4,
     lb_find_v4,
+    lb_first_v4,
     lb_decide_v4,
     lb_schedule_v4,
     lb_record_v4,
@@ -873,6 +895,7 @@ family!(
     ConnectionsV6,
     lb_parse_v6,
     lb_find_v6,
+    lb_first_v6,
     lb_decide_v6,
     lb_schedule_v6,
     lb_record_v6,
