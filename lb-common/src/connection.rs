@@ -52,10 +52,12 @@
 //! sweep/insert; and with what the daemon inserts for another director, and with templates.
 
 mod entry;
+mod room;
 pub mod state;
 mod table;
 
 pub use entry::{Entry, MAX_DESTINATION, Meta};
+pub use room::{Room, find_room};
 pub use state::{State, Timeouts};
 pub use table::{
     AtHome, Buckets, Inserted, Location, Sweep, Sweeping, Terms, clear_recent, entries, insert, is_expired,

@@ -72,6 +72,13 @@ impl Reading {
         Counts { active: active as u32, inactive: (self.0 & Self::COUNT_MASK) as u32 }
     }
 
+    /// 256 for each active connection, 1 for each inactive one (`ip_vs_dest_conn_overhead`).
+    #[inline(always)]
+    pub(crate) const fn overhead(self) -> u64 {
+        const ACTIVE_TO_256: u32 = Reading::ACTIVE_SHIFT - 8;
+        (self.0 >> ACTIVE_TO_256 & Self::COUNT_MASK << 8) + (self.0 & Self::COUNT_MASK)
+    }
+
     /// What is read when all that happened since is that `entry` was freed.
     #[must_use]
     pub const fn without(self, entry: Meta) -> Self {

@@ -29,6 +29,7 @@ use lb_common::settings::Settings;
 use lb_common::trace::Trace;
 
 use crate::acl::{Admission, admit};
+use crate::first::first;
 use crate::forward::take_detour;
 use crate::persist::{persist, place, template};
 use crate::reset::answer_with_reset;
@@ -516,6 +517,9 @@ macro_rules! family {
                 let mut template = Packet::EMPTY;
                 let placed = place(packet, service, decision, &mut template, self);
                 persist(placed, || try_record(&template, placed, self), self)
+            }
+            fn first(&self, packet: &Packet<$key_words>, service: u32) -> Decision {
+                first(packet, service, self)
             }
             fn decide(
                 &self,

@@ -240,6 +240,12 @@ impl<const K: usize, const W: usize, T: Rehearsal<K, W>> Family<K, W> for DryRun
     }
 
     #[inline(always)]
+    fn first(&self, _packet: &Packet<K>, _service: u32) -> Decision {
+        // It decides as `decide` does, which notes more.
+        Decision::NONE
+    }
+
+    #[inline(always)]
     fn decide(&self, packet: &Packet<K>, service: u32, is_known: bool, chosen: u32) -> Decision {
         T::rehearse(self, packet, service, is_known, chosen)
     }

@@ -17,6 +17,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::macro_support::{Level, level_enabled};
 use lb_common::acl::{AclKey, NO_RULE, SOURCE_WORDS_V4, SOURCE_WORDS_V6};
 use lb_common::connection::{Bucket, Buckets, Entry, KEY_WORDS_V4, KEY_WORDS_V6, Location, Meta, locate};
 use lb_common::counter::Reason;
@@ -32,6 +33,7 @@ use lb_common::{Word, clock, form};
 use network_types::eth::EthHdr;
 
 use crate::acl::{Admission, admit};
+use crate::first::first;
 use crate::forward::take_detour;
 use crate::frame::LONGEST_HEADER;
 use crate::locality::{Member, add_member, member};
@@ -161,10 +163,18 @@ extern "C" fn walk_step(i: u32, search: *mut *mut Search) -> i64 {
 
 /// [`stride`].
 #[inline(never)]
-extern "C" fn walk_stride(i: u32, search: *mut *mut Search) -> i64 {
-    // SAFETY: what `walk` hands over.
-    let search = unsafe { (*search).as_mut() };
-    i64::from(!search.is_some_and(|search| stride(i, search, &Maps)))
+extern "C" fn walk_stride(i: u32, _search: *mut *mut Search) -> i64 {
+    i64::from(lb_stride(i) == 0)
+}
+
+/// [`stride`] of this CPU's search: how many slots there are, if it goes on, or else 0. Not whether it does: the compiler
+/// would know that number's range where the verifier does not, and leave `walk_stride` to return it as it is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_stride(i: u32) -> u32 {
+    // SAFETY: as in `lb_search`, which waits.
+    let search = maps::SEARCH.get_ptr_mut(0).map(|place| unsafe { &mut *place });
+    search.map_or(0, |search| if stride(i, search, &Maps) { search.length } else { 0 })
 }
 
 /// [`search`].
@@ -441,6 +451,10 @@ impl Tables for Maps {
     #[inline(always)]
     fn walk(&self, search: &mut Search) {
         let (steps, are_strides) = search.steps();
+        if are_strides && steps == 1 {
+            lb_stride(0);
+            return;
+        }
         let mut place = &raw mut *search;
         let step: Step = if are_strides { walk_stride } else { walk_step };
         // SAFETY: the callback gets the pointer that it takes.
@@ -470,6 +484,11 @@ impl Tables for Maps {
     #[inline(always)]
     fn now(&self) -> u32 {
         clock::seconds(jiffies(), TICK_RECIPROCAL.load())
+    }
+
+    #[inline(always)]
+    fn is_logged(&self) -> bool {
+        level_enabled(Level::Debug)
     }
 
     #[inline(always)]
@@ -561,7 +580,7 @@ fn hold(context: *mut xdp_md, key: FragmentKey) -> u32 {
 macro_rules! family {
     (
         $key_words:ident, $address_words:ident, $packet:ident, $connections:ident,
-        $parse:ident, $find:ident, $decide:ident, $schedule:ident, $record:ident, $template:ident, $place:ident, $persist:ident, $fragment:ident, $remember:ident, $hold:ident,
+        $parse:ident, $find:ident, $first:ident, $decide:ident, $schedule:ident, $record:ident, $template:ident, $place:ident, $persist:ident, $fragment:ident, $remember:ident, $hold:ident,
         $admit:ident, $acl:ident[$source_words:ident], $source:expr,
         $main:ident[$main_len:ident], $half_open:ident[$half_open_len:ident], $services:ident, $index:ident,
         $form:ident($($word:ident),+), $spans:ident, $ports:ident, $log:literal, $address:expr
@@ -658,6 +677,11 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn first(&self, packet: &$packet, service: u32) -> Decision {
+                Decision::from_word($first(&raw const *packet, service))
+            }
+
+            #[inline(always)]
             fn decide(&self, packet: &$packet, service: u32, is_known: bool, chosen: u32) -> Decision {
                 Decision::from_word($decide(&raw const *packet, service, u32::from(is_known), chosen))
             }
@@ -744,6 +768,15 @@ macro_rules! family {
             let Some(location) = location else { return 0 };
             *found = location;
             1
+        }
+
+        /// [`first`]: nearly all new flows.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $first(packet: *const $packet, service: u32) -> u64 {
+            // SAFETY: null, or a packet: the verifier checks the callers.
+            let Some(packet) = (unsafe { packet.as_ref() }) else { return Decision::NONE.word() };
+            first(packet, service, &Maps).word()
         }
 
         /// [`decide`]: all that an established flow does not need.
@@ -846,6 +879,7 @@ family!(
     ConnectionsV4,
     lb_parse_v4,
     lb_find_v4,
+    lb_first_v4,
     lb_decide_v4,
     lb_schedule_v4,
     lb_record_v4,
@@ -875,6 +909,7 @@ family!(
     ConnectionsV6,
     lb_parse_v6,
     lb_find_v6,
+    lb_first_v6,
     lb_decide_v6,
     lb_schedule_v6,
     lb_record_v6,

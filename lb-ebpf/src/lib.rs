@@ -17,6 +17,7 @@ pub mod acl;
 #[cfg(not(target_arch = "bpf"))]
 mod buffers;
 mod dry_run;
+pub mod first;
 pub mod forward;
 mod frame;
 pub mod locality;

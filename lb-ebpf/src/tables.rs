@@ -42,6 +42,11 @@ pub trait Tables: Sized {
     fn now(&self) -> u32;
     /// [`select::by_hash`](crate::select::by_hash), out of line in the kernel.
     fn by_hash(&self, table: SlotTable, client: u32) -> u64;
+    /// Whether anybody follows the log of what is scheduled.
+    #[inline(always)]
+    fn is_logged(&self) -> bool {
+        false
+    }
     /// Counts a verdict that is not to forward, or an event.
     fn count(&self, reason: Reason);
     /// Counts a forwarded frame whose IP packet has `bytes` bytes.
@@ -152,6 +157,8 @@ pub trait Family<const K: usize, const W: usize>: Tables {
     /// [`persist::persist`]: crate::persist::persist
     fn persist(&self, packet: &Packet<K>, service: u32, decision: Decision) -> u32;
 
+    /// [`first::first`](crate::first::first), out of line in the kernel.
+    fn first(&self, packet: &Packet<K>, service: u32) -> Decision;
     /// [`track::decide`](crate::track::decide), out of line in the kernel.
     fn decide(&self, packet: &Packet<K>, service: u32, is_known: bool, chosen: u32) -> Decision;
     /// [`track::schedule`](crate::track::schedule), out of line in the kernel: it is come to in many ways.

@@ -180,7 +180,7 @@ fn relate<const K: usize, const W: usize, T: Family<K, W>>(
 
 /// The entry's state after this packet.
 #[inline(always)]
-fn next_state<const K: usize>(meta: Meta, packet: &Packet<K>) -> u32 {
+pub(crate) fn next_state<const K: usize>(meta: Meta, packet: &Packet<K>) -> u32 {
     if packet.is_tcp() { state::after_segment(meta.state(), packet.tcp_flags()) } else { State::Udp as u32 }
 }
 
@@ -271,7 +271,7 @@ fn is_new_connection<const K: usize>(meta: Meta, packet: &Packet<K>) -> bool {
 
 /// A SYN without ACK or RST.
 #[inline(always)]
-fn is_syn<const K: usize>(packet: &Packet<K>) -> bool {
+pub(crate) fn is_syn<const K: usize>(packet: &Packet<K>) -> bool {
     packet.tcp_flags() & (flags::SYN | flags::ACK | flags::RST) == flags::SYN
 }
 
@@ -329,11 +329,7 @@ fn try_schedule<const K: usize, const W: usize, T: Family<K, W>>(
     }
     if destination == NO_DESTINATION {
         // Without a template: clients leave the sorry server as soon as they can.
-        destination = service.sorry_server();
-        if !tables.destination(destination).is_some_and(Destination::is_up) {
-            return Err(NO_REAL_SERVER);
-        }
-        tables.note(Note::Sorry, u64::from(destination));
+        destination = sorry_server(service, tables)?;
     }
     if moves {
         tables.note(Note::OnDown, ON_DOWN_MOVED);
@@ -347,6 +343,17 @@ fn try_schedule<const K: usize, const W: usize, T: Family<K, W>>(
     // A real server that knows nothing of a connection ends it with a reset, which does not come by here.
     let state = if moves && is_mid_stream { State::Close as u32 } else { next_state(meta, packet) };
     Ok(Decision::record(Record::First, meta.touched(state, tables.now())))
+}
+
+/// Where new connections go for which there is no real server.
+#[inline(always)]
+pub(crate) fn sorry_server<T: Tables>(service: &Service, tables: &T) -> Result<u32, Decision> {
+    let destination = service.sorry_server();
+    if !tables.destination(destination).is_some_and(Destination::is_up) {
+        return Err(NO_REAL_SERVER);
+    }
+    tables.note(Note::Sorry, u64::from(destination));
+    Ok(destination)
 }
 
 /// Whether the client may have a connection. Nothing is looked up where there are no rules.
@@ -386,7 +393,14 @@ pub(crate) fn settle<const K: usize, const W: usize, T: Family<K, W>>(
     is_known: bool,
     tables: &T,
 ) -> Decision {
-    let mut decision = tables.decide(packet, service, is_known, NO_DESTINATION);
+    let mut decision = if is_known || packet.is_tcp() && !is_syn(packet) {
+        Decision::NONE
+    } else {
+        tables.first(packet, service)
+    };
+    if decision == Decision::NONE {
+        decision = tables.decide(packet, service, is_known, NO_DESTINATION);
+    }
     if decision.needs_template() {
         let destination = tables.persist(packet, service, decision);
         if decision.to_record().is_none() {
@@ -456,6 +470,8 @@ impl Decision {
     const STATE_SHIFT: u32 = 40;
     /// No decision: a flow could not be recorded.
     pub const LOST: Self = Self(1 << 36);
+    /// No decision: [`first`](crate::first::first) leaves it to [`decide`].
+    pub const NONE: Self = Self(1 << 39);
     /// The client gets a reset.
     const RESET: Self = Self(Self::RESETTING);
 

@@ -104,7 +104,7 @@ fn locate_in<const K: usize, B: Buckets<K>>(buckets: &B, index: u32, key: &[u64;
 }
 
 #[inline(always)]
-fn is_overflowed<const K: usize>(home: &Bucket<K>) -> bool {
+pub(super) fn is_overflowed<const K: usize>(home: &Bucket<K>) -> bool {
     Meta::from_word(home.ways[0].meta.load()).is_overflowed()
 }
 
@@ -203,7 +203,7 @@ pub fn insert<const K: usize, B: Buckets<K>>(
 ///
 /// The claim is ours, unless we sleep so long that somebody takes us for dead: hence no plain stores.
 #[inline(always)]
-fn publish<const K: usize>(way: &Way<K>, key: &[u64; K], claim: Meta, published: Meta) -> bool {
+pub(super) fn publish<const K: usize>(way: &Way<K>, key: &[u64; K], claim: Meta, published: Meta) -> bool {
     let old: [u64; K] = core::array::from_fn(|i| way.key[i].load());
     (0..K).rev().all(|i| way.key[i].compare_exchange(old[i], key[i]))
         && way.meta.compare_exchange(claim.word(), published.word())
@@ -348,7 +348,7 @@ fn settle_bucket<const K: usize>(
 ///
 /// By a de Bruijn sequence (0b00010111 over 8 bits): BPF has no instruction for it.
 #[inline(always)]
-const fn lowest_bit(bits: u64) -> usize {
+pub(super) const fn lowest_bit(bits: u64) -> usize {
     const NUMBERS: u32 = {
         let mut numbers = 0;
         let mut i = 0;
@@ -367,7 +367,7 @@ const fn lowest_bit(bits: u64) -> usize {
 ///
 /// A busy entry has the time of a flow in which nothing was seen yet: [`super::BUSY_SECONDS`].
 #[inline(always)]
-fn is_alive(meta: Meta, timeouts: &Timeouts, now: u32) -> u64 {
+pub(super) fn is_alive(meta: Meta, timeouts: &Timeouts, now: u32) -> u64 {
     left(meta, timeouts, now).wrapping_add(u64::from(u32::MAX)) >> 32 & meta.is_taken()
 }
 

@@ -7,11 +7,13 @@
 #![cfg(loom)]
 
 mod flows;
+mod rooms;
 mod synchronisation;
 mod templates;
 
 use lb_common::connection::{
-    Bucket, Buckets, Entry, Inserted, Meta, State, Sweeping, Terms, Timeouts, entries, insert, lookup, sweep,
+    Bucket, Buckets, Entry, Inserted, Meta, State, Sweeping, Terms, Timeouts, entries, find_room, insert,
+    lookup, sweep,
 };
 use lb_common::hash::{FlowHash, FlowSeed};
 use lb_common::load::{Counts, Load, account};
@@ -51,12 +53,28 @@ impl Table {
         self.insert_as(key, Meta::new(destination, State::Established, NOW))
     }
 
+    /// A flow that was last seen at `seen`.
+    fn insert_at(&self, key: [u64; 2], destination: u32, seen: u32) -> Inserted {
+        self.insert_as(key, Meta::new(destination, State::Established, seen))
+    }
+
     fn insert_as(&self, key: [u64; 2], content: Meta) -> Inserted {
         let timeouts = Timeouts::ipvs();
         let terms = Terms { now: NOW, timeouts: &timeouts, ranks: &timeouts };
         insert(self, &key, FlowHash::new(&key, SEED), content, terms, |before, after| {
             self.account(before, after)
         })
+    }
+
+    /// What a program does with a flow's first packet: one look and one write, or else the long way.
+    fn record(&self, key: [u64; 2], destination: u32) {
+        let timeouts = Timeouts::ipvs();
+        let hash = FlowHash::new(&key, SEED);
+        let Some(room) = find_room(self, &key, hash, &timeouts, NOW) else { return };
+        let content = Meta::new(destination, State::Established, NOW);
+        if !room.take(&key, content, &timeouts, NOW, |before, after| self.account(before, after)) {
+            self.insert_as(key, content);
+        }
     }
 
     /// A key's own bucket.
