@@ -18,6 +18,7 @@ mod reload;
 mod service;
 mod topology;
 mod vips;
+mod ways;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -41,6 +42,7 @@ use crate::dataplane::{
     Attached, Capacity, Dataplane, DataplaneError, FlowLog, Options, SweepOrder, Sweeper,
 };
 use crate::health::path::Path as ProbePath;
+use crate::health::vip::Stack;
 use crate::health::{Check, MemoryFile, checks};
 use crate::neighbour::{Driver, FIRST_ANSWERS, Resolution, Resolutions};
 use crate::net::{Events, Link, NetError, Netlink, XdpAttachment, question};
@@ -54,6 +56,7 @@ use reload::Reloader;
 use service::{Service, Watchdog};
 use topology::{Followers, Topology};
 use vips::Vips;
+use ways::WayKeeper;
 
 /// How long expired connections may be remembered, and counted as their real server's.
 const SWEEPS: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(10);
@@ -169,6 +172,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     let memory = memory_file.read();
     let verdicts = memory.verdicts(checks(&config));
     let network = topology.network.clone();
+    let (networks, network_receiver) = watch::channel(network.clone());
     let mut reconciler =
         Reconciler::new(tables, configs.clone(), journal, network, first, verdicts, sweep_orders.clone());
     reconciler.reconcile(now())?;
@@ -209,14 +213,27 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
         service: service.clone(),
     };
     tasks.spawn(reloader.run(reload_orders).map(|()| "reloader"));
+    let (ways, way_receiver) = watch::channel(Arc::default());
+    let stack = Stack::new(way_receiver);
+    if let Some(replies) = dataplane.take_probe_replies() {
+        let keeper = WayKeeper {
+            netlink: health_netlink.clone(),
+            configs: followed.clone(),
+            networks: network_receiver,
+            resolutions: resolved.clone(),
+            replies,
+            ways,
+        };
+        tasks.spawn(keeper.run().map(|()| "health checks of VIPs"));
+    }
     let health = Health {
         netlink: health_netlink,
         configs: followed.clone(),
         inputs: inputs.clone(),
         memory: (memory, memory_file),
-        find_path: Arc::new(|check: &Check| ProbePath::Direct {
-            server: check.server,
-            bind: check.definition.bind,
+        find_path: Arc::new(move |check: &Check| match check.vip {
+            Some(vip) => ProbePath::Vip(stack.path(check.server, vip, check.definition.bind)),
+            None => ProbePath::Direct { server: check.server, bind: check.definition.bind },
         }),
         ramping,
     };
@@ -259,7 +276,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     if let Some(watchdog) = Watchdog::if_wanted(inputs.clone(), config.director.control_socket.clone()) {
         tasks.spawn(watchdog.run().map(|()| "watchdog"));
     }
-    let followers = Followers { vips: vips.clone(), offload: offload.clone(), wanted, inputs };
+    let followers = Followers { vips: vips.clone(), offload: offload.clone(), wanted, inputs, networks };
     let mut following = tokio::spawn(topology.follow(events, followers));
 
     tracing::info!(

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   probe ──connect, exchange, echo──> Path ──Direct──> the kernel's sockets, to the real server's own address
+//!                                        └────Vip─────> frames, to a VIP at the real server's MAC
 //! ```
 
 mod direct;
@@ -13,6 +14,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+
+use super::vip;
 
 /// How probes get to a real server.
 #[derive(Clone, Debug)]
@@ -24,6 +28,8 @@ pub enum Path {
         /// The address they are sent from, if one is configured.
         bind: Option<IpAddr>,
     },
+    /// Past the kernel's stack, to a VIP at the real server's MAC.
+    Vip(vip::Path),
 }
 
 /// A connection. Whoever drops it closes it in order, and nothing of it remains at the director.
@@ -45,6 +51,7 @@ impl Path {
     pub fn address(&self) -> IpAddr {
         match self {
             Self::Direct { server, .. } => *server,
+            Self::Vip(path) => path.address(),
         }
     }
 
@@ -52,6 +59,7 @@ impl Path {
     pub fn server(&self) -> IpAddr {
         match self {
             Self::Direct { server, .. } => *server,
+            Self::Vip(path) => path.server(),
         }
     }
 
@@ -59,6 +67,7 @@ impl Path {
     pub fn vip(&self) -> Option<IpAddr> {
         match self {
             Self::Direct { .. } => None,
+            Self::Vip(path) => Some(path.address()),
         }
     }
 
@@ -69,6 +78,9 @@ impl Path {
     pub async fn connect(&self, port: u16) -> io::Result<Stream> {
         match self {
             Self::Direct { server, bind } => direct::connect(*server, *bind, port).await,
+            // Clients of a real server that is this machine get to its own sockets, and so does a probe.
+            Self::Vip(path) if path.is_local() => direct::connect(path.address(), None, port).await,
+            Self::Vip(path) => Ok(Box::new(path.connect(port).await?)),
         }
     }
 
@@ -80,6 +92,10 @@ impl Path {
     pub async fn exchange(&self, port: u16, payload: &[u8], wait: Duration) -> io::Result<Option<Vec<u8>>> {
         match self {
             Self::Direct { server, bind } => direct::exchange(*server, *bind, port, payload, wait).await,
+            Self::Vip(path) if path.is_local() => {
+                direct::exchange(path.address(), None, port, payload, wait).await
+            }
+            Self::Vip(path) => timeout(wait, path.exchange(port, payload)).await.ok().transpose(),
         }
     }
 
@@ -90,6 +106,8 @@ impl Path {
     pub async fn echo(&self) -> io::Result<()> {
         match self {
             Self::Direct { server, bind } => echo::ask(*server, *bind).await,
+            Self::Vip(path) if path.is_local() => echo::ask(path.address(), None).await,
+            Self::Vip(path) => path.echo().await,
         }
     }
 }

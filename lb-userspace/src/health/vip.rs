@@ -90,6 +90,18 @@ impl Path {
         self.vip
     }
 
+    /// The real server's own address.
+    #[must_use]
+    pub fn server(&self) -> IpAddr {
+        self.server
+    }
+
+    /// Whether the real server is the director itself, so that no frame leads to it.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        matches!(self.shared.ways.borrow().get(&self.server), Some(Err(NoWay::Local(_))))
+    }
+
     /// Connects to a TCP port. Takes as long as nobody answers: it is for the caller to lose patience, by dropping this.
     /// The connection is to be read and written by one task; dropping it resets it.
     ///

@@ -48,6 +48,7 @@ pub(super) struct Followers {
     pub(super) offload: VlanOffload,
     pub(super) wanted: watch::Sender<Addresses>,
     pub(super) inputs: mpsc::Sender<Input>,
+    pub(super) networks: watch::Sender<Network>,
 }
 
 impl Topology {
@@ -194,7 +195,7 @@ impl Topology {
             {
                 tracing::info!("{} has a new MAC, {}", own.name, mac_text(mac));
                 self.network.macs.insert(*place, mac);
-                send(&followers.inputs, &self.network).await?;
+                followers.send(&self.network).await?;
             }
             own.clone_from(changed);
         }
@@ -221,14 +222,17 @@ impl Topology {
             is_new
         });
         if is_different {
-            send(&followers.inputs, &self.network).await?;
+            followers.send(&self.network).await?;
         }
         Ok(())
     }
 }
 
-async fn send(inputs: &mpsc::Sender<Input>, network: &Network) -> Result<(), RunError> {
-    inputs.send(Input::Network(network.clone())).await.map_err(|_| RunError::Ended("reconciler"))
+impl Followers {
+    async fn send(&self, network: &Network) -> Result<(), RunError> {
+        self.networks.send_replace(network.clone());
+        self.inputs.send(Input::Network(network.clone())).await.map_err(|_| RunError::Ended("reconciler"))
+    }
 }
 
 fn is_link_local(address: IpAddr) -> bool {
