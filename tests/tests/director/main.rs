@@ -14,6 +14,7 @@ mod forms;
 mod forwarding;
 mod fragments;
 mod health;
+mod health_scale;
 mod interfaces;
 mod ipv6;
 mod ipv6_forwarding;
