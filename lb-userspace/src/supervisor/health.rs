@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -28,6 +29,16 @@ const TICK: Duration = Duration::from_millis(200);
 /// How many verdicts wait at most, and are taken together.
 const VERDICTS: usize = 1024;
 
+/// Has as many files open at once as the system allows this process: a check that waits has a socket, and there may be
+/// thousands. Few are allowed at first, for programs that use select(2).
+fn allow_sockets() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!("have more files open at once: {error}; thousands of health checks may fail");
+    }
+}
+
 /// What health checks need.
 pub(super) struct Health {
     pub(super) netlink: Netlink,
@@ -43,6 +54,7 @@ pub(super) struct Health {
 impl Health {
     /// Starts the tasks. What checks find is on the board.
     pub(super) fn start(self, tasks: &mut JoinSet<&'static str>) -> Result<Board, NetError> {
+        allow_sockets();
         let Self { netlink, configs, inputs, memory: (memory, file), find_path, ramping } = self;
         let (board, changed) = (Board::default(), Arc::new(Notify::new()));
         let (wanted, wanted_receiver) = watch::channel(Arc::default());
