@@ -42,7 +42,8 @@ use std::{fs, io};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity};
 pub(crate) use draft::default_name;
 pub use health::{
-    Body, Dns, Exec, Flap, HealthCheck, Http, Mail, Pattern, Probe, Quorum, Smtp, Target, Tcp, Tls, Udp,
+    Body, Dns, Exec, Flap, HealthCheck, Http, Mail, Pattern, Probe, Quorum, SharedCheck, Smtp, Target, Tcp,
+    Tls, Udp,
 };
 pub use machine::{Machine, check_files, check_machine};
 pub use model::{

@@ -9,14 +9,13 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::address;
 use super::contract::CheckSections;
 use super::diagnostic::{Code, Diagnostic};
 use super::draft::{EffectiveCheck, VirtualServerDraft};
-use super::health::{Flap, HealthCheck, Probe, Target};
+use super::health::{Flap, HealthCheck, Probe, SharedCheck, Target};
 use super::machine::Need;
 use super::probe::{self, ProbeDraft};
 use super::reader::{Table, Value};
@@ -130,11 +129,11 @@ pub(super) fn of_real_servers(draft: &VirtualServerDraft, report: &Report) -> Ve
         Err(reported) => Err(reported),
     };
     #[expect(clippy::mutable_key_type, reason = "a pattern is hashed and compared by its text, which stays")]
-    let mut known: HashSet<Arc<HealthCheck>> = HashSet::new();
+    let mut known: HashSet<SharedCheck> = HashSet::new();
     let mut shared = |check: HealthCheck| {
+        let check = SharedCheck::from(check);
         known.get(&check).cloned().unwrap_or_else(|| {
-            let check = Arc::new(check);
-            known.insert(Arc::clone(&check));
+            known.insert(check.clone());
             check
         })
     };

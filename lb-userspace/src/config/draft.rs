@@ -2,7 +2,6 @@
 //! missing.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 
 use lb_common::limits::MAX_WEIGHT;
 use lb_common::load::Thresholds;
@@ -15,7 +14,7 @@ use super::address::{self, RealServerAddress};
 use super::check::{self, CheckDraft};
 use super::contract::{OF_SERVER, OF_SERVICE, PERSISTENCE, REAL_SERVER, VIRTUAL_SERVER};
 use super::diagnostic::{Code, Diagnostic};
-use super::health::HealthCheck;
+use super::health::SharedCheck;
 use super::model::{Persistence, Protocol, RealServer, VirtualServer};
 use super::reaction::{self, ReactionDraft};
 use super::reader::{Table, Value};
@@ -27,7 +26,7 @@ use crate::forms::VirtualAddress;
 use crate::scheduler::{Flag, Scheduler};
 
 /// How a real server is checked, if it is.
-pub(super) type EffectiveCheck = Result<Option<Arc<HealthCheck>>, Reported>;
+pub(super) type EffectiveCheck = Result<Option<SharedCheck>, Reported>;
 
 /// A `[[virtual_server]]`.
 pub(super) struct VirtualServerDraft {
@@ -289,7 +288,7 @@ impl VirtualServerDraft {
 }
 
 impl RealServerDraft {
-    fn finish(self, health_check: Option<Arc<HealthCheck>>) -> Result<RealServer, Reported> {
+    fn finish(self, health_check: Option<SharedCheck>) -> Result<RealServer, Reported> {
         let address = self.address?.address.value;
         let (weight, mac, vlan, thresholds) = (self.weight?, self.mac?, self.vlan?, self.thresholds?);
         Ok(RealServer { address, weight, mac, vlan, thresholds, health_check })

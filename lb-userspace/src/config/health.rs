@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use regex::bytes::Regex;
@@ -228,6 +230,50 @@ pub struct Exec {
     /// Whether exit codes from 2 to 255 are good, and say that the weight is to be the code less 2, as keepalived's
     /// `misc_dynamic` does; else they are bad.
     pub dynamic: bool,
+}
+
+/// A health check that several have in common. It is looked up for thousands of real servers whenever anything changes,
+/// so it is hashed once.
+#[derive(Clone)]
+pub struct SharedCheck {
+    hash: u64,
+    check: Arc<HealthCheck>,
+}
+
+impl From<HealthCheck> for SharedCheck {
+    fn from(check: HealthCheck) -> Self {
+        let mut hasher = DefaultHasher::new();
+        check.hash(&mut hasher);
+        Self { hash: hasher.finish(), check: Arc::new(check) }
+    }
+}
+
+impl Deref for SharedCheck {
+    type Target = HealthCheck;
+
+    fn deref(&self) -> &HealthCheck {
+        &self.check
+    }
+}
+
+impl fmt::Debug for SharedCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.check.fmt(f)
+    }
+}
+
+impl PartialEq for SharedCheck {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && (Arc::ptr_eq(&self.check, &other.check) || self.check == other.check)
+    }
+}
+
+impl Eq for SharedCheck {}
+
+impl Hash for SharedCheck {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.hash.hash(state);
+    }
 }
 
 /// A regular expression over bytes. Two are equal if they are written alike.

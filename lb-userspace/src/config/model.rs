@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lb_common::load::Thresholds;
@@ -13,7 +12,7 @@ use lb_common::persistence;
 use lb_common::policy::OnDown;
 use macaddr::MacAddr6;
 
-use super::health::{HealthCheck, Mail, Quorum, Target};
+use super::health::{Mail, Quorum, SharedCheck, Target};
 use super::source::Located;
 use crate::forms::{Ports, Prefix, VirtualAddress};
 use crate::scheduler::{Flag, Parameters, Scheduler};
@@ -342,7 +341,7 @@ pub struct RealServer {
     /// How many connections it gets at most.
     pub thresholds: Thresholds,
     /// How it is checked: as is written of it, and where nothing is, as of its virtual server.
-    pub health_check: Option<Arc<HealthCheck>>,
+    pub health_check: Option<SharedCheck>,
 }
 
 impl RealServer {

@@ -3,9 +3,8 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use crate::config::{Config, HealthCheck, Probe, RealServer, Target, VirtualServer};
+use crate::config::{Config, Probe, RealServer, SharedCheck, Target, VirtualServer};
 
 /// Something that is checked: a real server, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -15,14 +14,14 @@ pub struct Check {
     /// The VIP that probes go to, at the real server's MAC; if none, they go to its own address.
     pub vip: Option<IpAddr>,
     /// How.
-    pub definition: Arc<HealthCheck>,
+    pub definition: SharedCheck,
 }
 
 impl Check {
     /// How a real server of a virtual server is checked, if it is.
     #[must_use]
     pub fn of(service: &VirtualServer, server: &RealServer) -> Option<Self> {
-        let definition = Arc::clone(server.health_check.as_ref()?);
+        let definition = server.health_check.clone()?;
         let vip = match definition.target {
             Target::Vip => service.probed_vip(definition.probe.port()),
             Target::RealServer => None,

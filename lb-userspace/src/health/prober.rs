@@ -134,7 +134,7 @@ impl Task {
         if self.verdict.state != State::Unknown && !self.say().await {
             return;
         }
-        let definition = Arc::clone(&self.check.definition);
+        let definition = self.check.definition.clone();
         let limits = Limits { timeout: definition.timeout, connect_timeout: definition.connect_timeout };
         loop {
             tokio::select! {

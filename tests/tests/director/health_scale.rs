@@ -36,7 +36,7 @@ fn many_addresses() -> Result<Lab> {
     Ok(lab)
 }
 
-/// A check of each address for each virtual server: `check` says which.
+/// A check of each address for each virtual server: `check` says which, and only those that differ are several.
 fn checks(lab: &Lab, services: u16, check: impl Fn(u16) -> String, is_alive: impl Fn(u8) -> bool) -> String {
     let mut text = String::new();
     for service in 0..services {
@@ -91,8 +91,12 @@ fn health(director: &Director) -> Result<Vec<Value>> {
 fn measure(lab: &Lab, probe: &str, is_alive: impl Fn(u8) -> bool + Copy) -> Result<Cost> {
     let mut director = Director::on(&lab.director())
         .setting("max_connections", 1024)
-        // Who retries as nobody else does is checked by itself.
-        .config(checks(lab, SERVICES, |service| format!("retries = {service}, {probe}"), is_alive))
+        .config(checks(
+            lab,
+            SERVICES,
+            |service| format!("connect_timeout = \"{}ms\", {probe}", 800 + service),
+            is_alive,
+        ))
         .start()?;
     let count = usize::from(SERVICES) * usize::from(ADDRESSES);
     wait_until("all checks have been done", PATIENCE * 2, || {

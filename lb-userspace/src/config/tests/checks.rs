@@ -1,7 +1,6 @@
 //! Health checks beyond what a snapshot shows; and their page in the manual, which is right as long as this passes.
 
 use std::fs;
-use std::sync::Arc;
 
 use super::super::contract::{OF_SERVICE, SMTP, Section, VIRTUAL_SERVER};
 use super::super::{Probe, parse};
@@ -101,8 +100,8 @@ fn checks_that_are_equal_are_one() {
         .iter()
         .map(|server| server.health_check.clone().unwrap())
         .collect();
-    assert!(Arc::ptr_eq(&checks[0], &checks[1]));
-    assert!(Arc::ptr_eq(&checks[0], &checks[2]));
+    assert!(std::ptr::eq(&*checks[0], &*checks[1]));
+    assert!(std::ptr::eq(&*checks[0], &*checks[2]));
     assert_eq!(checks[3].retries, 9);
     assert_eq!(checks[3].probe, checks[0].probe);
 }

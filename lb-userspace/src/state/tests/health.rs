@@ -1,10 +1,9 @@
 //! What becomes of real servers by what their checks say.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::config::{Config, HealthCheck, Probe, RealServer, Target, Tcp};
+use crate::config::{Config, HealthCheck, Probe, RealServer, SharedCheck, Target, Tcp};
 use crate::health::probe::Advice;
 use crate::health::{Check, State, Verdict, Verdicts, checks};
 use crate::neighbour::Resolutions;
@@ -23,9 +22,9 @@ fn a_config() -> Config {
         servers.join(", ")
     );
     let mut config = config::parse("lb.toml", &text).expect("it is valid").config;
-    let check = Arc::new(tcp(Duration::from_secs(1)));
+    let check = SharedCheck::from(tcp(Duration::from_secs(1)));
     for server in &mut config.virtual_servers[0].real_servers {
-        server.health_check = Some(Arc::clone(&check));
+        server.health_check = Some(check.clone());
     }
     config
 }
@@ -209,7 +208,7 @@ fn a_check_that_takes_the_place_of_another_knows_what_that_knew() {
     let mut verdicts = verdicts(&before, &[(1, down())]);
     let mut after = a_config();
     for server in &mut after.virtual_servers[0].real_servers[1..] {
-        server.health_check = Some(Arc::new(tcp(Duration::from_secs(7))));
+        server.health_check = Some(tcp(Duration::from_secs(7)).into());
     }
     verdicts.keep(&checks(&after));
     let states: Vec<State> = after.virtual_servers[0]
