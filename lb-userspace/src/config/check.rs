@@ -128,7 +128,6 @@ pub(super) fn of_real_servers(draft: &VirtualServerDraft, report: &Report) -> Ve
         Ok(_) => Ok(None),
         Err(reported) => Err(reported),
     };
-    #[expect(clippy::mutable_key_type, reason = "a pattern is hashed and compared by its text, which stays")]
     let mut known: HashSet<SharedCheck> = HashSet::new();
     let mut shared = |check: HealthCheck| {
         let check = SharedCheck::from(check);

@@ -227,3 +227,6 @@ fn now() -> Instant {
 fn wall_clock() -> SystemTime {
     SystemTime::now()
 }
+
+#[cfg(test)]
+mod tests;

@@ -287,7 +287,9 @@ fn of_server(
         let (service, server) = (service.clone(), server.clone());
         Happening::RealServerMac { service, server, before: text(before.mac), after: text(after.mac) }
     });
-    let state = (before.state != after.state).then_some(Happening::RealServerState {
+    // One that was down before may be held down from now on.
+    let is_told = before.state != after.state || after.reason.is_some() && before.reason != after.reason;
+    let state = is_told.then_some(Happening::RealServerState {
         service,
         server,
         before: before.state,
