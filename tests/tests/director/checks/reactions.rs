@@ -1,6 +1,9 @@
 //! What follows from a check: the hold of who flips, slow start, the sorry server, mail.
 
-use lb_lab::{HostSpec, Lab, Load, Report, Result, TestResult, wait_until};
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+
+use lb_lab::{Director, HostSpec, Lab, Request, Result, TestResult, VirtualServer, wait_until};
 
 use super::talk::MailServer;
 use super::{all_are_up, changes, checked, is_found, often, server, started, wait_until_it_is};
@@ -38,37 +41,53 @@ fn a_real_server_that_flips_too_often_is_held_down() -> TestResult {
     Ok(())
 }
 
-/// Of requests without a failure, how many in a hundred `rs1` has answered.
-fn share(report: &Report) -> u64 {
-    assert_eq!(report.failed(), 0, "{report:?}");
-    report.by_server.get("rs1").copied().unwrap_or(0) * 100 / report.answered.max(1)
+/// A client that uses no port twice: connections that the director still knows would stay where they were.
+struct Asking {
+    lab: Lab,
+    ports: RangeInclusive<u16>,
+}
+
+impl Asking {
+    /// Every request until then is answered; how many in a hundred of them by `rs1`.
+    fn share_until(&mut self, end: Instant) -> Result<usize> {
+        let client = self.lab.client();
+        let (mut all, mut of_it) = (0, 0);
+        while Instant::now() < end {
+            let source = (client.address(), self.ports.next().expect("ports are left"));
+            let request = Request::get((self.lab.vip(), 80)).source(source).timeout(PATIENCE);
+            let response = request.send(&client)?;
+            all += 1;
+            of_it += usize::from(response.server == "rs1");
+        }
+        println!("{of_it} of {all}");
+        Ok(of_it * 100 / all.max(1))
+    }
 }
 
 #[test]
 fn a_real_server_that_came_back_gets_its_share_little_by_little() -> TestResult {
     let lab = lab(2)?;
-    let service = web(&lab).scheduler("wrr").line("slow_start = \"5s\"").line(&often(HTTP));
+    let service = web(&lab).scheduler("wrr").line("slow_start = \"2s\"").line(&often(HTTP));
     let director = started(&lab, [service])?;
-    let load = |requests| Load::to((lab.vip(), 80)).at_once(2).requests(requests).timeout(PATIENCE);
-    assert_eq!(share(&load(40).run(&lab.client())?), 50, "who was never down has all of it");
+    let first = answers(&lab, 10)?;
+    assert_eq!(first.iter().filter(|name| *name == "rs1").count(), 5, "who was never down has all of it");
     let back = lab.host("rs1");
     back.stop_web()?;
     is_found(&director, "web", "refused")?;
-    let all_the_while = load(u64::MAX).start(&lab.client())?;
+    assert_eq!(answers(&lab, 10)?, ["rs2"; 10]);
     back.start_web()?;
     wait_until_it_is(&director, "web", "up");
-    let early = share(&load(60).run(&lab.client())?);
-    assert!((1..35).contains(&early), "{early}% at first");
-    let shares = std::cell::RefCell::new(vec![early]);
-    wait_until("it has its share", 2 * PATIENCE, || {
-        let now = load(60).run(&lab.client()).map(|report| share(&report)).expect("a load runs");
-        shares.borrow_mut().push(now);
-        now >= 48
-    });
-    println!("of a hundred: {:?}", shares.borrow());
-    all_the_while.stop();
-    let report = all_the_while.finish()?;
-    assert_eq!(report.failed(), 0, "{report:?}");
+    let up = Instant::now();
+    // A tenth more with every tenth of the time: 1 of 11, 2 of 12, and so on to 10 of 20.
+    let mut asking = Asking { lab, ports: 2000..=60_000 };
+    let mut share_until = |milliseconds| asking.share_until(up + Duration::from_millis(milliseconds));
+    let [first, second, third] = [share_until(400)?, share_until(1000)?, share_until(1600)?];
+    // The last steps, and some time for the last of them to be made.
+    share_until(2400)?;
+    let whole = share_until(3000)?;
+    assert!((5..25).contains(&first), "{first}% in the first tenths");
+    assert!(first < second && second < third && third < whole, "{first}%, {second}%, {third}%, {whole}%");
+    assert!((49..=50).contains(&whole), "{whole}% in the end");
     Ok(())
 }
 
@@ -77,7 +96,7 @@ fn the_sorry_server_answers_while_all_are_down() -> TestResult {
     let lab = Lab::builder().client("client").director("director").real_servers(2);
     let lab = lab.host(HostSpec::real_server("sorry")).build()?;
     let [rs1, rs2, sorry] = ["rs1", "rs2", "sorry"].map(|name| lab.host(name));
-    let service = lb_lab::VirtualServer::tcp("web", lab.vip(), 80).hosts([&rs1, &rs2]).line(&often(HTTP));
+    let service = VirtualServer::tcp("web", lab.vip(), 80).hosts([&rs1, &rs2]).line(&often(HTTP));
     let director = started(&lab, [service.line(&format!("sorry_server = \"{}\"", sorry.address()))])?;
     rs1.stop_web()?;
     is_found(&director, "web", "refused")?;
@@ -108,7 +127,7 @@ fn mail_says_who_is_down_and_who_is_up_again() -> Result<()> {
         "[smtp]\nserver = \"{}\"\nfrom = \"lb@example.net\"\nto = [\"ops@example.net\"]\nhelo_name = \"lb.example.net\"\n",
         post.address()
     );
-    let director = lb_lab::Director::on(&lab.director()).config(smtp).config(checked(&lab, "web", 80, HTTP));
+    let director = Director::on(&lab.director()).config(smtp).config(checked(&lab, "web", 80, HTTP));
     let director = director.start()?;
     all_are_up(&director);
     let failing = lab.host("rs1");
