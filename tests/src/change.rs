@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use nix::sys::signal::Signal;
+
 use crate::error::Result;
 use crate::host::{Host, locked};
 use crate::link::{Batch, INTERFACE, Mac, vip_line};
@@ -65,6 +67,11 @@ impl Host {
             Some(mut web) => web.kill().map(drop),
             None => Ok(()),
         }
+    }
+
+    /// Sends the web server a signal: with SIGSTOP the kernel still accepts connections, and nobody answers.
+    pub fn signal_web(&self, signal: Signal) -> Result<()> {
+        locked(&self.inner.web).as_mut().map_or(Ok(()), |web| web.signal(signal))
     }
 
     /// Starts the web server again, and waits until it answers.

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use lb_lab::{Director, Lab, Load, Result, TestResult, VirtualServer, wait_until};
 use serde_json::Value;
 
-use crate::support::{PATIENCE, answers, lab, list, real_servers, web};
+use crate::support::{PATIENCE, answers, events, lab, list, real_servers, web};
 
 /// A check of nginx that decides within half a second.
 const HTTP: &str = "health_check = { interval = \"200ms\", timeout = \"150ms\", retries = 1, retry_delay = \"50ms\", \
@@ -28,13 +28,6 @@ fn started(lab: &Lab, service: VirtualServer) -> Result<Director> {
     let director = Director::on(&lab.director()).config(service).start()?;
     wait_until_all_are(&director, "up");
     Ok(director)
-}
-
-/// The events of a kind, as `lb events` has them.
-fn events(director: &Director, kind: &str) -> Result<Vec<Value>> {
-    let told = director.cli(["events", "--last", "256", "--no-follow", "--json"])?;
-    let parse = |line: &str| serde_json::from_str::<Value>(line).expect("JSON on each line");
-    Ok(told.lines().map(parse).filter(|event| event["kind"] == kind).collect())
 }
 
 /// Clients see nothing of it but what was on its way to that server when it ended.

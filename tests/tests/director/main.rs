@@ -5,6 +5,7 @@
 
 mod acl;
 mod api;
+mod checks;
 mod coexistence;
 mod command_line;
 mod connections;

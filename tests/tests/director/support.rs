@@ -52,6 +52,13 @@ pub(crate) fn real_servers(director: &Director) -> Result<Vec<Value>> {
     Ok(listed["virtual_servers"][0]["real_servers"].as_array().expect("a list of real servers").clone())
 }
 
+/// The events of a kind, as `lb events` has them.
+pub(crate) fn events(director: &Director, kind: &str) -> Result<Vec<Value>> {
+    let told = director.cli(["events", "--last", "256", "--no-follow", "--json"])?;
+    let parse = |line: &str| serde_json::from_str::<Value>(line).expect("JSON on each line");
+    Ok(told.lines().map(parse).filter(|event| event["kind"] == kind).collect())
+}
+
 /// One counter of `lb counters --json`.
 pub(crate) fn counter(director: &Director, name: &str) -> Result<u64> {
     let counters = director.json(["counters"])?;
