@@ -110,6 +110,7 @@ impl Prober {
                 verdicts: self.verdicts.clone(),
                 machine: Machine::new(Rules::from(&*check.definition), state),
                 verdict: Verdict::remembered(state),
+                is_unknowing: false,
             };
             let first = now() + STAGGER * place;
             self.running.insert(check, self.tasks.spawn(task.run(first)));
@@ -126,6 +127,8 @@ struct Task {
     machine: Machine,
     /// What was said last.
     verdict: Verdict,
+    /// Whether the last probe failed for a reason that has nothing to do with the real server.
+    is_unknowing: bool,
 }
 
 impl Task {
@@ -154,13 +157,28 @@ impl Task {
             if self.decide(probed, ended) && !self.say().await {
                 return;
             }
-            let pause = if self.machine.is_retrying() { definition.retry_delay } else { definition.interval };
+            let is_early = self.is_unknowing || self.machine.is_retrying();
+            let pause = if is_early { definition.retry_delay } else { definition.interval };
             next = began + pause.mul_f64(1.0 - JITTER * random());
         }
     }
 
     /// Takes what a probe found. Whether there is something new to say.
     fn decide(&mut self, probed: Probed, now: Instant) -> bool {
+        let unknowing = probed.result.as_ref().err().filter(|failure| failure.is_local());
+        let knew = !std::mem::replace(&mut self.is_unknowing, unknowing.is_some());
+        if let Some(failure) = unknowing {
+            // Else a director that lost its route or its descriptors would take all real servers out of service.
+            if knew {
+                let server = self.check.server;
+                tracing::warn!(
+                    "{} of {server} cannot be done: {failure}; {server} counts as before",
+                    self.check
+                );
+            }
+            self.entry.record(|seen| seen.last = Some(probed));
+            return false;
+        }
         let was_down = self.machine.state() == State::Down;
         let transition = self.machine.observe(probed.result.is_ok(), now);
         let (state, in_a_row) = (self.machine.state(), self.machine.in_a_row());

@@ -143,13 +143,7 @@ impl Path {
         let mut sources = self.bind.iter().chain(&way.addresses);
         let Some(source) = sources.find(|address| is_of_family(address)).copied() else {
             let family = if self.vip.is_ipv4() { "IPv4" } else { "IPv6" };
-            return Err(io::Error::new(
-                io::ErrorKind::AddrNotAvailable,
-                format!(
-                    "{} has no {family} address but VIPs: give it one, or set health_check.bind",
-                    way.name
-                ),
-            ));
+            return Err(unreachable(NoWay::NoSource { interface: way.name.clone(), family }));
         };
         let wire = self.shared.wires.to(&way)?;
         Ok((Leg { way, source, vip: self.vip }, wire))

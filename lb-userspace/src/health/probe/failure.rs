@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::{DnsFailure, ExecFailure, HttpFailure, SmtpFailure, TlsFailure, UdpFailure};
 use crate::health::path::{NoSource, Path};
+use crate::health::vip::NoWay;
 
 /// Why a real server is not well, in words for its operator.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -76,6 +77,9 @@ pub enum NetworkFailure {
         /// The address.
         to: IpAddr,
     },
+    /// There is no way to a VIP at its MAC.
+    #[error(transparent)]
+    NoWay(#[from] NoWay),
     /// The director has no route.
     #[error("there is no route to {to}: see `ip route get {to}`")]
     NoRoute {
@@ -150,7 +154,13 @@ impl NetworkFailure {
         let to = path.address();
         match (error.kind(), port) {
             (ErrorKind::ConnectionRefused, Some(port)) => Self::Refused { port },
-            (ErrorKind::HostUnreachable, _) => Self::HostUnreachable { to },
+            (ErrorKind::HostUnreachable, _) => match error.get_ref() {
+                None => Self::HostUnreachable { to },
+                Some(cause) => match cause.downcast_ref::<NoWay>() {
+                    Some(no_way) => Self::NoWay(no_way.clone()),
+                    None => Self::Other { doing, cause: cause.to_string() },
+                },
+            },
             (ErrorKind::NetworkUnreachable, _) => Self::NoRoute { to },
             (ErrorKind::TimedOut, _) => Self::GaveUp { doing, to },
             (ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe, _) => {
@@ -175,6 +185,7 @@ impl NetworkFailure {
 
     fn is_local(&self) -> bool {
         match self {
+            Self::NoWay(no_way) => no_way.is_local(),
             Self::NoRoute { .. }
             | Self::Source { .. }
             | Self::Ports { .. }

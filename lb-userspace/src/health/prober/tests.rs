@@ -125,6 +125,30 @@ async fn a_check_that_takes_the_place_of_another_begins_where_that_was() -> std:
     Ok(())
 }
 
+/// A director that lacks an address, descriptors or a route would take all real servers out of service.
+#[tokio::test]
+async fn a_fault_of_the_director_is_none_of_the_real_server() -> std::io::Result<()> {
+    let (_listener, port) = listener().await?;
+    let good = tcp(port, Duration::from_millis(20));
+    let mut world = World::of([check(good.clone())]);
+    assert_eq!(world.verdict().await.1.state, State::Up);
+    let (script, interval) = (vec!["/nonexistent/check".to_owned()], Duration::from_millis(20));
+    let probe = Probe::Exec(crate::config::Exec { command: script, dynamic: false });
+    let lost = check(HealthCheck { probe, retries: 0, interval, ..good });
+    world.wanted.send_replace(Arc::new(HashSet::from([lost.clone()])));
+    assert_eq!(world.verdict().await.1.state, State::Up, "as it was before");
+    let entry = world.entry(&lost).await;
+    for _ in 0..3 {
+        entry.check_now().await;
+    }
+    let seen = entry.seen();
+    assert_eq!(seen.state, State::Up);
+    let failure = seen.last.expect("it was tried").result.expect_err("there is no such script");
+    assert!(failure.is_local(), "{failure}");
+    assert!(world.verdicts.try_recv().is_err(), "there is nothing to say");
+    Ok(())
+}
+
 #[tokio::test]
 async fn one_that_is_held_says_so() -> std::io::Result<()> {
     let (listener, port) = listener().await?;

@@ -57,9 +57,25 @@ pub enum NoWay {
         /// The name of the interface.
         interface: String,
     },
+    /// The interface has no address that answers could come to.
+    #[error("{interface} has no {family} address but VIPs: give it one, or set health_check.bind")]
+    NoSource {
+        /// The name of the interface.
+        interface: String,
+        /// IPv4 or IPv6.
+        family: &'static str,
+    },
     /// The interface has no MAC, or is gone.
     #[error("interface {0} is gone, or is not an Ethernet interface")]
     NoInterface(u32),
+}
+
+impl NoWay {
+    /// Whether the fault is the director's own, so that nothing is known of the real server.
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        matches!(self, Self::Unknown(_) | Self::NoSource { .. } | Self::NoInterface(_))
+    }
 }
 
 /// A way with the address that probes come from.
