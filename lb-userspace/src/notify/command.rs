@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::sync::mpsc;
 
-use crate::process::Group;
+use crate::process;
 
 /// How long a command may run.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,7 +63,11 @@ async fn run(
     let (program, arguments) = command.split_first().unwrap_or((const { &String::new() }, &[]));
     let mut command = Command::new(program);
     command.args(arguments).envs(environment).stdin(Stdio::null()).stdout(Stdio::null());
-    Group::spawn(&mut command)?.wait().await
+    let (mut child, mut group) = process::spawn(&mut command)?;
+    let status = child.wait().await?;
+    // What it started may go on.
+    group.release();
+    Ok(status)
 }
 
 #[cfg(test)]

@@ -11,8 +11,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use futures_util::future::join;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
@@ -21,13 +20,12 @@ use tokio::time::timeout;
 use super::text::{last_line, plain, quoted};
 use super::{Advice, Answer, Attempt, Failure};
 use crate::config::Exec;
+use crate::process::{self, Group};
 
 /// How much of the end of its output is remembered, in bytes.
 const REMEMBERED: usize = 4096;
 /// How long it may take to read what a command had written when it ended.
 const GRACE: Duration = Duration::from_millis(100);
-/// What tells a service of systemd how to speak to it, and no child of one.
-const FOR_THE_DAEMON_ONLY: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
 
 /// A command did not say that it is well.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -82,15 +80,14 @@ pub(super) async fn ask(exec: &Exec, attempt: &Attempt<'_>) -> Result<Answer, Fa
         return Err(ExecFailure::Missing { command: String::new() }.into());
     };
     let command = plain(program.as_bytes());
-    let mut child = match spawn(program, arguments, attempt) {
-        Ok(child) => child,
+    // The group is dropped before the child, which is reaped by whoever runs this.
+    let (mut child, mut group) = match spawn(program, arguments, attempt) {
+        Ok(spawned) => spawned,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(ExecFailure::Missing { command }.into());
         }
         Err(error) => return Err(ExecFailure::Start { command, cause: error.to_string() }.into()),
     };
-    // Dropped before the child, which is reaped by whoever runs this.
-    let mut group = Group::of(&child);
     let (mut output, mut complaints) = (Tail::default(), Tail::default());
     let waited = {
         let pipes = (child.stdout.take(), child.stderr.take());
@@ -122,19 +119,15 @@ fn answer(advice: Option<Advice>, output: &Tail) -> Answer {
     Answer { advice, said: (!said.is_empty()).then(|| plain(said)) }
 }
 
-fn spawn(program: &str, arguments: &[String], attempt: &Attempt<'_>) -> io::Result<Child> {
+fn spawn(program: &str, arguments: &[String], attempt: &Attempt<'_>) -> io::Result<(Child, Group)> {
     let mut command = Command::new(program);
-    command.args(arguments).process_group(0).kill_on_drop(true);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env("LB_REAL_SERVER", attempt.path.server().to_string());
     match attempt.path.vip() {
         Some(vip) => command.env("LB_VIP", vip.to_string()),
         None => command.env_remove("LB_VIP"),
     };
-    for name in FOR_THE_DAEMON_ONLY {
-        command.env_remove(name);
-    }
-    command.spawn()
+    process::spawn(&mut command)
 }
 
 /// Waits for the command's end, reading so that it never waits for room in a pipe.
@@ -146,32 +139,13 @@ async fn ended(child: &mut Child, read: impl Future, group: &mut Group) -> io::R
     };
     if let Some(status) = status {
         if timeout(GRACE, &mut read).await.is_ok() {
-            group.0 = None;
+            group.release();
         }
         return Ok(status);
     }
     let status = child.wait().await?;
-    group.0 = None;
+    group.release();
     Ok(status)
-}
-
-/// A process group that ends when this is dropped.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        let id = child.id().and_then(|id| i32::try_from(id).ok());
-        Self(id.filter(|&id| id > 1).map(Pid::from_raw))
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // It may have ended by itself.
-            let _ = killpg(group, Signal::SIGKILL);
-        }
-    }
 }
 
 /// The end of what was written to a pipe.
