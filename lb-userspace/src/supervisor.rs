@@ -238,9 +238,8 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
         ramping,
     };
     let health = health.start(&mut tasks)?;
-    let notifier = Notifier::new(followed.clone());
-    let first = Arc::clone(&published.borrow());
-    tasks.spawn(notifier.run(happening.clone(), first).map(|()| "notifier"));
+    let notifier = Notifier::new(followed.clone(), published.clone(), &happening);
+    tasks.spawn(notifier.run().map(|()| "notifier"));
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let parts = Parts {
         facts,

@@ -89,7 +89,7 @@ fn error(health: &Found) -> Option<&str> {
 }
 
 fn is_failing(health: &Found) -> bool {
-    error(health).is_some() || health.state == HealthState::Down
+    error(health).is_some() || health.state != HealthState::Up
 }
 
 /// How long something lasts that began then, as RFC 3339 has it.
@@ -117,7 +117,11 @@ pub(super) fn brief(health: &Found, now: SystemTime) -> String {
     let age = age.map(|age| format!("for {age}")).unwrap_or_default();
     match (&health.last, error(health)) {
         (_, Some(error)) if health.state == HealthState::Up => {
-            format!("{age}, failing {}: {error}", times(health.in_a_row))
+            match health.in_a_row {
+                // It says nothing of the real server.
+                0 => format!("{age}, not checked: {error}"),
+                times => format!("{age}, failing {}: {error}", self::times(times)),
+            }
         }
         (_, Some(error)) => format!("{age}: {error}"),
         (Some(_), None) => format!("{age}, {}", latency(health)),

@@ -83,7 +83,7 @@ impl Entry {
     /// Records what a probe that has ended changes.
     pub(super) fn record(&self, record: impl FnOnce(&mut Seen)) {
         record(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
-        self.ended.send_modify(|count| *count += 1);
+        self.ended.send_modify(|count| *count = count.saturating_add(1));
     }
 
     pub(super) fn begin(&self) {
@@ -95,7 +95,7 @@ impl Entry {
         let mut ended = self.ended.subscribe();
         let wanted = self.begun.load(Ordering::Relaxed) + 1;
         self.now.notify_one();
-        // No probe ends any more if the check does.
+        // More than any number if the check itself ends.
         let _ = ended.wait_for(|count| *count >= wanted).await;
     }
 }
@@ -119,6 +119,10 @@ impl Board {
     }
 
     pub(super) fn remove(&self, check: &Check) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(check);
+        let removed = self.0.write().unwrap_or_else(PoisonError::into_inner).remove(check);
+        if let Some(entry) = removed {
+            // Whoever waits for its next probe waits no more.
+            entry.ended.send_replace(u64::MAX);
+        }
     }
 }

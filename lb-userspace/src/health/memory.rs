@@ -18,6 +18,9 @@ use super::fsm::State;
 use super::verdict::{Verdict, Verdicts};
 use crate::files::{self, with_suffix};
 
+/// The beginning of the year 10,000, in milliseconds since 1970.
+const LATEST: u64 = 253_402_300_800_000;
+
 /// What is remembered of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 struct Key {
@@ -67,7 +70,9 @@ impl MemoryFile {
                 Vec::new()
             }
         };
-        let known = lines.into_iter().map(|line| {
+        // What RFC 3339 has no words for, nobody can be shown.
+        let lines = lines.into_iter().filter(|line| line.since < LATEST);
+        let known = lines.map(|line| {
             let state = if line.is_up { State::Up } else { State::Down };
             (line.key, (state, UNIX_EPOCH + Duration::from_millis(line.since)))
         });

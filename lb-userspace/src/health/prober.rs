@@ -61,11 +61,13 @@ impl Prober {
 
     /// Runs until nobody wants anything any more.
     pub async fn run(mut self) {
+        self.follow();
         loop {
-            let wanted = Arc::clone(&self.wanted.borrow_and_update());
-            self.follow(&wanted);
             tokio::select! {
-                changed = self.wanted.changed() => if changed.is_err() { return },
+                changed = self.wanted.changed() => match changed {
+                    Ok(()) => self.follow(),
+                    Err(_) => return,
+                },
                 Some(ended) = self.tasks.join_next() => {
                     if let Err(error) = ended && error.is_panic() {
                         tracing::error!("a health check ended unexpectedly; this is a bug in lb: {error}");
@@ -75,8 +77,9 @@ impl Prober {
         }
     }
 
-    fn follow(&mut self, wanted: &HashSet<Check>) {
-        let replaced: HashMap<&Check, (State, SystemTime)> = replaced(wanted, self.running.keys())
+    fn follow(&mut self) {
+        let wanted = Arc::clone(&self.wanted.borrow_and_update());
+        let replaced: HashMap<&Check, (State, SystemTime)> = replaced(&wanted, self.running.keys())
             .into_iter()
             .filter_map(|(new, old)| {
                 let seen = self.board.get(old)?.seen();
@@ -159,7 +162,8 @@ impl Task {
             }
             let is_early = self.is_unknowing || self.machine.is_retrying();
             let pause = if is_early { definition.retry_delay } else { definition.interval };
-            next = began + pause.mul_f64(1.0 - JITTER * random());
+            // One that took longer than that is followed at once.
+            next = (began + pause.mul_f64(1.0 - JITTER * random())).max(ended);
         }
     }
 
@@ -176,7 +180,10 @@ impl Task {
                     self.check
                 );
             }
-            self.entry.record(|seen| seen.last = Some(probed));
+            self.entry.record(|seen| {
+                seen.in_a_row = 0;
+                seen.last = Some(probed);
+            });
             return false;
         }
         let was_down = self.machine.state() == State::Down;

@@ -71,20 +71,27 @@ impl Verdicts {
     }
 }
 
-/// Checks that are new among those that are configured and take the place of one that is not: of the same real server,
-/// by the same way.
+/// Checks that are new among those that are configured, each with the one whose place it takes: of the same real server,
+/// by the same way. One that asks the same, or else one that is not configured any more, if there is no doubt which.
 pub(super) fn replaced<'a>(
     configured: &'a HashSet<Check>,
     known: impl Iterator<Item = &'a Check>,
 ) -> Vec<(&'a Check, &'a Check)> {
-    let (mut kept, mut gone) = (HashSet::new(), HashMap::new());
+    let (mut kept, mut by_server) = (HashSet::new(), HashMap::<_, Vec<&Check>>::new());
     for check in known {
+        by_server.entry((check.server, check.vip)).or_default().push(check);
         if configured.contains(check) {
             kept.insert(check);
-        } else {
-            gone.insert((check.server, check.vip), check);
         }
     }
+    let before = |new: &Check| {
+        let all = by_server.get(&(new.server, new.vip))?;
+        let gone = || all.iter().copied().filter(|old| !kept.contains(old));
+        let asks_the_same = |old: &&Check| old.definition.probe == new.definition.probe;
+        let only = || gone().next().filter(|_| gone().nth(1).is_none());
+        let same = gone().find(asks_the_same).or_else(|| all.iter().copied().find(asks_the_same));
+        same.or_else(only)
+    };
     let new = configured.iter().filter(|check| !kept.contains(check));
-    new.filter_map(|check| Some((check, *gone.get(&(check.server, check.vip))?))).collect()
+    new.filter_map(|check| Some((check, before(check)?))).collect()
 }

@@ -1,7 +1,9 @@
 //! What changes in the network, as it changes.
 
-use futures_util::StreamExt as _;
+use std::time::Duration;
+
 use futures_util::stream::BoxStream;
+use futures_util::{FutureExt as _, StreamExt as _};
 use netlink_packet_core::NetlinkPayload;
 use netlink_packet_route::RouteNetlinkMessage;
 use rtnetlink::MulticastGroup;
@@ -64,6 +66,17 @@ impl Events {
             std::future::ready(event(message.payload))
         });
         Ok(Self(events.boxed()))
+    }
+
+    /// Waits, and forgets what has come until then: for those who look at everything anew. Whether there will be more.
+    pub async fn settle(&mut self, time: Duration) -> bool {
+        tokio::time::sleep(time).await;
+        while let Some(event) = self.next().now_or_never() {
+            if event.is_none() {
+                return false;
+            }
+        }
+        true
     }
 
     /// The next change; `None` once the socket has failed. Cancel-safe.

@@ -181,6 +181,10 @@ pub struct Reconciler {
     /// Whether anything was published.
     has_begun: bool,
     events: EventLog,
+    /// Why the maps could not be changed the last time; empty if they could.
+    failed: String,
+    /// What happened that nobody was told yet.
+    happened: Vec<Happening>,
     /// Whoever frees the connections of clients that are refused.
     sweeper: std::sync::mpsc::Sender<SweepOrder>,
 }
@@ -220,6 +224,8 @@ impl Reconciler {
             published,
             has_begun: false,
             events: EventLog::default(),
+            failed: String::new(),
+            happened: Vec::new(),
             sweeper,
         };
         new.remember();
@@ -257,8 +263,20 @@ impl Reconciler {
             if std::mem::take(&mut self.is_stale)
                 && let Err(error) = self.reconcile(now())
             {
-                tracing::error!("{error}");
+                // What it takes may be there when the next sweep has ended, at the latest ten seconds from now.
+                self.is_stale = true;
+                self.complain(&error);
             }
+            self.tell();
+        }
+    }
+
+    /// Says why the maps are not as they should be; once, however often it is tried again.
+    fn complain(&mut self, error: &ReconcileError) {
+        let error = error.to_string();
+        if self.failed != error {
+            tracing::error!("{error}; it is tried again");
+            self.failed = error;
         }
     }
 
@@ -281,8 +299,11 @@ impl Reconciler {
             Input::Change { changes, done } => self.pending.push((changes, done)),
             Input::Reload { file, kind, done } => {
                 self.change();
+                let reloaded = self.reload(*file, kind);
+                // What was to come has come, or does not.
+                self.configs.send_if_modified(|followed| followed.coming.take().is_some());
                 // Whoever asked may have gone away.
-                let _ = done.send(self.reload(*file, kind));
+                let _ = done.send(reloaded);
             }
             Input::Confirm { done } => {
                 let is_confirmed = self.configuration.unconfirmed().is_some();
@@ -313,6 +334,9 @@ impl Reconciler {
     pub fn reconcile(&mut self, now: Instant) -> Result<(), ReconcileError> {
         let mut is_refusing = false;
         let done = self.carry_out(now, &mut is_refusing);
+        if done.is_ok() {
+            self.failed.clear();
+        }
         if is_refusing {
             // Without a sweeper the daemon ends anyway.
             let _ = self.sweeper.send(SweepOrder::Now);
@@ -402,8 +426,6 @@ impl Reconciler {
         }
         self.configuration = new;
         self.carry_on(before).map_err(ReloadError::Failed)?;
-        // What was to come has come.
-        self.configs.send_modify(|followed| followed.coming = None);
         Ok(reloaded)
     }
 
@@ -421,11 +443,13 @@ impl Reconciler {
             self.configuration = before;
             self.verdicts = known;
             if let Err(error) = self.reconcile(now()) {
-                tracing::error!("{error}");
+                self.is_stale = true;
+                self.complain(&error);
             }
         }
         self.remember();
         self.configs.send_modify(|followed| followed.configuration = self.configuration.clone());
+        self.tell();
         done
     }
 
@@ -481,11 +505,16 @@ impl Reconciler {
         }
     }
 
+    /// Tells what happened: not before those who follow what is configured know it, for they tell others.
+    fn tell(&mut self) {
+        self.happened.drain(..).for_each(|happening| self.events.report(happening));
+    }
+
     fn publish(&mut self, desired: &Desired) {
         let now = Published::of(&self.configuration, desired, &self.view, &self.verdicts);
         if std::mem::replace(&mut self.has_begun, true) {
             let happened = happenings(&self.published.borrow(), &now);
-            happened.into_iter().for_each(|happening| self.events.report(happening));
+            self.happened.extend(happened);
         } else {
             let (version, virtual_servers) = (env!("CARGO_PKG_VERSION").to_owned(), now.services.len());
             self.events.report(Happening::DaemonStarted { version, virtual_servers });

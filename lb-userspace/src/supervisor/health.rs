@@ -106,10 +106,9 @@ async fn want(
         tokio::select! {
             changed = configs.changed() => if changed.is_err() { return },
             event = events.next() => {
-                if event.is_none() {
+                if event.is_none() || !events.settle(SETTLE).await {
                     return;
                 }
-                tokio::time::sleep(SETTLE).await;
             }
         }
     }

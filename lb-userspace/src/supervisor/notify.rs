@@ -1,9 +1,10 @@
 //! Who is told of what happens to real servers: the log, the commands that virtual servers name, and mail.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use crate::config::{Config, VirtualServer};
 use crate::notify::{Commands, Mailer};
@@ -12,32 +13,47 @@ use crate::state::{Event, EventLog, Followed, Happening, Published, ServerState}
 /// Whoever tells.
 pub(super) struct Notifier {
     configs: watch::Receiver<Followed>,
+    published: watch::Receiver<Arc<Published>>,
+    next: broadcast::Receiver<Arc<Event>>,
+    /// Whether each virtual server had a quorum when that was last told.
+    told: HashMap<String, bool>,
     commands: Commands,
     mailer: Mailer,
 }
 
 impl Notifier {
     /// One that does what the configuration says at the time.
-    pub(super) fn new(configs: watch::Receiver<Followed>) -> Self {
+    pub(super) fn new(
+        configs: watch::Receiver<Followed>,
+        published: watch::Receiver<Arc<Published>>,
+        events: &EventLog,
+    ) -> Self {
+        let (_, next) = events.follow(0);
         let mailer = Mailer::start(dns_lookup::get_hostname().unwrap_or_else(|_| "lb".to_owned()));
-        Self { configs, commands: Commands::default(), mailer }
+        let (told, commands) = (HashMap::new(), Commands::default());
+        Self { configs, published, next, told, commands, mailer }
     }
 
     /// Tells what happens from now on; first, to whoever waits for a quorum, whether there is one.
-    pub(super) async fn run(mut self, events: EventLog, published: Arc<Published>) {
-        let (_, mut next) = events.follow(0);
-        for service in published.services.iter().filter(|service| service.number.is_some()) {
-            self.quorum(&service.name, service.has_quorum);
-        }
-        drop(published);
+    pub(super) async fn run(mut self) {
+        self.look_at_quorums();
         loop {
-            match next.recv().await {
+            match self.next.recv().await {
                 Ok(event) => self.tell(&event),
                 Err(RecvError::Lagged(lost)) => {
                     tracing::error!("{lost} events came too fast: nobody was notified of them");
+                    self.look_at_quorums();
                 }
                 Err(RecvError::Closed) => return,
             }
+        }
+    }
+
+    /// Has the commands run of virtual servers whose quorum is not what was told.
+    fn look_at_quorums(&mut self) {
+        let published = Arc::clone(&self.published.borrow());
+        for service in published.services.iter().filter(|service| service.number.is_some()) {
+            self.quorum(&service.name, service.has_quorum);
         }
     }
 
@@ -46,6 +62,8 @@ impl Notifier {
             Happening::RealServerState { service, server, before, after, reason } => {
                 self.state(service, server, (*before, *after), reason.as_deref());
             }
+            Happening::VirtualServerAdded { .. } => self.look_at_quorums(),
+            Happening::VirtualServerRemoved { service } => drop(self.told.remove(service)),
             Happening::QuorumReached { service } => self.quorum_changed(service, true),
             Happening::QuorumLost { service } => self.quorum_changed(service, false),
             _ => {}
@@ -107,10 +125,14 @@ impl Notifier {
     }
 
     fn quorum(&mut self, service: &str, has_quorum: bool) {
+        if self.told.insert(service.to_owned(), has_quorum) == Some(has_quorum) {
+            return;
+        }
         let config = self.config();
         let Some(quorum) = find(&config, service).map(|service| &service.quorum) else { return };
         let command = if has_quorum { &quorum.up } else { &quorum.down };
-        self.commands.run(service, command.clone(), Vec::new());
+        // Not behind those that are told of each of many real servers.
+        self.commands.run(&format!("quorum of {service}"), command.clone(), Vec::new());
     }
 
     fn config(&self) -> Arc<Config> {

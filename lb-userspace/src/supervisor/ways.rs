@@ -42,10 +42,9 @@ impl WayKeeper {
                 changed = self.resolutions.changed() => changed.is_ok(),
                 event = events.next() => event.is_some(),
             };
-            if !changed {
+            if !changed || !events.settle(SETTLE).await {
                 return;
             }
-            tokio::time::sleep(SETTLE).await;
         }
     }
 
