@@ -118,10 +118,13 @@ async fn a_check_that_takes_the_place_of_another_begins_where_that_was() -> std:
     let (of, verdict) = world.verdict().await;
     assert_eq!((of, verdict.state), (new.clone(), State::Down));
     assert!(world.board.get(&old).is_none(), "the old one has ended");
+    let entry = world.entry(&new).await;
+    let waiting = tokio::spawn(async move { entry.check_now().await });
     world.wanted.send_replace(Arc::default());
     while world.board.get(&new).is_some() {
         tokio::task::yield_now().await;
     }
+    waiting.await.expect("whoever waits for its next probe waits no more");
     Ok(())
 }
 

@@ -217,6 +217,22 @@ fn a_check_that_takes_the_place_of_another_knows_what_that_knew() {
         .map(|server| verdicts.of(&Check::of(&after.virtual_servers[0], server).expect("it has one")).state)
         .collect();
     assert_eq!(states, [State::Up, State::Down, State::Up]);
+    // Of two that are gone, the one that asked the same.
+    let of = |port, interval| HealthCheck {
+        probe: Probe::Tcp(Tcp { port }),
+        ..tcp(Duration::from_secs(interval))
+    };
+    let check = |definition: HealthCheck| Check {
+        server: IpAddr::from([10, 0, 0, 7]),
+        vip: None,
+        definition: definition.into(),
+    };
+    let mut both = Verdicts::default();
+    both.put(check(of(80, 1)), down());
+    both.put(check(of(443, 1)), up());
+    both.keep(&[check(of(80, 2)), check(of(443, 2))].into());
+    let states = [80, 443].map(|port| both.of(&check(of(port, 2))).state);
+    assert_eq!(states, [State::Down, State::Up]);
     let mut none = after.clone();
     none.virtual_servers.clear();
     verdicts.keep(&checks(&none));
