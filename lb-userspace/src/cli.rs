@@ -25,13 +25,14 @@ mod weight;
 mod zero;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use serde::de::DeserializeOwned;
 
 use crate::config::{self, Checked, LoadError};
-use crate::control::client::ClientError;
+use crate::control::client::{self, ClientError};
 
 /// Exit codes, the same for every command.
 const FAILED: u8 = 1;
@@ -232,6 +233,11 @@ fn answered<T>(answer: Result<T, ClientError>) -> Result<T, Failure> {
         code: if matches!(error, ClientError::NotRunning { .. }) { NOT_RUNNING } else { FAILED },
         message: error.to_string(),
     })
+}
+
+/// What the daemon answers to a question without a body.
+fn ask<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Failure> {
+    answered(runtime()?.block_on(client::get(socket, path)))
 }
 
 /// A runtime for one command.

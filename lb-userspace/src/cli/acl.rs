@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand};
 
 use super::output::{print, print_json};
-use super::{ControlSocket, Failure, answered, runtime};
+use super::{ControlSocket, Failure, answered, ask, runtime};
 use crate::control::api::{Acl, AclAction, AclChange, AclChanged, Acls};
 use crate::control::client;
 use crate::forms::Prefix;
@@ -94,7 +94,7 @@ impl AclCommand {
 
 impl Show {
     fn execute(self) -> Result<(), Failure> {
-        let acls: Acls = answered(runtime()?.block_on(client::get(&self.socket.control_socket, "/v1/acl")))?;
+        let acls: Acls = ask(&self.socket.control_socket, "/v1/acl")?;
         if self.json { print_json(&acls) } else { print(&table(&acls)) }
     }
 }

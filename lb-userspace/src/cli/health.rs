@@ -8,7 +8,7 @@ use console::measure_text_width;
 
 use super::duration::shown;
 use super::output::{print, print_json};
-use super::{ControlSocket, FAILED, Failure, answered, runtime};
+use super::{ControlSocket, FAILED, Failure, answered, ask, runtime};
 use crate::control::api::{CheckNow as Asked, Health as Found, HealthCheck, HealthChecks, HealthState};
 use crate::control::client;
 
@@ -54,8 +54,7 @@ pub(super) struct CheckNow {
 
 impl Health {
     pub(super) fn execute(self) -> Result<(), Failure> {
-        let mut listed: HealthChecks =
-            answered(runtime()?.block_on(client::get(&self.socket.control_socket, "/v1/health")))?;
+        let mut listed: HealthChecks = ask(&self.socket.control_socket, "/v1/health")?;
         if self.failing {
             listed.checks.retain(|check| is_failing(&check.health));
         }

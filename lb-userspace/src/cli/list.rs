@@ -2,18 +2,15 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::SystemTime;
 
 use clap::Args;
 use lb_common::counter::{Kind, Reason};
-use serde::de::DeserializeOwned;
 
 use super::health::{self, brief};
 use super::output::{print, print_json};
-use super::{ControlSocket, Failure, answered, runtime};
+use super::{ControlSocket, Failure, ask};
 use crate::control::api::{Acl, Director, Rate, RealServer, State, Stats, VirtualServers};
-use crate::control::client;
 use crate::ipvsadm::{persistent, with_flags};
 use crate::names::{Resolver as _, System};
 
@@ -82,10 +79,6 @@ impl Counters {
         let director: Director = ask(&self.socket.control_socket, "/v1/director")?;
         if self.json { print_json(&director) } else { print(&counters(&director)) }
     }
-}
-
-fn ask<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Failure> {
-    answered(runtime()?.block_on(client::get(socket, path)))
 }
 
 /// Marks what was changed while the daemon ran, and is not what the file says.

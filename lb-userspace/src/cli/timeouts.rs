@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::duration::{parse_timeout, shown};
 use super::output::{print, print_json};
-use super::{ControlSocket, Failure, answered, runtime};
+use super::{ControlSocket, Failure, answered, ask, runtime};
 use crate::control::api;
 use crate::control::client;
 
@@ -49,7 +49,7 @@ impl Timeouts {
             [self.tcp, self.tcp_fin, self.udp].map(|time| time.map(|time| time.as_secs()));
         let change = api::TimeoutsChange { tcp, tcp_fin, udp };
         if change == api::TimeoutsChange::default() {
-            let timeouts: api::Timeouts = answered(runtime()?.block_on(client::get(socket, "/v1/timeouts")))?;
+            let timeouts: api::Timeouts = ask(socket, "/v1/timeouts")?;
             return if self.json { print_json(&timeouts) } else { print(&table(&timeouts, self.all)) };
         }
         let answer = runtime()?.block_on(client::post(socket, "/v1/timeouts", &change));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::config::Config;
 use crate::dataplane::ProbeReplies;
 use crate::health::checks;
 use crate::health::vip::Ways;
@@ -49,14 +50,10 @@ impl WayKeeper {
     }
 
     async fn keep(&mut self) -> Result<(), super::RunError> {
-        let followed = self.configs.borrow_and_update().clone();
-        let (mut servers, mut probed, mut all_vips) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        for config in followed.configs() {
-            probed.extend(checks(config).into_iter().filter_map(|check| check.vip));
-            servers.extend(addresses_to_locate(config).into_keys());
-            all_vips.extend(vips(config));
-        }
-        let found = if probed.is_empty() { Ways::new() } else { self.find(&servers, &all_vips).await? };
+        let configs: Vec<Arc<Config>> = self.configs.borrow_and_update().configs().map(Arc::clone).collect();
+        let all_checks = configs.iter().flat_map(|config| checks(config));
+        let probed: BTreeSet<IpAddr> = all_checks.filter_map(|check| check.vip).collect();
+        let found = if probed.is_empty() { Ways::new() } else { self.find(&configs).await? };
         let interfaces: BTreeMap<u32, String> =
             found.values().flatten().map(|way| (way.interface, way.name.clone())).collect();
         // Before the first probe, or the kernel would answer its answers.
@@ -69,7 +66,9 @@ impl WayKeeper {
         Ok(following?)
     }
 
-    async fn find(&mut self, servers: &BTreeSet<IpAddr>, vips: &BTreeSet<IpAddr>) -> Result<Ways, NetError> {
+    async fn find(&mut self, configs: &[Arc<Config>]) -> Result<Ways, NetError> {
+        let servers = configs.iter().flat_map(|config| addresses_to_locate(config).into_keys()).collect();
+        let vips = configs.iter().flat_map(|config| vips(config)).collect();
         let network = self.networks.borrow_and_update().clone();
         let resolutions = self.resolutions.borrow_and_update().clone();
         let links = self.netlink.link_details().await?;
@@ -78,6 +77,6 @@ impl WayKeeper {
             let index = details.link.index;
             addresses.insert(index, self.netlink.addresses(index).await?);
         }
-        Ok(ways(servers, &network, &resolutions, &links, &addresses, vips))
+        Ok(ways(&servers, &network, &resolutions, &links, &addresses, &vips))
     }
 }
