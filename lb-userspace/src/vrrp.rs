@@ -1,0 +1,33 @@
+//! The Virtual Router Redundancy Protocol: which one of the directors holds the virtual addresses.
+//!
+//! ```text
+//!   socket ──bytes──> Advert::decode ──Advert──┐
+//!                        └──> Rejected         ├──> Machine (one for each virtual router, pure)
+//!   links, scripts, time, shutdown ────────────┘      │       ^
+//!                                                     │       └── Group: the members of a sync group, kept alike
+//!   socket, addresses, ARP <──────────Action──────────┘
+//! ```
+//!
+//! Nothing in here does I/O or reads a clock. Versions 2 (RFC 3768) and 3 (RFC 5798, RFC 9568) are spoken as keepalived
+//! 2.2.7 speaks them; where it and an RFC differ, the line says what is done and why.
+
+mod group;
+mod machine;
+mod packet;
+pub mod timing;
+
+pub use group::Group;
+pub use machine::{
+    Action, Fault, Link, Machine, Master, Parameters, Reason, State, Status, Tracking, Transitions,
+};
+pub use packet::{
+    Advert, Cause, Envelope, Expectation, GROUP_V4, GROUP_V6, PROTOCOL, Rejected, TTL, Version, password,
+    vrid,
+};
+
+/// The priority of whoever owns the addresses: it is master whenever it is there (RFC 9568, section 5.2.4).
+pub const OWNER: u8 = 255;
+/// The priority that a master announces when it stops (RFC 9568, section 5.2.4).
+pub const RELEASE: u8 = 0;
+/// The least priority that competes.
+pub const LEAST: u8 = 1;
