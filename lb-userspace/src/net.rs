@@ -20,7 +20,7 @@ use macaddr::MacAddr6;
 use thiserror::Error;
 
 pub use addresses::{Address, Lifetime, host_text};
-pub use announce::{AnnounceError, FrameSender, announce, packet_channel};
+pub use announce::{AnnounceError, FrameSender, announce, announcement, packet_channel};
 pub use details::LinkDetails;
 pub use ethtool::{Channels, Ethtool, Feature, Features, XdpFeatures, xdp_features};
 pub use events::{Event, Events};

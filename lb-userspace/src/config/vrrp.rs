@@ -65,7 +65,7 @@ pub enum VrrpVersion {
 }
 
 /// An address and its prefix length, as an interface has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceAddress {
     /// The address.
     pub address: IpAddr,

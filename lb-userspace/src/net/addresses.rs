@@ -14,6 +14,11 @@ use super::{NetError, Netlink};
 /// a daemon that was killed finds its own again, and never removes an administrator's.
 const OURS: AddressProtocol = AddressProtocol::Other(0x6c);
 
+/// Whether we added it, as far as the kernel says.
+pub(super) fn is_ours(message: &AddressMessage) -> bool {
+    message.attributes.iter().any(|attribute| matches!(attribute, AddressAttribute::Protocol(OURS)))
+}
+
 /// An address of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
@@ -30,17 +35,16 @@ pub struct Address {
 impl Address {
     fn from_message(message: &AddressMessage) -> Option<Self> {
         let mut local = None;
-        let mut is_ours = false;
         for attribute in &message.attributes {
             match attribute {
                 AddressAttribute::Local(address) => local = Some(*address),
                 AddressAttribute::Address(address) => local = local.or(Some(*address)),
-                AddressAttribute::Protocol(protocol) => is_ours = *protocol == OURS,
                 _ => {}
             }
         }
         let is_of_host_scope = message.header.scope == AddressScope::Host;
-        local.map(|address| Self { address, prefix: message.header.prefix_len, is_ours, is_of_host_scope })
+        let (prefix, is_ours) = (message.header.prefix_len, is_ours(message));
+        local.map(|address| Self { address, prefix, is_ours, is_of_host_scope })
     }
 }
 
