@@ -128,7 +128,7 @@ impl Lab {
     }
 }
 
-fn words(action: &Action) -> String {
+pub(super) fn words(action: &Action) -> String {
     match action {
         Action::Send(advert) => format!("send {}", advert.priority),
         Action::Become { state, reason } => format!("become {state}: {reason}"),
