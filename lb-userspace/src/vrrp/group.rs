@@ -93,3 +93,6 @@ fn common_state(members: &[(&str, &mut Machine)]) -> Option<State> {
 fn takes_part(machine: &Machine) -> bool {
     !matches!(machine.state(), State::Leaving | State::Stopped)
 }
+
+#[cfg(test)]
+mod tests;

@@ -311,8 +311,9 @@ impl Machine {
 
     /// The sync group has decided: the backup that [wants to be](Self::wants_master) is master.
     pub fn force_master(&mut self, now: Instant) {
-        if let Role::Backup(waiting) = &self.role {
-            let reason = waiting.claimed.clone().unwrap_or(Reason::Grouped);
+        if let Role::Backup(waiting) = &self.role
+            && let Some(reason) = waiting.claimed.clone()
+        {
             self.become_master(reason, now);
         }
     }
@@ -380,8 +381,11 @@ impl Machine {
 
     /// Whether there is a fault has changed, perhaps.
     fn reconsider(&mut self, now: Instant) {
+        if self.link.is_none() {
+            return;
+        }
         let fault = self.fault().or_else(|| self.group_fault.clone().map(Fault::Member));
-        let is_ready = self.link.is_some() && !self.tracking.is_pending;
+        let is_ready = !self.tracking.is_pending;
         match (fault, &self.role) {
             (_, Role::Stopped) => {}
             (Some(fault), Role::Fault) => self.reason = Reason::Fault(fault),
@@ -477,3 +481,8 @@ impl Role {
 fn is_higher(other: Master, ours: u8, address: Option<IpAddr>) -> bool {
     other.priority > ours || (other.priority == ours && Some(other.address) > address)
 }
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

@@ -120,8 +120,6 @@ pub enum Reason {
     Fault(Fault),
     /// It can again.
     Recovered,
-    /// All of its sync group are master.
-    Grouped,
     /// A member of its sync group is backup.
     MemberBackup(String),
     /// The daemon ends.
@@ -156,7 +154,6 @@ impl fmt::Display for Reason {
             }
             Self::Fault(fault) => fault.fmt(f),
             Self::Recovered => f.write_str("what was in fault is well again"),
-            Self::Grouped => f.write_str("all of its sync group are master"),
             Self::MemberBackup(member) => write!(f, "{member} of its sync group is backup"),
             Self::Shutdown => f.write_str("it is shut down"),
             Self::Succeeded { by } => {
