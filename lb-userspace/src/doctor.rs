@@ -10,10 +10,8 @@
 mod addresses;
 mod code;
 mod finding;
-mod frames;
 mod interface;
 mod kernel;
-mod probe;
 mod repair;
 mod segment;
 

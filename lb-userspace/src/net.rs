@@ -11,6 +11,7 @@ mod links;
 mod local_routes;
 mod neighbours;
 mod routes;
+pub(crate) mod segment;
 mod sysctl;
 
 use std::io;

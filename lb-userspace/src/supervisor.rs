@@ -188,6 +188,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     let attached = dataplane.attach(&links, config.director.xdp_mode)?;
     let xdp_mode = report_attachments(&netlink, &links, &attached).await;
     let health_netlink = netlink.clone();
+    let vrrp_netlink = netlink.clone();
     let vips = Vips::new(netlink, &links, &config);
     vips.bring_up().await?;
     for (_, link) in &dropped {
@@ -292,7 +293,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
         "ready"
     );
     // When all is ready: whoever becomes master has to forward.
-    vrrp.start(followed.clone(), happening_of_vrrp, &mut tasks)?;
+    vrrp.start(vrrp_netlink, followed.clone(), happening_of_vrrp, &mut tasks)?;
     service.ready(&published.borrow());
     tasks.spawn(service.clone().follow(published).map(|()| "status"));
     let ended = tokio::select! {

@@ -14,6 +14,7 @@
 mod driver;
 mod group;
 mod handle;
+mod lookout;
 mod machine;
 mod packet;
 mod router;
@@ -25,6 +26,7 @@ mod track;
 pub use driver::{Driver, Order};
 pub use group::Group;
 pub use handle::Handle;
+pub use lookout::look_out;
 pub use machine::{
     Action, Fault, Link, Machine, Master, Parameters, Reason, State, Status, Tracking, Transitions,
 };

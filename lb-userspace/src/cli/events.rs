@@ -146,6 +146,12 @@ fn words(happening: &Happening) -> String {
         Happening::VrrpState { instance, before, after, reason, .. } => {
             format!("{instance}: {after} (was {before}): {reason}")
         }
+        Happening::VrrpSplitBrain { instance, found: Some(found) } => {
+            format!("{instance}: SPLIT BRAIN: {found}")
+        }
+        Happening::VrrpSplitBrain { instance, found: None } => {
+            format!("{instance}: nobody else has its addresses any more")
+        }
         Happening::VrrpGroupState { group, state } => format!("sync group {group}: {state}"),
         Happening::Lost { events } => format!("too slow to read: {events} events were lost"),
     }

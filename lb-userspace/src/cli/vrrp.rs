@@ -41,6 +41,11 @@ impl Vrrp {
             return print("no [[vrrp_instance]] is configured: this director is always master\n");
         }
         let mut text = table(&found, now());
+        for instance in &found.instances {
+            if let Some(split) = &instance.split_brain {
+                let _ = writeln!(text, "\nSPLIT BRAIN of {}: {split}", instance.name);
+            }
+        }
         if self.details {
             found.instances.iter().for_each(|instance| details(instance, &mut text));
         }
@@ -140,6 +145,7 @@ mod tests {
             source: Some("192.168.2.211".to_owned()),
             unicast_peers: Vec::new(),
             virtual_addresses: vec!["192.168.2.240/24".to_owned()],
+            split_brain: None,
             sync_group: None,
             track_scripts: vec![VrrpScript {
                 command: vec!["/etc/lb/check.sh".to_owned()],

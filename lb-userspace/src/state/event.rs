@@ -184,6 +184,13 @@ pub enum Happening {
         /// The priority that it competes with.
         priority: u8,
     },
+    /// Somebody else has the addresses of a VRRP instance, and is not its master; or nobody has any more.
+    VrrpSplitBrain {
+        /// The instance.
+        instance: String,
+        /// Who, in words; null: nobody any more.
+        found: Option<String>,
+    },
     /// All instances of a VRRP sync group are something else.
     VrrpGroupState {
         /// Its name.

@@ -69,6 +69,11 @@ impl Notifier {
             Happening::VrrpState { instance, after, reason, priority, .. } => {
                 self.instance(instance, after, reason, *priority);
             }
+            Happening::VrrpSplitBrain { instance, found: Some(found) } => {
+                if let Some(mail) = &self.config().mail {
+                    self.mailer.send(mail, format!("VRRP instance {instance} - SPLIT BRAIN"), found.clone());
+                }
+            }
             Happening::VrrpGroupState { group, state } => self.group(group, state),
             _ => {}
         }

@@ -18,8 +18,9 @@ use tokio::task::JoinSet;
 
 use super::RunError;
 use crate::config::{TrackScript, VrrpInstance};
+use crate::net::Netlink;
 use crate::state::{EventLog, Followed, Happening};
-use crate::vrrp::{Change, Driver, Handle, Order, Runner};
+use crate::vrrp::{Change, Driver, Handle, Order, Runner, look_out};
 
 /// How long the daemon waits for a successor at most, whatever the interval of adverts.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -45,12 +46,14 @@ impl Vrrp {
     /// Starts the thread and the tasks.
     pub(super) fn start(
         self,
+        netlink: Netlink,
         configs: watch::Receiver<Followed>,
         events: EventLog,
         tasks: &mut JoinSet<&'static str>,
     ) -> Result<(), RunError> {
         let (changes, changed) = mpsc::unbounded_channel();
         tasks.spawn(thread(self.orders, changes)?.map(|()| "VRRP"));
+        tasks.spawn(look_out(netlink, self.handle.clone()).map(|()| "VRRP"));
         tasks.spawn(keep(configs, self.handle).map(|()| "VRRP"));
         tasks.spawn(tell(changed, events).map(|()| "VRRP"));
         Ok(())
@@ -172,6 +175,7 @@ async fn tell(mut changed: mpsc::UnboundedReceiver<Change>, events: EventLog) {
                 reason: reason.to_string(),
                 priority,
             },
+            Change::Split { instance, found } => Happening::VrrpSplitBrain { instance, found },
             Change::Group { group, state } => {
                 Happening::VrrpGroupState { group, state: state.name().to_owned() }
             }

@@ -42,6 +42,13 @@ pub enum Order {
         /// How.
         has_succeeded: bool,
     },
+    /// Whether somebody else has an instance's addresses, as a sentence.
+    Split {
+        /// The instance.
+        instance: String,
+        /// Who.
+        found: Option<String>,
+    },
     /// Whether the priority is held down: this director does not know the connections yet.
     Hold(bool),
     /// What there is to know.
@@ -233,6 +240,10 @@ impl Driver {
                 self.is_held = is_held;
                 let now = now();
                 self.routers.iter_mut().for_each(|router| router.machine.handle_hold(is_held, now));
+            }
+            Order::Split { instance, found } => {
+                let meant = self.routers.iter_mut().find(|router| router.config.name == instance);
+                self.hands.changes.extend(meant.and_then(|router| router.set_split(found)));
             }
             Order::Ask(answer) => {
                 // Whoever asked is gone.

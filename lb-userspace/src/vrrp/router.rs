@@ -10,10 +10,11 @@ use super::packet::{Advert, Cause, Version};
 use super::socket::{Place, Sockets};
 use super::status::{Counters, RouterStatus};
 use super::track::{self, Verdict};
+use super::{LEAST, timing};
 use crate::config::{InterfaceAddress, VrrpInstance, VrrpVersion};
 use crate::net::{Address, FrameSender, Lifetime, Link, Netlink, announcement};
 
-/// How long a virtual address stays when nobody refreshes it: a daemon that was killed stops answering for it.
+/// How long a virtual address stays when nobody refreshes it, at least: a daemon that was killed stops answering for it.
 const LIFETIME: Duration = Duration::from_secs(4);
 /// How often it is refreshed.
 pub(super) const REFRESH: Duration = Duration::from_secs(1);
@@ -36,6 +37,8 @@ pub(super) struct Router {
     counters: Counters,
     /// The interface's addresses, as they were last seen.
     present: Vec<Address>,
+    /// Who else has the addresses, as a sentence.
+    split: Option<String>,
     /// The state that was last told of.
     told: State,
     /// When the state was last another, by the wall clock.
@@ -67,6 +70,13 @@ pub enum Change {
         /// What they are.
         state: State,
     },
+    /// Somebody else has an instance's addresses, or nobody any more.
+    Split {
+        /// The instance.
+        instance: String,
+        /// Who, as a sentence.
+        found: Option<String>,
+    },
 }
 
 impl Router {
@@ -84,6 +94,7 @@ impl Router {
             verdicts,
             counters: Counters::default(),
             present: Vec::new(),
+            split: None,
             told: State::Init,
             changed_at,
             complained: Vec::new(),
@@ -308,12 +319,20 @@ impl Router {
         for (index, gone) in self.held.difference(&wanted) {
             report(netlink.remove_address(*index, (gone.address, gone.prefix)).await);
         }
+        let lifetime = self.lifetime();
         for (index, address) in &wanted {
             let (address, prefix) = (address.address, address.prefix);
-            report(netlink.add_address(*index, (address, prefix), Lifetime::Limited(LIFETIME)).await);
+            report(netlink.add_address(*index, (address, prefix), Lifetime::Limited(lifetime)).await);
         }
         self.held = wanted;
         self.refresh_at = Some(now + REFRESH);
+    }
+
+    /// Until any backup has taken over: somebody answers for the addresses all the time.
+    fn lifetime(&self) -> Duration {
+        let parameters = self.machine.parameters();
+        let taken_over = timing::master_down(parameters.version, LEAST, parameters.interval);
+        LIFETIME.max(taken_over + REFRESH)
     }
 
     async fn release_addresses(&mut self, netlink: &Netlink) {
@@ -321,6 +340,20 @@ impl Router {
         for (index, gone) in std::mem::take(&mut self.held) {
             report(netlink.remove_address(index, (gone.address, gone.prefix)).await);
         }
+    }
+
+    /// Whether somebody else has the addresses; what there is to tell of it.
+    pub(super) fn set_split(&mut self, found: Option<String>) -> Option<Change> {
+        if found.is_some() == self.split.is_some() {
+            return None;
+        }
+        let instance = self.config.name.clone();
+        match &found {
+            Some(found) => tracing::error!("{instance}: SPLIT BRAIN: {found}"),
+            None => tracing::info!("{instance}: nobody else has its addresses any more"),
+        }
+        self.split.clone_from(&found);
+        Some(Change::Split { instance, found })
     }
 
     /// What it has given interfaces.
@@ -361,6 +394,7 @@ impl Router {
             status,
             changed_at: self.changed_at,
             counters: self.counters.clone(),
+            split: self.split.clone(),
             scripts: self.verdicts.iter().map(|verdict| verdict.is_up).collect(),
         }
     }

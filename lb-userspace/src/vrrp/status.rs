@@ -22,6 +22,8 @@ pub struct RouterStatus {
     pub changed_at: SystemTime,
     /// What was counted.
     pub counters: Counters,
+    /// Who else has the addresses, as a sentence, if anybody has.
+    pub split: Option<String>,
     /// What each of its scripts says; none before the first run.
     pub scripts: Vec<Option<bool>>,
 }

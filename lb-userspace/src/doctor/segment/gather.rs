@@ -7,10 +7,9 @@ use std::net::IpAddr;
 use macaddr::MacAddr6;
 
 use super::super::Machine;
-use super::super::frames::{Asker, Heard, Question, Said};
-use super::super::probe::Probe;
 use super::{Facts, Mtu, ServedVip, Server};
 use crate::config::{Config, VirtualServer};
+use crate::net::segment::{Asker, Heard, Probe, Question, Said};
 use crate::net::{Link, NeighbourEntry, NetError, Netlink, Route};
 use crate::state::{self, Location, addressed, addresses_to_locate, locate};
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::cases::{FLOWS, Group, SERVICES, ids};
+use crate::failover::Failover;
 use crate::memory::IDS;
 use crate::report::{Figures, Row};
 
@@ -41,6 +42,11 @@ pub(crate) fn goals(rows: &[Row], figures: &Figures) -> Vec<Goal> {
     let evicted = figures.beside.iter().map(|beside| beside.evicted as f64);
     let swept = figures.sweeping.iter().map(|sweeping| sweeping.share);
     let bytes = figures.memory.iter().find(|memory| memory.id == IDS[0]).map(|memory| memory.per_connection);
+    let failover = |id: &str| figures.failover.iter().find(|failover| failover.id == id);
+    let [median, worst] = [
+        |id: Option<&Failover>| id.map(|failover| failover.median),
+        |id: Option<&Failover>| id.map(|failover| failover.worst),
+    ];
     let [few, _, many] = SERVICES.map(ids::services);
     let [flows, most_flows] = FLOWS.map(|flows| share(&ids::flows("ipv4", flows)));
     let all = [
@@ -57,6 +63,22 @@ pub(crate) fn goals(rows: &[Row], figures: &Figures) -> Vec<Goal> {
         ("established flows that gave way to a flood", evicted.reduce(f64::max), 0.0),
         ("1,048,576 entries that are swept, share of a core", swept.reduce(f64::max), 0.05),
         ("memory for an IPv4 connection, bytes", bytes, 64.0),
+        (
+            "orderly end of a master, ms without answers, worst",
+            worst(failover("failover/orderly-100ms")),
+            50.0,
+        ),
+        ("killed master, adverts every 100 ms: the same", worst(failover("failover/killed-100ms")), 400.0),
+        (
+            "killed master, adverts every 10 ms: the same, median",
+            median(failover("failover/killed-10ms")),
+            60.0,
+        ),
+        (
+            "killed master, adverts every 10 ms: the same, worst",
+            worst(failover("failover/killed-10ms")),
+            100.0,
+        ),
         // The kernel tells whole nanoseconds.
         ("established IPv4, ns more than the other object", more(ids::ESTABLISHED, ids::AGAINST), 1.0),
     ];
@@ -96,7 +118,8 @@ mod tests {
                 "65,536 flows beside a flood: share of throughput lost, most",
                 "established flows that gave way to a flood",
                 "1,048,576 entries that are swept, share of a core",
-                "memory for an IPv4 connection, bytes"
+                "memory for an IPv4 connection, bytes",
+                "killed master, adverts every 100 ms: the same"
             ]
         );
     }

@@ -5,7 +5,8 @@
 //!                        live: a pair of interfaces ───┤
 //!                        beside: flows and a flood ────┼──> report, goals ──> table, JSON, chart
 //!                        sweeping: freeing entries ────┤
-//!                        memory: what the maps take ───┘
+//!                        memory: what the maps take ───┤
+//!                        failover: two directors ──────┘
 //! ```
 //!
 //! Everything is measured in one run, turn by turn, so that what disturbs the machine disturbs all alike:
@@ -16,6 +17,7 @@
 mod beside;
 mod cases;
 mod chart;
+mod failover;
 mod frames;
 mod goals;
 mod live;
@@ -50,6 +52,7 @@ Examples:
   cargo xtask bench                               everything, some two minutes
   cargo xtask bench -- --list                     what there is to measure
   cargo xtask bench -- established veth           rows whose name contains one of these
+  cargo xtask bench failover                      two directors: how long clients notice, some five minutes
   cargo xtask bench -- --rounds 3 --frames 200000 sooner, less exact
   cargo xtask bench -- --json                     for a program to read, instead of the tables
   cargo xtask bench -- --json now.json --svg now.svg
@@ -109,7 +112,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let all = cases::all(arguments.against.is_some())?;
     if arguments.list {
         let whole = [memory::IDS.as_slice(), &sweeping::IDS].concat().into_iter().map(String::from);
-        let others = live::ids().into_iter().chain(beside::ids()).chain(whole);
+        let others = live::ids().into_iter().chain(beside::ids()).chain(whole).chain(failover::ids());
         for id in all.into_iter().map(|case| case.id).chain(others) {
             println!("{id}");
         }
@@ -121,7 +124,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     let [has_live, has_beside] = [live::ids(), beside::ids()].map(|ids| ids.iter().any(|id| is_chosen(id)));
     let [has_memory, has_sweeping] =
         [memory::IDS.as_slice(), &sweeping::IDS].map(|ids| ids.iter().any(|id| is_chosen(id)));
-    if cases.is_empty() && !(has_live || has_beside || has_memory || has_sweeping) {
+    // It takes minutes: only who asks for it gets it.
+    let has_failover = failover::ids().iter().any(|id| is_named(id));
+    if cases.is_empty() && !(has_live || has_beside || has_memory || has_sweeping || has_failover) {
         let words = arguments.rows.join("\" and no \"");
         return Err(format!("there is no row \"{words}\": `cargo xtask bench -- --list` has all").into());
     }
@@ -138,9 +143,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     beside.retain(|beside| is_chosen(&beside.id));
     let sweeping = if has_sweeping { sweeping::measure(&lab, arguments)? } else { Vec::new() };
     lab.remove()?;
+    let failover = if has_failover { failover::measure(is_named)? } else { Vec::new() };
 
     let per_frame = cases.into_iter().zip(nanoseconds).collect();
-    let figures = Figures { per_frame, live, beside, sweeping, memory };
+    let figures = Figures { per_frame, live, beside, sweeping, memory, failover };
     let report = Report::new(machine, arguments.rounds, arguments.frames, figures);
     put_out(&report, arguments)
 }

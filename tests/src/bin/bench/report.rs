@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::beside::Beside;
 use crate::cases::{Case, Group, ids};
+use crate::failover::Failover;
 use crate::goals::{Goal, goals};
 use crate::live::Live;
 use crate::machine::Machine;
@@ -23,6 +24,7 @@ pub(crate) struct Report {
     pub(crate) beside: Vec<Beside>,
     pub(crate) sweeping: Vec<Sweeping>,
     pub(crate) memory: Vec<Memory>,
+    pub(crate) failover: Vec<Failover>,
     pub(crate) goals: Vec<Goal>,
 }
 
@@ -46,14 +48,15 @@ pub(crate) struct Figures {
     pub(crate) beside: Vec<Beside>,
     pub(crate) sweeping: Vec<Sweeping>,
     pub(crate) memory: Vec<Memory>,
+    pub(crate) failover: Vec<Failover>,
 }
 
 impl Report {
     pub(crate) fn new(machine: Machine, rounds: u32, frames: u32, figures: Figures) -> Self {
         let per_frame = rows(&figures.per_frame);
         let goals = goals(&per_frame, &figures);
-        let Figures { live, beside, sweeping, memory, .. } = figures;
-        Self { machine, rounds, frames, per_frame, live, beside, sweeping, memory, goals }
+        let Figures { live, beside, sweeping, memory, failover, .. } = figures;
+        Self { machine, rounds, frames, per_frame, live, beside, sweeping, memory, failover, goals }
     }
 
     /// The row with an id.
@@ -102,6 +105,7 @@ pub(crate) mod tests {
     use super::{Figures, Report};
     use crate::beside::Beside;
     use crate::cases::{Case, Group, Program, all, choose};
+    use crate::failover::Failover;
     use crate::live::Live;
     use crate::machine::tests::machine;
     use crate::memory::Memory;
@@ -154,6 +158,13 @@ pub(crate) mod tests {
                 connections: 1 << 20,
                 bytes: 66_846_720,
                 per_connection: 63.75,
+            }],
+            failover: vec![Failover {
+                id: "failover/killed-100ms".into(),
+                label: "kill -9, 100 ms".into(),
+                runs: 20,
+                median: 330.0,
+                worst: 360.0,
             }],
         };
         Report::new(machine(), 7, 1_000_000, figures)

@@ -28,6 +28,7 @@ impl fmt::Display for Report {
         live(self, f)?;
         beside(self, f)?;
         sweeping(self, f)?;
+        failover(self, f)?;
         memory(self, f)?;
         goals(self, f)
     }
@@ -135,6 +136,18 @@ fn sweeping(report: &Report, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             "  {:<40} {:>9} {:>7.0} {share:>7} {:>10} {:>5}",
             row.label, row.freed, row.milliseconds, row.forwarding, row.undisturbed
         )?;
+    }
+    Ok(())
+}
+
+fn failover(report: &Report, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if report.failover.is_empty() {
+        return Ok(());
+    }
+    let title = "How long a client is without answers, ms";
+    writeln!(f, "\n{title:<LABEL$} {:>7} {:>7} {:>5}", "median", "worst", "runs")?;
+    for row in &report.failover {
+        writeln!(f, "  {:<40} {:>7.0} {:>7.0} {:>5}", row.label, row.median, row.worst, row.runs)?;
     }
     Ok(())
 }

@@ -29,16 +29,16 @@ const SOURCE_OPTION: [u8; 2] = [1, 1];
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asker {
-    pub(super) mac: MacAddr6,
+pub(crate) struct Asker {
+    pub(crate) mac: MacAddr6,
     /// Addresses that are not VIPs; none, and nothing of that family can be asked.
-    pub(super) v4: Option<Ipv4Addr>,
-    pub(super) v6: Option<Ipv6Addr>,
+    pub(crate) v4: Option<Ipv4Addr>,
+    pub(crate) v6: Option<Ipv6Addr>,
 }
 
 /// What is asked. `token` tells the answers apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Question {
+pub(crate) enum Question {
     /// Who has the address; asked of everybody, or of this MAC.
     WhoHas { address: IpAddr, at: Option<MacAddr6>, is_vip: bool },
     /// A TCP SYN for the address at this MAC.
@@ -51,13 +51,13 @@ pub(super) enum Question {
 
 /// What was said, and at which MAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Heard {
-    pub(super) mac: MacAddr6,
-    pub(super) said: Said,
+pub(crate) struct Heard {
+    pub(crate) mac: MacAddr6,
+    pub(crate) said: Said,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(crate) enum Said {
     /// The address is at the MAC.
     Has(IpAddr),
     /// A SYN-ACK, with what it acknowledges.
@@ -85,11 +85,11 @@ impl fmt::Display for Said {
 
 impl Question {
     /// Whether more than one answer may come.
-    pub(super) fn is_for_everybody(&self) -> bool {
+    pub(crate) fn is_for_everybody(&self) -> bool {
         matches!(self, Self::WhoHas { at: None, .. })
     }
 
-    pub(super) fn is_answered_by(&self, heard: &Heard) -> bool {
+    pub(crate) fn is_answered_by(&self, heard: &Heard) -> bool {
         match (*self, heard.said) {
             (Self::WhoHas { address, at, .. }, Said::Has(found)) => {
                 address == found && at.is_none_or(|at| at == heard.mac)
@@ -107,7 +107,7 @@ impl Question {
     }
 
     /// The frame that asks; none if the asker has no address of this family.
-    pub(super) fn frame(&self, asker: &Asker) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn frame(&self, asker: &Asker) -> io::Result<Option<Vec<u8>>> {
         let mut frame = Vec::with_capacity(SHORTEST);
         match *self {
             Self::WhoHas { address: IpAddr::V4(address), at, is_vip } => {
@@ -166,7 +166,7 @@ impl Asker {
     }
 
     /// Ends the connection that a SYN-ACK offers, so that nobody keeps half of it.
-    pub(super) fn reset(&self, heard: &Heard) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn reset(&self, heard: &Heard) -> io::Result<Option<Vec<u8>>> {
         let Said::SynAck { from, port, token, next } = heard.said else { return Ok(None) };
         let Some(packet) = self.packet(from, heard.mac) else { return Ok(None) };
         let mut frame = Vec::with_capacity(SHORTEST);
@@ -217,7 +217,7 @@ fn solicitation(
 }
 
 /// What a frame says, if it may be an answer.
-pub(super) fn read(frame: &[u8]) -> Option<Heard> {
+pub(crate) fn read(frame: &[u8]) -> Option<Heard> {
     let packet = LaxSlicedPacket::from_ethernet(frame).ok()?;
     let mac = MacAddr6::from(<[u8; 6]>::try_from(frame.get(6..12)?).ok()?);
     let from = match packet.net? {

@@ -1,14 +1,17 @@
 //! Asks a segment: sends frames and listens, beside the director's own stack, which would drop answers from an address
 //! that it has itself.
 
+mod frames;
+
 use std::io;
 use std::time::{Duration, Instant};
 
 use macaddr::MacAddr6;
 use pnet_datalink::{DataLinkReceiver, DataLinkSender};
 
-use super::frames::{Asker, Heard, Question, read};
-use crate::net::packet_channel;
+use super::packet_channel;
+use frames::read;
+pub(crate) use frames::{Asker, Heard, Question, Said};
 
 /// How long answers are waited for, and how often is asked.
 const WINDOW: Duration = Duration::from_millis(250);
@@ -19,7 +22,7 @@ const AT_ONCE: usize = 128;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Questions and answers on one interface.
-pub(super) struct Probe {
+pub(crate) struct Probe {
     asker: Asker,
     /// The director's MACs: what it says itself is no answer.
     own: Vec<MacAddr6>,
@@ -32,7 +35,7 @@ impl Probe {
     ///
     /// # Errors
     /// Without CAP_NET_RAW: `PermissionDenied`.
-    pub(super) fn open(index: u32, asker: Asker, own: Vec<MacAddr6>) -> io::Result<Self> {
+    pub(crate) fn open(index: u32, asker: Asker, own: Vec<MacAddr6>) -> io::Result<Self> {
         let (sender, receiver) = packet_channel(index, PAUSE)?;
         Ok(Self { asker, own, sender, receiver })
     }
@@ -41,7 +44,7 @@ impl Probe {
     ///
     /// # Errors
     /// The interface is gone, or down.
-    pub(super) fn ask(&mut self, questions: &[Question]) -> io::Result<Vec<Vec<Heard>>> {
+    pub(crate) fn ask(&mut self, questions: &[Question]) -> io::Result<Vec<Vec<Heard>>> {
         let mut answers = Vec::with_capacity(questions.len());
         for questions in questions.chunks(AT_ONCE) {
             let mut heard = vec![Vec::new(); questions.len()];
