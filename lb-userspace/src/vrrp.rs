@@ -8,7 +8,8 @@
 //!   socket, addresses, ARP <──────────Action──────────┘
 //! ```
 //!
-//! Nothing in here does I/O or reads a clock. Versions 2 (RFC 3768) and 3 (RFC 5798, RFC 9568) are spoken as keepalived
+//! `machine`, `group`, `packet`, `timing` and what `track` and `lookout` decide by do no I/O and read no clock; `driver`,
+//! `router`, `socket` and the tasks of those two are their hands ([ADR 17](../../docs/adr/0017-vrrp.md)). Versions 2 (RFC 3768) and 3 (RFC 5798, RFC 9568) are spoken as keepalived
 //! 2.2.7 speaks them; where it and an RFC differ, the line says what is done and why.
 
 mod driver;

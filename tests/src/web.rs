@@ -18,6 +18,8 @@ pub(crate) fn start(host: &Host) -> Result<()> {
     drop(web.take());
     let directory = host.inner.place.directory().join(format!("{}-nginx", host.name()));
     fs::create_dir_all(&directory).doing(|| format!("create {}", directory.display()))?;
+    let files = directory.join("files");
+    fs::create_dir_all(&files).doing(|| format!("create {}", files.display()))?;
     let file = directory.join("nginx.conf");
     let listen: String = listeners(host).iter().map(|listener| listener.directive()).collect();
     let text = configuration(host.name(), &directory, &listen);
@@ -104,6 +106,7 @@ http {{
     server {{
         {listen}
         add_header X-Real-Server {name} always;
+        location /files/ {{ root {directory}; }}
         location / {{ return 200 \"{name}\\n\"; }}
     }}
 }}

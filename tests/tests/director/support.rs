@@ -1,10 +1,10 @@
 //! What most tests here begin with.
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use lb_lab::{Director, Host, Lab, Result, VirtualServer};
+pub(crate) use lb_lab::OpenConnection;
+use lb_lab::{Director, Lab, Result, VirtualServer};
 use serde_json::Value;
 
 /// Enough for a request in a lab, however busy the machine.
@@ -63,41 +63,4 @@ pub(crate) fn events(director: &Director, kind: &str) -> Result<Vec<Value>> {
 pub(crate) fn counter(director: &Director, name: &str) -> Result<u64> {
     let counters = director.json(["counters"])?;
     Ok(counters["counters"][name].as_u64().unwrap_or_else(|| panic!("no counter {name} in {counters}")))
-}
-
-/// An HTTP connection that is kept open, so that it can be seen to survive things.
-pub(crate) struct OpenConnection(TcpStream);
-
-impl OpenConnection {
-    pub(crate) fn open(client: &Host, vip: impl Into<IpAddr>) -> Result<Self> {
-        let server = SocketAddr::from((vip.into(), 80));
-        let stream = client.enter(|| TcpStream::connect_timeout(&server, PATIENCE))?;
-        let stream = stream.expect("the VIP accepts a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
-        Ok(Self(stream))
-    }
-
-    /// The client's end.
-    pub(crate) fn client(&self) -> std::io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
-
-    /// Asks on the open connection; the name of the real server that answers.
-    pub(crate) fn ask(&mut self) -> std::io::Result<String> {
-        self.0.write_all(b"GET / HTTP/1.1\r\nHost: vip\r\n\r\n")?;
-        let mut answer = Vec::new();
-        let mut buffer = [0; 4096];
-        loop {
-            let length = self.0.read(&mut buffer)?;
-            if length == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            answer.extend_from_slice(&buffer[..length]);
-            let text = String::from_utf8_lossy(&answer);
-            let name = text.lines().find_map(|line| line.strip_prefix("X-Real-Server: "));
-            if let (true, Some(name)) = (text.contains("\r\n\r\n"), name) {
-                return Ok(name.to_owned());
-            }
-        }
-    }
 }
