@@ -22,7 +22,7 @@ pub use machine::{
 };
 pub use packet::{
     Advert, Cause, Envelope, Expectation, GROUP_V4, GROUP_V6, PROTOCOL, Rejected, TTL, Version, password,
-    vrid,
+    seal, vrid,
 };
 
 /// The priority of whoever owns the addresses: it is master whenever it is there (RFC 9568, section 5.2.4).
