@@ -21,6 +21,7 @@ mod run;
 mod save;
 mod timeouts;
 mod told;
+mod vrrp;
 mod weight;
 mod zero;
 
@@ -101,6 +102,8 @@ enum Command {
     Health(health::Health),
     /// Do the health checks of a real server at once
     CheckNow(health::CheckNow),
+    /// Show the virtual routers: who is master, since when and why
+    Vrrp(vrrp::Vrrp),
     /// Say what happens, as it happens
     Events(events::Events),
     /// Deny and allow clients while the daemon runs
@@ -177,6 +180,7 @@ impl Cli {
             Command::Counters(counters) => counters.execute(),
             Command::Health(health) => health.execute(),
             Command::CheckNow(check_now) => check_now.execute(),
+            Command::Vrrp(vrrp) => vrrp.execute(),
             Command::Events(events) => events.execute(),
             Command::Acl(acl) => acl.execute(),
             Command::Explain(explain) => explain.execute(),

@@ -19,6 +19,7 @@ mod director;
 mod draft;
 mod health;
 mod host;
+mod instance;
 mod machine;
 mod mail;
 mod model;
@@ -32,6 +33,7 @@ mod suggest;
 mod syntax;
 mod validate;
 mod value;
+mod vrrp;
 
 use std::io::Read as _;
 use std::net::IpAddr;
@@ -53,6 +55,7 @@ pub use model::{
 pub use source::{Located, Span};
 pub(crate) use suggest::nearest;
 pub(crate) use value::duration;
+pub use vrrp::{InterfaceAddress, Password, TrackScript, VrrpInstance, VrrpSyncGroup, VrrpVersion};
 
 use crate::forms::VirtualAddress;
 use machine::Need;
@@ -153,10 +156,22 @@ fn read<'a>(document: &'a DeTable<'a>, report: &'a Report) -> Result<Config, Rep
     let timeouts = director::timeouts(&file);
     let acl = acl::of_all(&file);
     let mail = mail::mail(&file);
-    let virtual_servers = validate::virtual_servers(draft::virtual_servers(&file), acl.as_ref().ok(), report);
+    let (instances, virtual_servers) = (instance::instances(&file), draft::virtual_servers(&file));
+    instance::have_vips(&instances, &virtual_servers, report);
+    let routers = instance::fits_together(instances, instance::groups(&file), report);
+    let virtual_servers = validate::virtual_servers(virtual_servers, acl.as_ref().ok(), report);
     let acl = acl.and_then(acl::AclDraft::finish);
     let virtual_servers = virtual_servers?;
-    Ok(Config { director: director?, timeouts: timeouts?, acl: acl?, mail: mail?, virtual_servers })
+    let (vrrp_instances, vrrp_sync_groups) = routers?;
+    Ok(Config {
+        director: director?,
+        timeouts: timeouts?,
+        acl: acl?,
+        mail: mail?,
+        virtual_servers,
+        vrrp_instances,
+        vrrp_sync_groups,
+    })
 }
 
 fn remedy(error: &io::Error) -> &'static str {

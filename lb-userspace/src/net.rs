@@ -5,6 +5,7 @@ mod announce;
 mod details;
 mod ethtool;
 mod events;
+pub mod filter_code;
 mod genetlink;
 mod links;
 mod local_routes;
@@ -18,8 +19,8 @@ use std::net::IpAddr;
 use macaddr::MacAddr6;
 use thiserror::Error;
 
-pub use addresses::{Address, host_text};
-pub use announce::{AnnounceError, FrameSender, announce, packet_channel};
+pub use addresses::{Address, Lifetime, host_text};
+pub use announce::{AnnounceError, FrameSender, announce, announcement, packet_channel};
 pub use details::LinkDetails;
 pub use ethtool::{Channels, Ethtool, Feature, Features, XdpFeatures, xdp_features};
 pub use events::{Event, Events};

@@ -18,6 +18,7 @@ mod reload;
 mod service;
 mod topology;
 mod vips;
+mod vrrp;
 mod ways;
 
 use std::collections::BTreeMap;
@@ -56,6 +57,7 @@ use reload::Reloader;
 use service::{Service, Watchdog};
 use topology::{Followers, Topology};
 use vips::Vips;
+use vrrp::Vrrp;
 use ways::WayKeeper;
 
 /// How long expired connections may be remembered, and counted as their real server's.
@@ -238,8 +240,11 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
         ramping,
     };
     let health = health.start(&mut tasks)?;
+    let happening_of_vrrp = happening.clone();
     let notifier = Notifier::new(followed.clone(), published.clone(), &happening);
     tasks.spawn(notifier.run().map(|()| "notifier"));
+    let vrrp = Vrrp::new();
+    let routers = vrrp.handle();
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let parts = Parts {
         facts,
@@ -251,6 +256,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
         explainer,
         events: happening,
         health,
+        vrrp: routers.clone(),
     };
     let control = tokio::spawn(server.run(parts, async move {
         let _ = server_stopped.await;
@@ -285,6 +291,8 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
         took_over = dataplane.has_taken_over(),
         "ready"
     );
+    // When all is ready: whoever becomes master has to forward.
+    vrrp.start(followed.clone(), happening_of_vrrp, &mut tasks)?;
     service.ready(&published.borrow());
     tasks.spawn(service.clone().follow(published).map(|()| "status"));
     let ended = tokio::select! {
@@ -299,6 +307,15 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     };
 
     service.stopping();
+    if ended.is_ok() {
+        // Forwarding goes on, and so does all else, until somebody has taken over.
+        tokio::select! {
+            () = routers.shut_down() => {}
+            () = tokio::time::sleep(vrrp::PATIENCE) => tracing::warn!("nobody has taken over in {:?}", vrrp::PATIENCE),
+            name = signals.next(&reloads) => tracing::warn!("{name} again: not waiting for a successor"),
+        }
+    }
+    drop(routers);
     // Whoever sends goes first, then those who receive end by themselves.
     following.abort();
     tasks.shutdown().await;

@@ -11,12 +11,20 @@
 //! Nothing in here does I/O or reads a clock. Versions 2 (RFC 3768) and 3 (RFC 5798, RFC 9568) are spoken as keepalived
 //! 2.2.7 speaks them; where it and an RFC differ, the line says what is done and why.
 
+mod driver;
 mod group;
+mod handle;
 mod machine;
 mod packet;
+mod router;
+mod socket;
+mod status;
 pub mod timing;
+mod track;
 
+pub use driver::{Driver, Order};
 pub use group::Group;
+pub use handle::Handle;
 pub use machine::{
     Action, Fault, Link, Machine, Master, Parameters, Reason, State, Status, Tracking, Transitions,
 };
@@ -24,6 +32,10 @@ pub use packet::{
     Advert, Cause, Envelope, Expectation, GROUP_V4, GROUP_V6, PROTOCOL, Rejected, TTL, Version, password,
     seal, vrid,
 };
+
+pub use router::Change;
+pub use status::{Counters, RouterStatus};
+pub use track::Runner;
 
 /// The priority of whoever owns the addresses: it is master whenever it is there (RFC 9568, section 5.2.4).
 pub const OWNER: u8 = 255;

@@ -19,7 +19,7 @@ Examples:
   sudo lb events --json | jq -c 'select(.kind == \"real_server_state\")'
 
 States, weights and MACs of real servers, virtual servers that come, change and go, reloads, rules for clients,
-timeouts, and what somebody else wrote to the maps. The daemon remembers the last 256. Whoever reads too slowly
+timeouts, states of VRRP, and what somebody else wrote to the maps. The daemon remembers the last 256. Whoever reads too slowly
 is told how many were lost.")]
 pub(super) struct Events {
     /// Begin with this many that were before
@@ -143,6 +143,10 @@ fn words(happening: &Happening) -> String {
         Happening::ReloadUndone => "the reload was not confirmed and is undone".to_owned(),
         Happening::ReloadConfirmed => "the reload is confirmed".to_owned(),
         Happening::MapsMended => "somebody else had changed the maps; they are mended".to_owned(),
+        Happening::VrrpState { instance, before, after, reason, .. } => {
+            format!("{instance}: {after} (was {before}): {reason}")
+        }
+        Happening::VrrpGroupState { group, state } => format!("sync group {group}: {state}"),
         Happening::Lost { events } => format!("too slow to read: {events} events were lost"),
     }
 }

@@ -4,10 +4,9 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use console::measure_text_width;
 
 use super::duration::shown;
-use super::output::{print, print_json};
+use super::output::{columns, print, print_json};
 use super::{ControlSocket, FAILED, Failure, answered, ask, runtime};
 use crate::control::api::{CheckNow as Asked, Health as Found, HealthCheck, HealthChecks, HealthState};
 use crate::control::client;
@@ -92,7 +91,7 @@ fn is_failing(health: &Found) -> bool {
 }
 
 /// How long something lasts that began then, as RFC 3339 has it.
-fn age(since: &str, now: SystemTime) -> Option<String> {
+pub(super) fn age(since: &str, now: SystemTime) -> Option<String> {
     let since = humantime::parse_rfc3339(since).ok()?;
     Some(shown(now.duration_since(since).unwrap_or_default().as_secs()))
 }
@@ -136,19 +135,7 @@ fn table(listed: &HealthChecks, now: SystemTime) -> String {
     let mut rows =
         vec![["Server", "Check", "State", "Since", "Latency", "Virtual servers", ""].map(str::to_owned)];
     rows.extend(listed.checks.iter().map(|check| row(check, now)));
-    let width = |column: usize| rows.iter().map(|row| measure_text_width(&row[column])).max().unwrap_or(0);
-    let widths: [usize; 7] = std::array::from_fn(width);
-    let mut text = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            line += cell;
-            line += &" ".repeat(width + 2 - measure_text_width(cell));
-        }
-        text += line.trim_end();
-        text.push('\n');
-    }
-    text
+    columns(&rows)
 }
 
 fn row(check: &HealthCheck, now: SystemTime) -> [String; 7] {

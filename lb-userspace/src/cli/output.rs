@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 
+use console::measure_text_width;
 use serde::Serialize;
 
 use super::Failure;
@@ -28,4 +29,21 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 /// `1 change`, `2 changes`.
 pub(super) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Rows as columns, two spaces between them.
+pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| measure_text_width(&row[column])).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            line += cell;
+            line += &" ".repeat(width + 2 - measure_text_width(cell));
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
 }

@@ -14,6 +14,7 @@ use super::reader::Text;
 use super::report::Reported;
 use super::source::Located;
 use super::suggest::{is_short, quoted};
+use super::vrrp::InterfaceAddress;
 
 pub(super) use vip::virtual_address;
 
@@ -63,6 +64,50 @@ const SOURCE: Role = Role {
 pub(super) fn source(text: &Text<'_>) -> Result<Located<IpAddr>, Reported> {
     plain(text, SOURCE.example_v4)?;
     Ok(text.located(ip(text, &SOURCE)?))
+}
+
+const DIRECTOR: Role = Role {
+    example_v4: "write the other director's own address: \"192.168.2.211\"",
+    example_v6: "write the other director's own address: \"2001:db8::2\"",
+    rule: "adverts are sent to an address that the other director has",
+    is_neighbour: true,
+};
+
+/// Another director's own address.
+pub(super) fn director(text: &Text<'_>) -> Result<Located<IpAddr>, Reported> {
+    plain(text, DIRECTOR.example_v4)?;
+    Ok(text.located(ip(text, &DIRECTOR)?))
+}
+
+const VIRTUAL: Role = Role {
+    example_v4: "write the address: \"192.168.2.240/24\"",
+    example_v6: "write the address: \"2001:db8::1/64\"",
+    rule: "a virtual address is one that the master of several directors has",
+    is_neighbour: true,
+};
+
+/// An address that an interface gets, with the length of its network's prefix or without.
+pub(super) fn of_interface(text: &Text<'_>) -> Result<Located<InterfaceAddress>, Reported> {
+    plain(text, VIRTUAL.example_v4)?;
+    let (host, length) = match text.halves('/') {
+        Some((host, length)) => (host, Some(length)),
+        None => (text.clone(), None),
+    };
+    let address = ip(&host, &VIRTUAL)?;
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = match length {
+        None => longest,
+        Some(length) => {
+            let number = length.parse::<u8>().ok().filter(|number| (1..=longest).contains(number));
+            number.ok_or_else(|| {
+                let message = format!("{} is no length of a prefix", quoted(&length));
+                let help =
+                    format!("write a number from 1 to {longest}, or leave it out for the address alone");
+                length.error(Code::InvalidPrefix, message, help)
+            })?
+        }
+    };
+    Ok(text.located(InterfaceAddress { address, prefix }))
 }
 
 /// A real server's address, with the port that some write behind it.

@@ -31,15 +31,11 @@ pub(super) struct Later {
 /// Everything outside a section, and the sections themselves.
 pub(super) static FILE: Section = Section {
     header: "the file",
-    keys: &["director", "timeouts", "acl", "smtp", "virtual_server"],
-    later: &[
-        refused("vrrp_instance", "let keepalived do VRRP, and set `manage_vips = false`"),
-        refused("vrrp_sync_group", "let keepalived do VRRP, and set `manage_vips = false`"),
-        refused(
-            "sync",
-            "other directors do not learn of this one's connections, so a failover breaks those of rr and wrr",
-        ),
-    ],
+    keys: &["director", "timeouts", "acl", "smtp", "virtual_server", "vrrp_instance", "vrrp_sync_group"],
+    later: &[refused(
+        "sync",
+        "other directors do not learn of this one's connections, so a failover breaks those of rr and wrr",
+    )],
 };
 
 pub(super) static DIRECTOR: Section = Section {
@@ -108,8 +104,44 @@ pub(super) static REAL_SERVER: Section = Section {
 pub(super) static SMTP: Section =
     Section { header: "[smtp]", keys: &["server", "from", "to", "connect_timeout", "helo_name"], later: &[] };
 
+/// A virtual router.
+pub(super) static VRRP_INSTANCE: Section = Section {
+    header: "[[vrrp_instance]]",
+    keys: &[
+        "name",
+        "interface",
+        "virtual_router_id",
+        "version",
+        "priority",
+        "advert_interval",
+        "preempt",
+        "preempt_delay",
+        "authentication",
+        "virtual_addresses",
+        "source_address",
+        "unicast_peers",
+        "track_interfaces",
+        "track_script",
+        "virtual_mac",
+        "notify",
+    ],
+    later: &[],
+};
+
+pub(super) static AUTHENTICATION: Section =
+    Section { header: "[vrrp_instance.authentication]", keys: &["password"], later: &[] };
+
+pub(super) static TRACK_SCRIPT: Section = Section {
+    header: "[[vrrp_instance.track_script]]",
+    keys: &["command", "interval", "timeout", "weight", "fall", "rise"],
+    later: &[],
+};
+
+pub(super) static VRRP_SYNC_GROUP: Section =
+    Section { header: "[[vrrp_sync_group]]", keys: &["name", "instances", "notify"], later: &[] };
+
 /// Every section.
-pub(super) static SECTIONS: [&Section; 28] = {
+pub(super) static SECTIONS: [&Section; 32] = {
     let [check, flap, icmp, tcp, udp, http, tls, dns, smtp, exec] = OF_SERVICE.all();
     let [check_s, flap_s, icmp_s, tcp_s, udp_s, http_s, tls_s, dns_s, smtp_s, exec_s] = OF_SERVER.all();
     [
@@ -121,6 +153,10 @@ pub(super) static SECTIONS: [&Section; 28] = {
         &VIRTUAL_SERVER,
         &PERSISTENCE,
         &REAL_SERVER,
+        &VRRP_INSTANCE,
+        &AUTHENTICATION,
+        &TRACK_SCRIPT,
+        &VRRP_SYNC_GROUP,
         check,
         flap,
         icmp,

@@ -96,6 +96,10 @@ codes! {
     DuplicateAddress = "duplicate-address",
     /// Ranges of ports that two virtual servers have for one VIP.
     OverlappingPorts = "overlapping-ports",
+    /// The number of a virtual router twice on an interface.
+    DuplicateRouter = "duplicate-router",
+    /// Not what an advert can carry.
+    InvalidPassword = "invalid-password",
     /// A number of two groups.
     DuplicateFwmark = "duplicate-fwmark",
     /// IPv4 and IPv6 in one virtual server.

@@ -28,13 +28,18 @@ pub(super) enum Need {
     File,
     /// An address of its own.
     Address,
+    /// A network interface.
+    Interface,
 }
 
 /// What depends on the machine: a warning in `lb check`, an error in `lb run`.
 #[must_use]
 pub fn check_machine(checked: &Checked, machine: &Machine, severity: Severity) -> Diagnostics {
     let exists = |name: &str| machine.interfaces.iter().any(|existing| existing == name);
-    let missing = checked.config.director.interfaces.iter().filter(|interface| !exists(interface));
+    let is_interface = |need: &&(Need, Located<String>)| need.0 == Need::Interface;
+    let needed = checked.needs.iter().filter(is_interface).map(|(_, interface)| interface);
+    let all = checked.config.director.interfaces.iter().chain(needed);
+    let missing = all.filter(|interface| !exists(interface));
     let diagnostics = missing.map(|interface| {
         let message = format!("this machine has no interface {}", quoted(interface));
         let diagnostic = Diagnostic::new(Code::NoSuchInterface, &interface.span, message);
@@ -51,6 +56,7 @@ pub fn check_files(checked: &Checked, severity: Severity) -> Diagnostics {
         Need::Program => file(what, runnable(Path::new(&what.value)), "a program"),
         Need::File => file(what, readable(Path::new(&what.value)), "a file to read"),
         Need::Address => address(what),
+        Need::Interface => None,
     });
     Diagnostics::new(missing.map(|diagnostic| Diagnostic { severity, ..diagnostic }).collect())
 }

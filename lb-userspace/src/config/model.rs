@@ -14,6 +14,7 @@ use macaddr::MacAddr6;
 
 use super::health::{Mail, Quorum, SharedCheck, Target};
 use super::source::Located;
+use super::vrrp::{VrrpInstance, VrrpSyncGroup};
 use crate::forms::{Ports, Prefix, VirtualAddress};
 use crate::scheduler::{Flag, Parameters, Scheduler};
 
@@ -30,6 +31,18 @@ pub struct Config {
     pub mail: Option<Mail>,
     /// `[[virtual_server]]`, in the order of the file; possibly none.
     pub virtual_servers: Vec<VirtualServer>,
+    /// `[[vrrp_instance]]`, in the order of the file.
+    pub vrrp_instances: Vec<VrrpInstance>,
+    /// `[[vrrp_sync_group]]`, in the order of the file; all of instances that there are.
+    pub vrrp_sync_groups: Vec<VrrpSyncGroup>,
+}
+
+impl Config {
+    /// Whether the daemon adds the VIPs to the interfaces as long as it runs, because no other director may have them.
+    #[must_use]
+    pub fn has_vips_always(&self) -> bool {
+        self.director.manage_vips && self.vrrp_instances.is_empty()
+    }
 }
 
 /// The director itself.

@@ -218,6 +218,19 @@ impl<'a> Value<'a> {
         })
     }
 
+    /// A number that is at most `most` away from 0. `help` says what it means, whatever is wrong with it.
+    pub(super) fn signed(self, most: u32, help: &str) -> Result<i16, Reported> {
+        let DeValue::Integer(integer) = self.value.get_ref() else {
+            return Err(self.wrong_type("an integer", help));
+        };
+        let number = i16::from_str_radix(integer.as_str(), integer.radix()).ok();
+        number.filter(|number| u32::from(number.unsigned_abs()) <= most).ok_or_else(|| {
+            let written = quoted(self.report.raw(self.value.span()));
+            let message = format!("`{}` must be from -{most} to {most}, not {written}", self.key);
+            self.report.error(Diagnostic::new(Code::OutOfRange, &self.span(), message).help(help))
+        })
+    }
+
     /// One of a few words.
     pub(super) fn choice<T: Copy>(self, names: &[(&str, T)]) -> Result<T, Reported> {
         let words = names.iter().map(|(name, _)| *name);

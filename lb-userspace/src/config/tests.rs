@@ -233,6 +233,9 @@ fn file_with(section: &Section, key: &str, value: &str) -> String {
         header if header.contains("virtual_server.") => {
             format!("{DIRECTOR}[[virtual_server]]\n{header}\n{key} = {value}\n")
         }
+        header if header.contains("vrrp_instance.") => {
+            format!("{DIRECTOR}[[vrrp_instance]]\nname = \"VI_1\"\n{header}\n{key} = {value}\n")
+        }
         header if header.starts_with('[') => format!("{header}\n{key} = {value}\n"),
         _ => format!("{key} = {value}\n"),
     }

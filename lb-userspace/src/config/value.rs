@@ -106,9 +106,9 @@ pub(super) fn command(value: Value<'_>, example: &str) -> Result<Vec<String>, Re
     let words = words.into_iter().enumerate().map(|(place, word)| {
         let text = word.text(&help)?;
         if place == 0 {
-            path_of(&text, &help)?;
-            value.report().need(Need::Program, text.located(text.as_str().to_owned()));
-        } else if text.contains('\0') {
+            return program(&value, &text, &help);
+        }
+        if text.contains('\0') {
             let message = format!("the argument {} has a zero byte in it", quoted(&text));
             return Err(text.error(
                 Code::InvalidCommand,
@@ -119,6 +119,21 @@ pub(super) fn command(value: Value<'_>, example: &str) -> Result<Vec<String>, Re
         Ok(text.as_str().to_owned())
     });
     Partial::of(words).all()
+}
+
+/// The same, or the path of a program without arguments.
+pub(super) fn command_or_program(value: Value<'_>, example: &str) -> Result<Vec<String>, Reported> {
+    if !value.is_text() {
+        return command(value, example);
+    }
+    let help = format!("write the program's absolute path: \"{example}\"");
+    Ok(vec![program(&value, &value.text(&help)?, &help)?])
+}
+
+fn program(value: &Value<'_>, text: &Text<'_>, help: &str) -> Result<String, Reported> {
+    path_of(text, help)?;
+    value.report().need(Need::Program, text.located(text.as_str().to_owned()));
+    Ok(text.as_str().to_owned())
 }
 
 /// A path that a Unix socket can be bound to.

@@ -4,6 +4,7 @@ mod change;
 mod connections;
 mod events;
 mod health;
+mod vrrp;
 
 use std::collections::BTreeMap;
 use std::iter::Sum;
@@ -20,6 +21,7 @@ pub use change::{
 pub use connections::{Connection, ConnectionFilter, ConnectionKind};
 pub use events::EventFilter;
 pub use health::{CheckNow, Health, HealthCheck, HealthChecks, HealthState, Probed};
+pub use vrrp::{Vrrp, VrrpAdverts, VrrpInstance, VrrpMaster, VrrpScript, VrrpTransitions};
 
 /// The query of `GET /v1/virtual_servers`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]

@@ -39,7 +39,7 @@ pub(super) fn shown(shared: &Shared, check: &Check) -> api::Health {
     }
 }
 
-fn time(time: SystemTime) -> String {
+pub(super) fn time(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 

@@ -277,6 +277,7 @@ mod tests {
             name: "eth0".to_owned(),
             mac: Some(MacAddr6::new(2, 0, 0, 0, 0, 1)),
             is_up: true,
+            is_running: true,
             xdp: None,
             controller: None,
             vlan: None,

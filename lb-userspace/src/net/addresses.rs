@@ -1,6 +1,7 @@
 //! Addresses of interfaces, and which of them are ours.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::address::{
@@ -12,6 +13,11 @@ use super::{NetError, Netlink};
 /// What addresses that we add are marked with (IFA_PROTO, kernel 5.18; `ip address` shows `proto 0x6c`), so that
 /// a daemon that was killed finds its own again, and never removes an administrator's.
 const OURS: AddressProtocol = AddressProtocol::Other(0x6c);
+
+/// Whether we added it, as far as the kernel says.
+pub(super) fn is_ours(message: &AddressMessage) -> bool {
+    message.attributes.iter().any(|attribute| matches!(attribute, AddressAttribute::Protocol(OURS)))
+}
 
 /// An address of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,17 +35,16 @@ pub struct Address {
 impl Address {
     fn from_message(message: &AddressMessage) -> Option<Self> {
         let mut local = None;
-        let mut is_ours = false;
         for attribute in &message.attributes {
             match attribute {
                 AddressAttribute::Local(address) => local = Some(*address),
                 AddressAttribute::Address(address) => local = local.or(Some(*address)),
-                AddressAttribute::Protocol(protocol) => is_ours = *protocol == OURS,
                 _ => {}
             }
         }
         let is_of_host_scope = message.header.scope == AddressScope::Host;
-        local.map(|address| Self { address, prefix: message.header.prefix_len, is_ours, is_of_host_scope })
+        let (prefix, is_ours) = (message.header.prefix_len, is_ours(message));
+        local.map(|address| Self { address, prefix, is_ours, is_of_host_scope })
     }
 }
 
@@ -68,20 +73,42 @@ pub fn host_text(address: IpAddr) -> String {
     format!("{address}/{}", host_prefix(address))
 }
 
+/// How long an address stays on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Until somebody removes it.
+    Unlimited,
+    /// This long, unless it is added again before; whole seconds, at least one.
+    Limited(Duration),
+}
+
+impl Lifetime {
+    /// As the kernel counts it (`INFINITY_LIFE_TIME` in include/net/addrconf.h).
+    fn seconds(self) -> u32 {
+        match self {
+            Self::Unlimited => u32::MAX,
+            Self::Limited(time) => u32::try_from(time.as_secs()).unwrap_or(u32::MAX - 1).max(1),
+        }
+    }
+}
+
 /// How the kernel is to treat a VIP, where its defaults do not do.
-fn vip_attributes(address: IpAddr) -> Vec<AddressAttribute> {
+fn vip_attributes(address: IpAddr, prefix: u8, lifetime: Lifetime) -> Vec<AddressAttribute> {
     let mut attributes = vec![AddressAttribute::Protocol(OURS)];
+    let mut lifetimes = CacheInfo::default();
+    (lifetimes.ifa_preferred, lifetimes.ifa_valid) = (lifetime.seconds(), lifetime.seconds());
     if address.is_ipv6() {
-        // Several hosts have a VIP, so nobody is to ask whether it is taken (RFC 4862, section 5.4); and it leads to
-        // nobody else, so it needs no route of its own.
-        attributes.push(AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute));
+        // Several hosts have a VIP, so nobody is to ask whether it is taken (RFC 4862, section 5.4); and alone it leads
+        // to nobody else, so it needs no route of its own.
+        let mut flags = AddressFlags::Nodad;
+        flags.set(AddressFlags::Noprefixroute, prefix == host_prefix(address));
+        attributes.push(AddressAttribute::Flags(flags));
         // Deprecated (RFC 4862, section 5.5.4): for what this host sends by itself it would be chosen as the source
         // before an address with a shorter prefix (`ipv6_get_saddr_eval` in net/ipv6/addrconf.c), and answers to it
         // may arrive at another host.
-        let mut lifetimes = CacheInfo::default();
-        (lifetimes.ifa_preferred, lifetimes.ifa_valid) = (0, u32::MAX);
-        attributes.push(AddressAttribute::CacheInfo(lifetimes));
+        lifetimes.ifa_preferred = 0;
     }
+    attributes.push(AddressAttribute::CacheInfo(lifetimes));
     attributes
 }
 
@@ -113,9 +140,23 @@ impl Netlink {
     /// # Errors
     /// [`NetError::Request`].
     pub async fn add_vip(&self, index: u32, address: IpAddr) -> Result<(), NetError> {
-        let mut request = self.handle.address().add(index, address, host_prefix(address)).replace();
-        request.message_mut().attributes.extend(vip_attributes(address));
-        let operation = format!("add {} to interface {index}", host_text(address));
+        self.add_address(index, (address, host_prefix(address)), Lifetime::Unlimited).await
+    }
+
+    /// Adds an address and the length of its network's prefix to the interface `index`, marked as ours. One that is there
+    /// stays from now on for as long as this says.
+    ///
+    /// # Errors
+    /// [`NetError::NoIpv6`], [`NetError::Request`].
+    pub async fn add_address(
+        &self,
+        index: u32,
+        (address, prefix): (IpAddr, u8),
+        lifetime: Lifetime,
+    ) -> Result<(), NetError> {
+        let mut request = self.handle.address().add(index, address, prefix).replace();
+        request.message_mut().attributes.extend(vip_attributes(address, prefix, lifetime));
+        let operation = format!("add {address}/{prefix} to interface {index}");
         request.execute().await.map_err(NetError::request(operation)).map_err(|error| match error.errno() {
             // `addrconf_add_dev` in net/ipv6/addrconf.c; a kernel without IPv6.
             Some(libc::EACCES | libc::EOPNOTSUPP) if address.is_ipv6() => NetError::NoIpv6 { address, index },
@@ -128,15 +169,22 @@ impl Netlink {
     /// # Errors
     /// [`NetError::Request`].
     pub async fn remove_vip(&self, index: u32, address: IpAddr) -> Result<(), NetError> {
-        let is_vip = |message: &AddressMessage| {
+        self.remove_address(index, (address, host_prefix(address))).await
+    }
+
+    /// Removes an address with this length of its network's prefix from the interface `index`. Nothing happens if it is
+    /// not there.
+    ///
+    /// # Errors
+    /// [`NetError::Request`].
+    pub async fn remove_address(&self, index: u32, (address, prefix): (IpAddr, u8)) -> Result<(), NetError> {
+        let is_meant = |message: &AddressMessage| {
             Address::from_message(message)
-                .is_some_and(|found| found.address == address && found.prefix == host_prefix(address))
+                .is_some_and(|found| found.address == address && found.prefix == prefix)
         };
-        for message in self.address_messages(index).await?.into_iter().filter(is_vip) {
-            self.handle.address().del(message).execute().await.map_err(NetError::request(format!(
-                "remove {} from interface {index}",
-                host_text(address)
-            )))?;
+        for message in self.address_messages(index).await?.into_iter().filter(is_meant) {
+            let operation = format!("remove {address}/{prefix} from interface {index}");
+            self.handle.address().del(message).execute().await.map_err(NetError::request(operation))?;
         }
         Ok(())
     }

@@ -48,17 +48,24 @@ pub fn announce(link: &Link, addresses: &[IpAddr]) -> Result<(), AnnounceError> 
     };
     let mut sender = open(link.name.clone(), link.index).map_err(failed(*first))?;
     for address in addresses {
-        let frame = match address {
-            IpAddr::V4(address) => gratuitous_arp(mac, *address),
-            IpAddr::V6(address) => unsolicited_advertisement(mac, *address),
-        };
-        let frame = frame.map_err(failed(*address))?;
+        let frame = announcement(mac, *address).map_err(failed(*address))?;
         match sender.send_to(&frame, None) {
             Some(sent) => sent.map_err(failed(*address))?,
             None => return Err(failed(*address)(io::ErrorKind::OutOfMemory.into())),
         }
     }
     Ok(())
+}
+
+/// The frame that tells a segment that an address is at this MAC.
+///
+/// # Errors
+/// It cannot be built, which is a bug.
+pub fn announcement(mac: MacAddr6, address: IpAddr) -> io::Result<Vec<u8>> {
+    match address {
+        IpAddr::V4(address) => gratuitous_arp(mac, address),
+        IpAddr::V6(address) => unsolicited_advertisement(mac, address),
+    }
 }
 
 /// Sends whole frames.

@@ -8,6 +8,7 @@ use netlink_packet_core::NetlinkPayload;
 use netlink_packet_route::RouteNetlinkMessage;
 use rtnetlink::MulticastGroup;
 
+use super::addresses::is_ours;
 use super::{Link, NeighbourEntry, NetError};
 
 /// A change.
@@ -46,6 +47,14 @@ impl Events {
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv6Route,
         ])
+    }
+
+    /// Changes of links and addresses, from now on.
+    ///
+    /// # Errors
+    /// [`NetError::Open`].
+    pub fn of_interfaces() -> Result<Self, NetError> {
+        Self::subscribe(&[MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr])
     }
 
     /// Changes of the neighbour table, from now on.
@@ -97,6 +106,8 @@ fn event(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Event> {
             RouteNetlinkMessage::DelNeighbour(entry) => {
                 NeighbourEntry::from_message(&entry).map(Event::NeighbourGone)
             }
+            // One of ours that lives on for another while, as every second; if it is new, so is a route.
+            RouteNetlinkMessage::NewAddress(address) if is_ours(&address) => None,
             RouteNetlinkMessage::NewAddress(_)
             | RouteNetlinkMessage::DelAddress(_)
             | RouteNetlinkMessage::NewRoute(_)

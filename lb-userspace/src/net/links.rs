@@ -20,6 +20,8 @@ pub struct Link {
     pub mac: Option<MacAddr6>,
     /// Whether it is administratively up.
     pub is_up: bool,
+    /// Whether it is up and has a carrier: frames can leave it.
+    pub is_running: bool,
     /// The XDP program attached to it.
     pub xdp: Option<XdpAttachment>,
     /// The bond, team or bridge that it is part of, which has its addresses.
@@ -55,6 +57,7 @@ impl Link {
             name: String::new(),
             mac: None,
             is_up: message.header.flags.contains(LinkFlags::Up),
+            is_running: message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
             xdp: None,
             controller: None,
             vlan: None,

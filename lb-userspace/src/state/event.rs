@@ -171,6 +171,26 @@ pub enum Happening {
     ReloadConfirmed,
     /// Somebody else had written the maps; they are as they should be again.
     MapsMended,
+    /// A VRRP instance is something else.
+    VrrpState {
+        /// Its name.
+        instance: String,
+        /// What it was: `init`, `backup`, `master`, `fault`, `leaving`, `stopped`.
+        before: String,
+        /// What it is.
+        after: String,
+        /// Why, in words.
+        reason: String,
+        /// The priority that it competes with.
+        priority: u8,
+    },
+    /// All instances of a VRRP sync group are something else.
+    VrrpGroupState {
+        /// Its name.
+        group: String,
+        /// What they are.
+        state: String,
+    },
     /// Whoever reads this was too slow.
     Lost {
         /// How many events that was.

@@ -143,7 +143,16 @@ mod tests {
 
     fn link(index: u32, name: &str) -> Link {
         let name = name.to_owned();
-        Link { index, name, mac: None, is_up: true, xdp: None, controller: None, vlan: None }
+        Link {
+            index,
+            name,
+            mac: None,
+            is_up: true,
+            is_running: true,
+            xdp: None,
+            controller: None,
+            vlan: None,
+        }
     }
 
     fn vlan(index: u32, id: u16, parent: u32) -> Link {

@@ -83,7 +83,8 @@ mod tests {
 
     fn details(index: u32, name: &str, vlan: Option<Vlan>) -> LinkDetails {
         let (name, mac) = (name.to_owned(), Some(OWN));
-        let link = Link { index, name, mac, is_up: true, xdp: None, controller: None, vlan };
+        let link =
+            Link { index, name, mac, is_up: true, is_running: true, xdp: None, controller: None, vlan };
         let (driver, xdp_program) = (None, None);
         LinkDetails { link, is_ethernet: true, has_carrier: true, mtu: 9000, xdp_program, driver }
     }

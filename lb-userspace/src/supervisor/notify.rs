@@ -66,8 +66,36 @@ impl Notifier {
             Happening::VirtualServerRemoved { service } => drop(self.told.remove(service)),
             Happening::QuorumReached { service } => self.quorum_changed(service, true),
             Happening::QuorumLost { service } => self.quorum_changed(service, false),
+            Happening::VrrpState { instance, after, reason, priority, .. } => {
+                self.instance(instance, after, reason, *priority);
+            }
+            Happening::VrrpGroupState { group, state } => self.group(group, state),
             _ => {}
         }
+    }
+
+    /// As keepalived tells its scripts (`notify_instance_exec` of keepalived/vrrp/vrrp_notify.c): `INSTANCE VI_1 MASTER 100`.
+    fn instance(&mut self, name: &str, state: &str, reason: &str, priority: u8) {
+        let config = self.config();
+        let Some(instance) = config.vrrp_instances.iter().find(|instance| instance.name == name) else {
+            return;
+        };
+        let Some(state) = as_keepalived(state) else { return };
+        let arguments = ["INSTANCE", name, state, &priority.to_string()].map(str::to_owned);
+        let command = with(&instance.notify, arguments);
+        self.commands.run(&format!("instance {name}"), command, vec![("LB_REASON", reason.to_owned())]);
+        if let Some(mail) = &config.mail {
+            let subject = format!("VRRP instance {name} - Entering {state} state");
+            self.mailer.send(mail, subject, format!("{reason}; its priority is {priority}."));
+        }
+    }
+
+    fn group(&mut self, name: &str, state: &str) {
+        let config = self.config();
+        let Some(group) = config.vrrp_sync_groups.iter().find(|group| group.name == name) else { return };
+        let Some(state) = as_keepalived(state) else { return };
+        let command = with(&group.notify, ["GROUP", name, state, "0"].map(str::to_owned));
+        self.commands.run(&format!("group {name}"), command, Vec::new());
     }
 
     fn state(
@@ -138,6 +166,26 @@ impl Notifier {
     fn config(&self) -> Arc<Config> {
         Arc::clone(self.configs.borrow().config())
     }
+}
+
+/// What keepalived's scripts call a state; none: they are told of no such state.
+fn as_keepalived(state: &str) -> Option<&'static str> {
+    match state {
+        "master" => Some("MASTER"),
+        "backup" => Some("BACKUP"),
+        "fault" => Some("FAULT"),
+        "stopped" => Some("STOP"),
+        _ => None,
+    }
+}
+
+/// A command with more arguments, if there is one.
+fn with(command: &[String], arguments: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut whole = command.to_vec();
+    if !whole.is_empty() {
+        whole.extend(arguments);
+    }
+    whole
 }
 
 fn find<'a>(config: &'a Config, name: &str) -> Option<&'a VirtualServer> {

@@ -35,7 +35,7 @@ struct Wanted {
 
 impl Wanted {
     fn by(config: &Config) -> Self {
-        Self { vips: state::vips(config), managed: config.director.manage_vips }
+        Self { vips: state::vips(config), managed: config.has_vips_always() }
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) struct Program {
 /// All of them. A lab that needs another adds it here, and every machine has it.
 const PROGRAMS: &[Program] = &[
     Program { name: "nginx", debian: "nginx-light", fedora: "nginx", arch: "nginx" },
+    Program { name: "keepalived", debian: "keepalived", fedora: "keepalived", arch: "keepalived" },
     Program { name: "curl", debian: "curl", fedora: "curl", arch: "curl" },
     Program { name: "tcpdump", debian: "tcpdump", fedora: "tcpdump", arch: "tcpdump" },
     Program { name: "ip", debian: "iproute2", fedora: "iproute", arch: "iproute2" },

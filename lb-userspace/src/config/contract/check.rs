@@ -106,7 +106,7 @@ impl CheckSections {
 }
 
 /// What keepalived calls it (`keepalived.conf(5)`), and what it is called here.
-pub(in super::super) const KEEPALIVED: [(&str, &str); 32] = [
+pub(in super::super) const KEEPALIVED: [(&str, &str); 45] = [
     ("delay_loop", "interval"),
     ("retry", "retries"),
     ("nb_get_retry", "retries"),
@@ -139,4 +139,17 @@ pub(in super::super) const KEEPALIVED: [(&str, &str); 32] = [
     ("smtp_server", "server"),
     ("smtp_connect_timeout", "connect_timeout"),
     ("smtp_helo_name", "helo_name"),
+    ("advert_int", "advert_interval"),
+    ("nopreempt", "preempt"),
+    ("virtual_ipaddress", "virtual_addresses"),
+    ("virtual_ipaddress_excluded", "virtual_addresses"),
+    ("mcast_src_ip", "source_address"),
+    ("unicast_src_ip", "source_address"),
+    ("unicast_peer", "unicast_peers"),
+    ("track_interface", "track_interfaces"),
+    ("use_vmac", "virtual_mac"),
+    ("auth_pass", "password"),
+    ("vrrp_version", "version"),
+    ("script", "command"),
+    ("group", "instances"),
 ];

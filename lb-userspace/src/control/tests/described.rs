@@ -73,6 +73,7 @@ fn requests() -> Vec<(&'static str, &'static str, Option<Value>)> {
         ("GET", "/v1/configuration", None),
         ("POST", "/v1/confirm", None),
         ("GET", "/v1/health", None),
+        ("GET", "/v1/vrrp", None),
         ("POST", "/v1/check_now", Some(json!({ "server": "192.0.2.10" }))),
         ("GET", "/v1/events?last=100&follow=false", None),
     ]

@@ -23,6 +23,7 @@ use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use tokio::sync::oneshot;
 
 use super::direct::bound;
+use crate::net::filter_code as code;
 
 /// Type, code, checksum, identifier, sequence number (RFC 792, RFC 4443 section 4.1).
 const HEADER: usize = 8;
@@ -30,17 +31,6 @@ const HEADER: usize = 8;
 const LONGEST: usize = 128;
 /// Room for the replies to 5,000 requests at once, at less than 800 bytes each as the kernel counts them.
 const BUFFER: usize = 4 << 20;
-
-/// BPF_LD | BPF_B | BPF_ABS, and so on: `include/uapi/linux/bpf_common.h`.
-mod code {
-    pub(super) const LOAD_BYTE: u16 = 0x30;
-    pub(super) const LOAD_HALF: u16 = 0x28;
-    pub(super) const LOAD_BYTE_INDIRECT: u16 = 0x50;
-    pub(super) const LOAD_HALF_INDIRECT: u16 = 0x48;
-    pub(super) const INDEX_IPV4_HEADER: u16 = 0xb1;
-    pub(super) const JUMP_EQUAL: u16 = 0x15;
-    pub(super) const RETURN: u16 = 0x06;
-}
 
 /// Sends a request and waits for its reply.
 pub(super) async fn ask(server: IpAddr, bind: Option<IpAddr>) -> io::Result<()> {

@@ -4,6 +4,8 @@
 use lb_common::probe::FIRST_PORT;
 use socket2::SockFilter;
 
+use crate::net::filter_code as code;
+
 /// The filter of a packet socket on whole frames: those to this host, in one piece, to a port of ours, and errors of ICMP.
 pub(super) fn answers() -> Vec<SockFilter> {
     instructions()
@@ -21,21 +23,6 @@ struct Instruction {
     no: u8,
     value: u32,
 }
-
-// Of linux/bpf_common.h: classes, sizes, modes and comparisons, added up.
-const LOAD_BYTE: u16 = 0x30;
-const LOAD_HALF: u16 = 0x28;
-/// Behind the register X.
-const LOAD_BYTE_AT_X: u16 = 0x50;
-const LOAD_HALF_AT_X: u16 = 0x48;
-const X_IS: u16 = 0x01;
-/// Four times the low half of a byte: the length of an IPv4 header.
-const X_IS_HEADER_LENGTH: u16 = 0xb1;
-const IF_EQUAL: u16 = 0x15;
-const IF_AT_LEAST: u16 = 0x35;
-const IF_ANY_BIT: u16 = 0x45;
-const GO_TO: u16 = 0x05;
-const RETURN: u16 = 0x06;
 
 /// `SKF_AD_OFF + SKF_AD_PKTTYPE` (linux/filter.h).
 const PACKET_TYPE: u32 = (-0x1000_i32 + 4).cast_unsigned();
@@ -58,43 +45,43 @@ fn instructions() -> Vec<Instruction> {
     let mut program = Vec::new();
     let plain = |code, value| Instruction { code, yes: 0, no: 0, value };
     let first_port = u32::from(FIRST_PORT);
-    program.push(plain(LOAD_BYTE, PACKET_TYPE));
-    jump(&mut program, IF_EQUAL, FOR_US, None, Some(REJECT));
-    program.push(plain(LOAD_HALF, 12));
-    jump(&mut program, IF_EQUAL, 0x86dd, Some(V6), None);
-    jump(&mut program, IF_EQUAL, 0x0800, None, Some(REJECT));
-    program.push(plain(LOAD_HALF, ETHERNET + 6));
+    program.push(plain(code::LOAD_BYTE, PACKET_TYPE));
+    jump(&mut program, code::JUMP_EQUAL, FOR_US, None, Some(REJECT));
+    program.push(plain(code::LOAD_HALF, 12));
+    jump(&mut program, code::JUMP_EQUAL, 0x86dd, Some(V6), None);
+    jump(&mut program, code::JUMP_EQUAL, 0x0800, None, Some(REJECT));
+    program.push(plain(code::LOAD_HALF, ETHERNET + 6));
     // More fragments, or not the first.
-    jump(&mut program, IF_ANY_BIT, 0x3fff, Some(REJECT), None);
-    program.push(plain(X_IS_HEADER_LENGTH, ETHERNET));
-    program.push(plain(LOAD_BYTE, ETHERNET + 9));
-    program.push(plain(GO_TO, (TRANSPORT - V6) as u32));
+    jump(&mut program, code::JUMP_ANY_BIT, 0x3fff, Some(REJECT), None);
+    program.push(plain(code::INDEX_IPV4_HEADER, ETHERNET));
+    program.push(plain(code::LOAD_BYTE, ETHERNET + 9));
+    program.push(plain(code::JUMP, (TRANSPORT - V6) as u32));
     // V6:
-    program.push(plain(X_IS, 40));
-    program.push(plain(LOAD_BYTE, ETHERNET + 6));
+    program.push(plain(code::INDEX, 40));
+    program.push(plain(code::LOAD_BYTE, ETHERNET + 6));
     // TRANSPORT: the protocol is loaded, and X is the length of the IP header.
-    jump(&mut program, IF_EQUAL, 6, Some(PORTS), None);
-    jump(&mut program, IF_EQUAL, 17, Some(PORTS), None);
-    jump(&mut program, IF_EQUAL, 1, Some(ICMP), None);
-    jump(&mut program, IF_EQUAL, 58, Some(ICMP_V6), Some(REJECT));
+    jump(&mut program, code::JUMP_EQUAL, 6, Some(PORTS), None);
+    jump(&mut program, code::JUMP_EQUAL, 17, Some(PORTS), None);
+    jump(&mut program, code::JUMP_EQUAL, 1, Some(ICMP), None);
+    jump(&mut program, code::JUMP_EQUAL, 58, Some(ICMP_V6), Some(REJECT));
     // ICMP: an echo reply, or something is unreachable (RFC 792).
-    program.push(plain(LOAD_BYTE_AT_X, ETHERNET));
-    jump(&mut program, IF_EQUAL, 0, Some(ECHO), None);
-    jump(&mut program, IF_EQUAL, 3, Some(ACCEPT), Some(REJECT));
+    program.push(plain(code::LOAD_BYTE_INDIRECT, ETHERNET));
+    jump(&mut program, code::JUMP_EQUAL, 0, Some(ECHO), None);
+    jump(&mut program, code::JUMP_EQUAL, 3, Some(ACCEPT), Some(REJECT));
     // ICMP_V6: the same (RFC 4443).
-    program.push(plain(LOAD_BYTE_AT_X, ETHERNET));
-    jump(&mut program, IF_EQUAL, 129, Some(ECHO), None);
-    jump(&mut program, IF_EQUAL, 1, Some(ACCEPT), Some(REJECT));
+    program.push(plain(code::LOAD_BYTE_INDIRECT, ETHERNET));
+    jump(&mut program, code::JUMP_EQUAL, 129, Some(ECHO), None);
+    jump(&mut program, code::JUMP_EQUAL, 1, Some(ACCEPT), Some(REJECT));
     // ECHO: by its identifier.
-    program.push(plain(LOAD_HALF_AT_X, ETHERNET + 4));
-    jump(&mut program, IF_AT_LEAST, first_port, Some(ACCEPT), Some(REJECT));
+    program.push(plain(code::LOAD_HALF_INDIRECT, ETHERNET + 4));
+    jump(&mut program, code::JUMP_AT_LEAST, first_port, Some(ACCEPT), Some(REJECT));
     // PORTS: by the destination's.
-    program.push(plain(LOAD_HALF_AT_X, ETHERNET + 2));
-    jump(&mut program, IF_AT_LEAST, first_port, Some(ACCEPT), Some(REJECT));
+    program.push(plain(code::LOAD_HALF_INDIRECT, ETHERNET + 2));
+    jump(&mut program, code::JUMP_AT_LEAST, first_port, Some(ACCEPT), Some(REJECT));
     // ACCEPT:
-    program.push(plain(RETURN, ALL));
+    program.push(plain(code::RETURN, ALL));
     // REJECT:
-    program.push(plain(RETURN, 0));
+    program.push(plain(code::RETURN, 0));
     program
 }
 
@@ -118,11 +105,11 @@ pub(super) mod tests {
         loop {
             let Instruction { code, yes, no, value } = program[at];
             let loaded = match code {
-                LOAD_BYTE if value == PACKET_TYPE => Some(FOR_US),
-                LOAD_BYTE => byte(value),
-                LOAD_HALF => half(value),
-                LOAD_BYTE_AT_X => byte(x + value),
-                LOAD_HALF_AT_X => half(x + value),
+                code::LOAD_BYTE if value == PACKET_TYPE => Some(FOR_US),
+                code::LOAD_BYTE => byte(value),
+                code::LOAD_HALF => half(value),
+                code::LOAD_BYTE_INDIRECT => byte(x + value),
+                code::LOAD_HALF_INDIRECT => half(x + value),
                 _ => Some(a),
             };
             // A load beyond the end rejects the frame.
@@ -130,19 +117,19 @@ pub(super) mod tests {
             a = loaded;
             at += 1;
             let holds = match code {
-                IF_EQUAL => a == value,
-                IF_AT_LEAST => a >= value,
-                IF_ANY_BIT => a & value != 0,
-                GO_TO => {
+                code::JUMP_EQUAL => a == value,
+                code::JUMP_AT_LEAST => a >= value,
+                code::JUMP_ANY_BIT => a & value != 0,
+                code::JUMP => {
                     at += value as usize;
                     continue;
                 }
-                RETURN => return value != 0,
-                X_IS => {
+                code::RETURN => return value != 0,
+                code::INDEX => {
                     x = value;
                     continue;
                 }
-                X_IS_HEADER_LENGTH => {
+                code::INDEX_IPV4_HEADER => {
                     let Some(first) = byte(value) else { return false };
                     x = (first & 0xf) * 4;
                     continue;
@@ -157,9 +144,12 @@ pub(super) mod tests {
     fn every_part_begins_where_its_name_says() {
         let program = instructions();
         assert_eq!(program.len(), REJECT + 1);
-        assert_eq!((program[ACCEPT].code, program[ACCEPT].value), (RETURN, ALL));
-        assert_eq!((program[V6].code, program[TRANSPORT].value), (X_IS, 6));
-        assert_eq!((program[ICMP].code, program[ICMP_V6].code), (LOAD_BYTE_AT_X, LOAD_BYTE_AT_X));
+        assert_eq!((program[ACCEPT].code, program[ACCEPT].value), (code::RETURN, ALL));
+        assert_eq!((program[V6].code, program[TRANSPORT].value), (code::INDEX, 6));
+        assert_eq!(
+            (program[ICMP].code, program[ICMP_V6].code),
+            (code::LOAD_BYTE_INDIRECT, code::LOAD_BYTE_INDIRECT)
+        );
         assert_eq!((program[ECHO].value, program[PORTS].value), (ETHERNET + 4, ETHERNET + 2));
     }
 }

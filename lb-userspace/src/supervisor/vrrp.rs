@@ -1,0 +1,181 @@
+//! Virtual routers in the daemon: a thread of its own for them, which a busy daemon does not delay, and whoever tells it
+//! what is configured and what scripts say.
+//!
+//! ```text
+//!   configs ──> keep ──Configure, Script──> thread: Driver ──Change──> tell ──> events: log, commands, mail
+//! ```
+
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use nix::sys::mman::{MlockAllFlags, mlockall};
+use thread_priority::{
+    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::RunError;
+use crate::config::{TrackScript, VrrpInstance};
+use crate::state::{EventLog, Followed, Happening};
+use crate::vrrp::{Change, Driver, Handle, Order, Runner};
+
+/// How long the daemon waits for a successor at most, whatever the interval of adverts.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// The least of the priorities of SCHED_FIFO: above all ordinary threads, below the kernel's.
+const PRIORITY: u8 = 1;
+
+/// The virtual routers.
+pub(super) struct Vrrp {
+    handle: Handle,
+    orders: mpsc::UnboundedReceiver<Order>,
+}
+
+impl Vrrp {
+    pub(super) fn new() -> Self {
+        let (handle, orders) = Handle::new();
+        Self { handle, orders }
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Starts the thread and the tasks.
+    pub(super) fn start(
+        self,
+        configs: watch::Receiver<Followed>,
+        events: EventLog,
+        tasks: &mut JoinSet<&'static str>,
+    ) -> Result<(), RunError> {
+        let (changes, changed) = mpsc::unbounded_channel();
+        tasks.spawn(thread(self.orders, changes)?.map(|()| "VRRP"));
+        tasks.spawn(keep(configs, self.handle).map(|()| "VRRP"));
+        tasks.spawn(tell(changed, events).map(|()| "VRRP"));
+        Ok(())
+    }
+}
+
+/// Ready when the thread has ended.
+fn thread(
+    orders: mpsc::UnboundedReceiver<Order>,
+    changes: mpsc::UnboundedSender<Change>,
+) -> Result<impl Future<Output = ()>, RunError> {
+    let started = |error| RunError::Os("start the thread of VRRP", error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(started)?;
+    let (ended, end) = oneshot::channel::<()>();
+    let run = move || {
+        runtime.block_on(async {
+            match Driver::new(orders, changes, Box::new(be_prompt)) {
+                Ok(driver) => driver.run().await,
+                Err(error) => tracing::error!("VRRP: {error}"),
+            }
+        });
+        drop(ended);
+    };
+    std::thread::Builder::new().name("vrrp".to_owned()).spawn(run).map_err(started)?;
+    Ok(end.map(drop))
+}
+
+/// Has this thread run before all others, and its memory never be away, if that is permitted.
+fn be_prompt() {
+    // Nothing that it starts has the same: it starts nothing.
+    let priority = ThreadPriorityValue::try_from(PRIORITY).map(ThreadPriority::Crossplatform);
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+    let urgent = priority.and_then(|priority| {
+        set_thread_priority_and_policy(thread_native_id(), priority, policy)
+            .map_err(|error| format!("{error:?}"))
+    });
+    if let Err(error) = urgent {
+        tracing::warn!(
+            "VRRP runs without real-time priority ({error}): a busy machine may lose mastership; allow CAP_SYS_NICE"
+        );
+    }
+    if !may_lock() {
+        tracing::warn!("memory is not locked: a machine that swaps may lose mastership; allow CAP_IPC_LOCK");
+        return;
+    }
+    // What is used, when it is used: not all that is reserved.
+    let when_used = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
+    if let Err(error) = mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | when_used) {
+        tracing::warn!("lock memory: {error}: a machine that swaps may lose mastership");
+    }
+}
+
+/// Whether locked memory is without limit for this process: one with a limit would run out of memory.
+fn may_lock() -> bool {
+    const CAP_IPC_LOCK: u32 = 14;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0);
+    effective >> CAP_IPC_LOCK & 1 == 1
+}
+
+/// Tells what is configured, and has scripts run.
+async fn keep(mut configs: watch::Receiver<Followed>, handle: Handle) {
+    let (results, mut ended) = mpsc::unbounded_channel::<((String, TrackScript), bool)>();
+    let mut runners: Vec<((String, TrackScript), Runner)> = Vec::new();
+    let mut instances: Vec<VrrpInstance> = Vec::new();
+    let mut told = None;
+    loop {
+        {
+            let config = configs.borrow_and_update();
+            let config = config.config();
+            let new = (config.vrrp_instances.clone(), config.vrrp_sync_groups.clone());
+            if told.as_ref() != Some(&new) {
+                instances.clone_from(&new.0);
+                handle.order(Order::Configure { instances: new.0.clone(), groups: new.1.clone() });
+                told = Some(new);
+            }
+        }
+        let wanted: Vec<(String, TrackScript)> = instances
+            .iter()
+            .flat_map(|instance| {
+                instance.track_scripts.iter().map(|script| (instance.name.clone(), script.clone()))
+            })
+            .collect();
+        runners.retain(|(key, _)| wanted.contains(key));
+        for key in wanted {
+            if !runners.iter().any(|(known, _)| *known == key) {
+                let runner = Runner::start(key.1.clone(), key.clone(), results.clone());
+                runners.push((key, runner));
+            }
+        }
+        loop {
+            tokio::select! {
+                changed = configs.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                Some(((instance, script), has_succeeded)) = ended.recv() => {
+                    let configured = instances.iter().find(|known| known.name == instance);
+                    let scripts = configured.map(|instance| instance.track_scripts.as_slice()).unwrap_or_default();
+                    // One that is configured twice has two places.
+                    for (place, _) in scripts.iter().enumerate().filter(|(_, known)| **known == script) {
+                        handle.order(Order::Script { instance: instance.clone(), place, has_succeeded });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Reports what changes.
+async fn tell(mut changed: mpsc::UnboundedReceiver<Change>, events: EventLog) {
+    while let Some(change) = changed.recv().await {
+        events.report(match change {
+            Change::Instance { instance, before, after, reason, priority } => Happening::VrrpState {
+                instance,
+                before: before.name().to_owned(),
+                after: after.name().to_owned(),
+                reason: reason.to_string(),
+                priority,
+            },
+            Change::Group { group, state } => {
+                Happening::VrrpGroupState { group, state: state.name().to_owned() }
+            }
+        });
+    }
+    std::future::pending::<()>().await;
+}

@@ -1,0 +1,355 @@
+//! All virtual routers of this director, the network, and the clock: one task, on a thread of its own.
+//!
+//! ```text
+//!   sockets, netlink, clock, orders ──> Router (Machine) ... ──> Group ──> adverts, addresses, announcements
+//!                                                                   └────> Change ──> scripts, log, mail (elsewhere)
+//! ```
+//!
+//! Nothing here waits for anybody but the kernel: programs are run, and files written, by others.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::group::Group;
+use super::machine::{Machine, State};
+use super::router::{Change, Hands, Router};
+use super::status::RouterStatus;
+use crate::config::{VrrpInstance, VrrpSyncGroup};
+use crate::net::{Event, Events, FrameSender, Link, NetError, Netlink};
+
+/// How long changes of addresses are collected before they are looked at.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// What the rest of the daemon tells.
+#[derive(Debug)]
+pub enum Order {
+    /// What is configured.
+    Configure {
+        /// The virtual routers.
+        instances: Vec<VrrpInstance>,
+        /// Those that are kept alike.
+        groups: Vec<VrrpSyncGroup>,
+    },
+    /// A run of an instance's script has ended.
+    Script {
+        /// The instance.
+        instance: String,
+        /// Which of its scripts.
+        place: usize,
+        /// How.
+        has_succeeded: bool,
+    },
+    /// Whether the priority is held down: this director does not know the connections yet.
+    Hold(bool),
+    /// What there is to know.
+    Ask(oneshot::Sender<Vec<RouterStatus>>),
+    /// The daemon ends. Answered when all virtual routers have; told again, they end at once.
+    ShutDown(oneshot::Sender<()>),
+}
+
+/// Whoever drives virtual routers.
+pub struct Driver {
+    hands: Hands,
+    events: Events,
+    orders: mpsc::UnboundedReceiver<Order>,
+    routers: Vec<Router>,
+    groups: Vec<(VrrpSyncGroup, Group)>,
+    links: Vec<Link>,
+    is_held: bool,
+    changes: mpsc::UnboundedSender<Change>,
+    /// Whether whoever gives orders is there.
+    has_orders: bool,
+    has_events: bool,
+    begin: Option<Box<dyn FnOnce() + Send>>,
+    /// When addresses are looked at again, because some have changed.
+    look_at: Option<Instant>,
+    leaving: Option<oneshot::Sender<()>>,
+}
+
+impl Driver {
+    /// A driver that does what it is told; needs a runtime. Before its first virtual router, its thread does `begin`.
+    ///
+    /// # Errors
+    /// [`NetError::Open`].
+    pub fn new(
+        orders: mpsc::UnboundedReceiver<Order>,
+        changes: mpsc::UnboundedSender<Change>,
+        begin: Box<dyn FnOnce() + Send>,
+    ) -> Result<Self, NetError> {
+        // First, so that nothing that changes meanwhile is missed.
+        let events = Events::of_interfaces()?;
+        let hands = Hands {
+            netlink: Netlink::open()?,
+            frames: FrameSender::default(),
+            changes: Vec::new(),
+            wall_clock,
+        };
+        Ok(Self {
+            hands,
+            events,
+            orders,
+            routers: Vec::new(),
+            groups: Vec::new(),
+            links: Vec::new(),
+            is_held: false,
+            changes,
+            has_orders: true,
+            has_events: true,
+            begin: Some(begin),
+            look_at: None,
+            leaving: None,
+        })
+    }
+
+    /// Runs until it is told to end, or whoever tells is gone.
+    pub async fn run(mut self) {
+        let mut has_backlog = false;
+        loop {
+            let deadline = self.routers.iter().filter_map(Router::deadline).chain(self.look_at).min();
+            tokio::select! {
+                biased;
+                order = self.orders.recv(), if self.has_orders => match order {
+                    Some(order) => self.obey(order).await,
+                    None => {
+                        self.has_orders = false;
+                        // Twice: nobody waits for a successor.
+                        self.shut_down();
+                        self.shut_down();
+                    }
+                },
+                event = self.events.next(), if self.has_events => self.handle_event(event),
+                () = readable(&self.routers), if !has_backlog => {}
+                () = sleep_until(deadline), if !has_backlog => {}
+                () = std::future::ready(()), if has_backlog => {}
+            }
+            if self.look_at.is_some_and(|at| at <= now()) {
+                self.look().await;
+            }
+            has_backlog = self.turn().await;
+            if self.is_done() {
+                if let Some(leaving) = self.leaving.take() {
+                    let _ = leaving.send(());
+                }
+                return;
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: Option<Event>) {
+        let now = now();
+        match event {
+            Some(Event::Link(link)) => {
+                match self.links.iter_mut().find(|known| known.index == link.index) {
+                    Some(known) => *known = link,
+                    None => self.links.push(link),
+                }
+                // Addresses come and go with links.
+                self.look_at.get_or_insert(now + SETTLE);
+                self.follow(now);
+            }
+            Some(Event::LinkGone { index }) => {
+                self.links.retain(|link| link.index != index);
+                self.follow(now);
+            }
+            Some(_) => {
+                self.look_at.get_or_insert(now + SETTLE);
+            }
+            None => {
+                tracing::error!(
+                    "the netlink socket failed: how interfaces are is not followed any more; restart lb"
+                );
+                self.has_events = false;
+            }
+        }
+    }
+
+    fn follow(&mut self, now: Instant) {
+        self.routers.iter_mut().for_each(|router| router.follow(&self.links, now));
+    }
+
+    fn is_ending(&self) -> bool {
+        self.leaving.is_some() || !self.has_orders
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_ending() && self.routers.iter().all(|router| router.machine.state() == State::Stopped)
+    }
+
+    /// Hands over what has come, then the time; does what follows. Whether there may be more to hand over.
+    async fn turn(&mut self) -> bool {
+        let now = now();
+        let mut has_backlog = false;
+        for router in &mut self.routers {
+            has_backlog |= router.read(now);
+        }
+        for router in &mut self.routers {
+            if router.machine.poll_timeout().is_some_and(|at| at <= now) {
+                router.machine.handle_timeout(now);
+            }
+        }
+        self.settle(now);
+        for router in &mut self.routers {
+            router.act(&mut self.hands, now).await;
+        }
+        for change in self.hands.changes.drain(..) {
+            // Nobody follows any more.
+            let _ = self.changes.send(change);
+        }
+        if !self.is_ending() {
+            self.routers.retain(|router| router.machine.state() != State::Stopped);
+        }
+        has_backlog
+    }
+
+    fn settle(&mut self, now: Instant) {
+        for (config, group) in &mut self.groups {
+            let members =
+                self.routers.iter_mut().filter(|router| config.instances.contains(&router.config.name));
+            let mut members: Vec<(String, &mut Machine)> =
+                members.map(|router| (router.config.name.clone(), &mut router.machine)).collect();
+            let mut members: Vec<(&str, &mut Machine)> =
+                members.iter_mut().map(|(name, machine)| (name.as_str(), &mut **machine)).collect();
+            if let Some(state) = group.settle(&mut members, now) {
+                tracing::info!("the sync group {} is {state}", config.name);
+                self.hands.changes.push(Change::Group { group: config.name.clone(), state });
+            }
+        }
+    }
+
+    async fn obey(&mut self, order: Order) {
+        match order {
+            Order::Configure { instances, groups } => self.configure(instances, groups).await,
+            Order::Script { instance, place, has_succeeded } => {
+                let now = now();
+                let meant = self.routers.iter_mut().find(|router| router.config.name == instance);
+                if let Some(router) = meant {
+                    router.script(place, has_succeeded, &self.links, now);
+                }
+            }
+            Order::Hold(is_held) => {
+                self.is_held = is_held;
+                let now = now();
+                self.routers.iter_mut().for_each(|router| router.machine.handle_hold(is_held, now));
+            }
+            Order::Ask(answer) => {
+                // Whoever asked is gone.
+                let _ = answer.send(self.statuses());
+            }
+            Order::ShutDown(done) => {
+                self.leaving = Some(done);
+                self.shut_down();
+            }
+        }
+    }
+
+    fn shut_down(&mut self) {
+        let now = now();
+        self.routers.iter_mut().for_each(|router| router.machine.handle_shutdown(now));
+    }
+
+    async fn configure(&mut self, instances: Vec<VrrpInstance>, groups: Vec<VrrpSyncGroup>) {
+        if !instances.is_empty()
+            && let Some(begin) = self.begin.take()
+        {
+            begin();
+        }
+        let now = now();
+        let is_grouped = |name: &String| groups.iter().any(|group| group.instances.contains(name));
+        for router in &mut self.routers {
+            if !instances.iter().any(|instance| router.is_same(instance)) {
+                router.machine.handle_shutdown(now);
+            }
+        }
+        for instance in instances {
+            let grouped = is_grouped(&instance.name);
+            let same = self.routers.iter_mut().find(|router| router.is_same(&instance));
+            match same {
+                Some(router) if router.machine.state() == State::Leaving => {
+                    // It was configured no more, and is again.
+                    router.machine.handle_shutdown(now);
+                    self.routers.push(Router::new(instance, grouped, (now, wall_clock())));
+                }
+                Some(router) => router.reconfigure(instance, grouped, now),
+                None => {
+                    let mut router = Router::new(instance, grouped, (now, wall_clock()));
+                    router.machine.handle_hold(self.is_held, now);
+                    self.routers.push(router);
+                }
+            }
+        }
+        let old = std::mem::take(&mut self.groups);
+        self.groups = groups
+            .into_iter()
+            .map(|config| {
+                let known = old.iter().find(|(known, _)| known.name == config.name);
+                let group = known.map(|(_, group)| group.clone()).unwrap_or_default();
+                (config, group)
+            })
+            .collect();
+        self.look().await;
+    }
+
+    /// Looks how the interfaces are, and which addresses they have.
+    async fn look(&mut self) {
+        self.look_at = None;
+        match self.hands.netlink.links().await {
+            Ok(links) => self.links = links,
+            Err(error) => tracing::warn!("{error}; interfaces are taken to be as they were"),
+        }
+        for router in &mut self.routers {
+            let Some(index) = router.interface(&self.links) else { continue };
+            match self.hands.netlink.addresses(index).await {
+                Ok(addresses) => router.set_addresses(addresses),
+                Err(error) => tracing::warn!("{error}; it is taken to have those that it had"),
+            }
+        }
+        self.follow(now());
+        let held = self.routers.iter().flat_map(Router::held).collect();
+        for router in &self.routers {
+            router.clean(&held, &self.hands.netlink).await;
+        }
+    }
+
+    fn statuses(&self) -> Vec<RouterStatus> {
+        let group = |name: &String| {
+            let group = self.groups.iter().find(|(group, _)| group.instances.contains(name));
+            group.map(|(group, _)| group.name.as_str())
+        };
+        self.routers.iter().map(|router| router.status(group(&router.config.name))).collect()
+    }
+}
+
+/// Until something has come on any of the sockets.
+async fn readable(routers: &[Router]) {
+    poll_fn(|context| {
+        let mut ready = Poll::Pending;
+        for sockets in routers.iter().filter_map(Router::sockets) {
+            // All of them are asked: each that is not ready is to wake this task.
+            if sockets.poll_readable(context).is_ready() {
+                ready = Poll::Ready(());
+            }
+        }
+        ready
+    })
+    .await;
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the driver reads the clock for its machines")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "since when something is so is said by the wall clock")]
+fn wall_clock() -> SystemTime {
+    SystemTime::now()
+}
