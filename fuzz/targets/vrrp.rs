@@ -9,15 +9,14 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 
-// It needs nothing of the rest of that crate, whose dependencies would all have to be built with instrumentation.
-#[path = "../../lb-userspace/src"]
-#[expect(dead_code, unused_imports, reason = "the decoder is what is called")]
-mod lb_userspace {
-    pub mod vrrp;
+// The decoder needs nothing of the rest of that crate, whose dependencies would all have to be built with instrumentation.
+#[path = "../../lb-userspace/src/vrrp"]
+#[expect(dead_code, reason = "not all of it is the decoder's")]
+mod vrrp {
+    pub mod packet;
 }
 
-use lb_userspace::vrrp;
-use vrrp::{Advert, Envelope, Expectation, GROUP_V4, GROUP_V6, TTL, Version};
+use vrrp::packet::{self, Advert, Envelope, Expectation, GROUP_V4, GROUP_V6, TTL, Version};
 
 const VERSION_3: u8 = 1;
 const IPV6: u8 = 2;
@@ -40,7 +39,7 @@ fuzz_target!(|input: &[u8]| {
     let group = if has(IPV6) { GROUP_V6.into() } else { GROUP_V4.into() };
     let destination = if has(UNICAST) { source } else { group };
     if has(SEALED) {
-        vrrp::seal(&mut message, version, source, destination);
+        packet::seal(&mut message, version, source, destination);
     }
     let envelope = Envelope { source, destination, ttl: TTL };
     let mut expected = Expectation {

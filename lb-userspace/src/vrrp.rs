@@ -30,7 +30,7 @@ pub use machine::{
 };
 pub use packet::{
     Advert, Cause, Envelope, Expectation, GROUP_V4, GROUP_V6, PROTOCOL, Rejected, TTL, Version, password,
-    seal, vrid,
+    vrid,
 };
 
 pub use router::Change;

@@ -36,7 +36,7 @@ impl Group {
         self.state
     }
 
-    /// Makes its members alike: called after each event that any of them was handed, before the next.
+    /// Makes its members alike: called after events that they were handed, before actions are taken from any.
     ///
     /// The names are those of the members in messages. Members may come and go between calls; those that are leaving or have
     /// stopped count no more. Returns the group's state, if it is another now.

@@ -155,7 +155,7 @@ pub fn vrid(message: &[u8]) -> Option<u8> {
 }
 
 /// Writes the checksum into a message, if it has a header: in version 3 over a pseudo-header of these addresses, too.
-pub fn seal(message: &mut [u8], version: Version, source: IpAddr, destination: IpAddr) {
+pub(crate) fn seal(message: &mut [u8], version: Version, source: IpAddr, destination: IpAddr) {
     let pseudo = match version {
         Version::V2 => 0,
         Version::V3 => pseudo_header(source, destination, message.len()),
@@ -281,9 +281,10 @@ fn split_addresses<'a>(
 
 /// Whether the checksum is one of those that a sender may have made.
 ///
-/// Version 3 over IPv4: with the pseudo-header (RFC 5798 as keepalived reads it), without it (RFC 9568, section 5.2.8), or to a
-/// peer with the group in the place of the peer, as keepalived up to 1.3.6 has it and later ones accept
-/// (`_WITH_UNICAST_CHKSUM_COMPAT_` of keepalived/vrrp/vrrp.c). A checksum finds what was damaged, and does that still.
+/// Version 3 over IPv4: with the pseudo-header (RFC 5798 as keepalived reads it), without it (RFC 9568, section 5.2.8;
+/// keepalived from 2.2.8 on with `v3_checksum_as_v2`), or to a peer with the group in the place of the peer, as keepalived up to
+/// 1.3.6 has it and later ones accept (`_WITH_UNICAST_CHKSUM_COMPAT_` of keepalived/vrrp/vrrp.c). It finds what was damaged
+/// all the same.
 fn is_intact(message: &[u8], envelope: &Envelope, expected: &Expectation) -> bool {
     let is_right = |pseudo: u64| checksum(pseudo, message) == 0;
     let to = |destination| pseudo_header(envelope.source, destination, message.len());
