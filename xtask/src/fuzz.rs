@@ -10,7 +10,7 @@ use crate::process;
 use crate::setup::{self, Needs};
 use crate::workspace::Workspace;
 
-const TARGETS: [&str; 2] = ["parse", "process"];
+const TARGETS: [&str; 3] = ["parse", "process", "vrrp"];
 /// The longest input: a few frames of the usual size.
 const MAX_BYTES: u32 = 8192;
 

@@ -36,7 +36,7 @@ impl Group {
         self.state
     }
 
-    /// Makes its members alike: called after each event that any of them was handed, before the next.
+    /// Makes its members alike: called after events that they were handed, before actions are taken from any.
     ///
     /// The names are those of the members in messages. Members may come and go between calls; those that are leaving or have
     /// stopped count no more. Returns the group's state, if it is another now.
@@ -60,16 +60,11 @@ impl Group {
     }
 }
 
-/// A member is in fault while any other is.
+/// A member is in fault while any is. The one that is has a reason of its own.
 fn share_faults(members: &mut [(&str, &mut Machine)], now: Instant) {
-    let faulty: Vec<&str> = members
-        .iter()
-        .filter(|(_, machine)| takes_part(machine) && machine.fault().is_some())
-        .map(|(name, _)| *name)
-        .collect();
-    for (name, machine) in members {
-        machine.force_fault(faulty.iter().find(|faulty| *faulty != name).copied(), now);
-    }
+    let is_faulty = |(_, machine): &&(&str, &mut Machine)| takes_part(machine) && machine.fault().is_some();
+    let faulty = members.iter().find(is_faulty).map(|(name, _)| *name);
+    members.iter_mut().for_each(|(_, machine)| machine.force_fault(faulty, now));
 }
 
 /// All are master when each of them is, or would be. One that was added to a group of masters joins them in this way.

@@ -154,6 +154,15 @@ pub fn vrid(message: &[u8]) -> Option<u8> {
     message.get(1).copied()
 }
 
+/// Writes the checksum into a message, if it has a header: in version 3 over a pseudo-header of these addresses, too.
+pub(crate) fn seal(message: &mut [u8], version: Version, source: IpAddr, destination: IpAddr) {
+    let pseudo = match version {
+        Version::V2 => 0,
+        Version::V3 => pseudo_header(source, destination, message.len()),
+    };
+    seal_over(pseudo, message);
+}
+
 impl Advert {
     /// The message, without an IP header.
     ///
@@ -182,11 +191,7 @@ impl Advert {
         if self.version == Version::V2 {
             message.extend(self.authentication.unwrap_or_default());
         }
-        let checksum = match self.version {
-            Version::V2 => checksum(0, &message),
-            Version::V3 => checksum(pseudo_header(source, destination, message.len()), &message),
-        };
-        message[CHECKSUM_AT..HEADER_LEN].copy_from_slice(&checksum.to_be_bytes());
+        seal(&mut message, self.version, source, destination);
         message
     }
 
@@ -266,20 +271,20 @@ fn split_addresses<'a>(
     if rest.len() != trailer {
         return Err(length);
     }
-    let address = |bytes: &[u8]| -> Option<IpAddr> {
-        <[u8; 4]>::try_from(bytes)
-            .map(IpAddr::from)
-            .or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
-            .ok()
+    let addresses = if envelope.source.is_ipv4() {
+        list.as_chunks().0.iter().map(|bytes: &[u8; 4]| IpAddr::from(*bytes)).collect()
+    } else {
+        list.as_chunks().0.iter().map(|bytes: &[u8; 16]| IpAddr::from(*bytes)).collect()
     };
-    Ok((list.chunks_exact(width).filter_map(address).collect(), rest))
+    Ok((addresses, rest))
 }
 
 /// Whether the checksum is one of those that a sender may have made.
 ///
-/// Version 3 over IPv4: with the pseudo-header (RFC 5798 as keepalived reads it), without it (RFC 9568, section 5.2.8), or to a
-/// peer with the group in the place of the peer, as keepalived up to 1.3.6 has it and later ones accept
-/// (`_WITH_UNICAST_CHKSUM_COMPAT_` of keepalived/vrrp/vrrp.c). A checksum finds what was damaged, and does that still.
+/// Version 3 over IPv4: with the pseudo-header (RFC 5798 as keepalived reads it), without it (RFC 9568, section 5.2.8;
+/// keepalived from 2.2.8 on with `v3_checksum_as_v2`), or to a peer with the group in the place of the peer, as keepalived up to
+/// 1.3.6 has it and later ones accept (`_WITH_UNICAST_CHKSUM_COMPAT_` of keepalived/vrrp/vrrp.c). It finds what was damaged
+/// all the same.
 fn is_intact(message: &[u8], envelope: &Envelope, expected: &Expectation) -> bool {
     let is_right = |pseudo: u64| checksum(pseudo, message) == 0;
     let to = |destination| pseudo_header(envelope.source, destination, message.len());
@@ -334,6 +339,14 @@ fn check_addresses(found: Vec<IpAddr>, expected: &Expectation) -> Result<Vec<IpA
     match expected.addresses.iter().find(|address| !found.contains(address)) {
         Some(missing) => Err(Rejected::Addresses { missing: *missing }),
         None => Ok(found),
+    }
+}
+
+fn seal_over(pseudo_header: u64, message: &mut [u8]) {
+    if message.len() >= HEADER_LEN {
+        message[CHECKSUM_AT..HEADER_LEN].fill(0);
+        let checksum = checksum(pseudo_header, message);
+        message[CHECKSUM_AT..HEADER_LEN].copy_from_slice(&checksum.to_be_bytes());
     }
 }
 

@@ -1,8 +1,12 @@
 //! The machine, event by event.
 
+mod faults;
+mod preemption;
 mod random;
 mod stories;
 mod table;
+
+use std::time::Duration;
 
 use super::*;
 use crate::vrrp::packet::Version;
@@ -235,59 +239,6 @@ fn a_backup_waits_as_version_3s_master_says() {
 }
 
 #[test]
-fn without_preemption_a_lower_master_stays() {
-    let mut lab = Lab::backup(Parameters { preempt: false, ..parameters() });
-    for _ in 0..10 {
-        lab.pass(SECOND);
-        lab.advert(1, LOWER);
-    }
-    assert_eq!(lab.state(), State::Backup);
-    // It is not loyal to one that stops.
-    lab.advert(RELEASE, LOWER);
-    lab.expire();
-    assert_eq!(lab.state(), State::Master);
-}
-
-/// Hears a master of this priority once a second, until it is master itself.
-fn preempted_after(lab: &mut Lab, priority: u8) -> u32 {
-    (0..100)
-        .find(|_| {
-            lab.advert(priority, LOWER);
-            lab.pass(SECOND);
-            lab.state() == State::Master
-        })
-        .expect("it takes over")
-}
-
-#[test]
-fn preemption_waits_its_delay_from_the_first_lower_advert() {
-    let mut lab = Lab::backup(Parameters { preempt_delay: 10 * SECOND, ..parameters() });
-    // Up to the tenth second it listens; the last advert it heard is of the ninth.
-    assert_eq!(preempted_after(&mut lab, 90), 12);
-    assert_eq!(lab.reason(), "192.0.2.9 has priority 90, ours is 100");
-}
-
-#[test]
-fn a_higher_advert_ends_the_delay_of_preemption() {
-    let mut lab = Lab::backup(Parameters { preempt_delay: 10 * SECOND, ..parameters() });
-    for _ in 0..9 {
-        lab.advert(90, LOWER);
-        lab.pass(SECOND);
-    }
-    lab.advert(100, HIGHER);
-    lab.pass(SECOND);
-    assert_eq!(preempted_after(&mut lab, 90), 12, "from the beginning");
-}
-
-#[test]
-fn a_delay_of_preemption_does_not_keep_it_from_an_empty_place() {
-    let mut lab = Lab::backup(Parameters { preempt_delay: 100 * SECOND, ..parameters() });
-    lab.advert(90, LOWER);
-    assert_eq!(lab.expire(), Duration::from_nanos(3_609_375_000));
-    assert_eq!(lab.state(), State::Master);
-}
-
-#[test]
 fn a_lower_advert_is_answered_at_once_and_announced_against_at_most_once_a_second() {
     let mut lab = Lab::master(version_3(millis(10)));
     let mut bursts = 0;
@@ -362,75 +313,6 @@ fn a_director_that_has_its_connections_preempts_as_always() {
     assert_eq!(lab.waits(), Duration::from_nanos(2_609_375_000));
     lab.advert(90, LOWER);
     assert_eq!(lab.waits(), Duration::from_nanos(2_609_375_000));
-}
-
-#[test]
-fn it_does_not_start_before_its_link_and_its_scripts_are_known() {
-    let mut lab = Lab::new(parameters());
-    lab.track(Tracking { is_pending: true, ..Tracking::default() });
-    lab.machine.handle_link(UP, lab.now);
-    assert_eq!((lab.state(), lab.machine.poll_timeout()), (State::Init, None));
-    lab.track(Tracking::default());
-    assert_eq!(lab.state(), State::Backup);
-    // A script that is new after a reload changes nothing until it has failed.
-    lab.track(Tracking { is_pending: true, ..Tracking::default() });
-    assert_eq!(lab.state(), State::Backup);
-}
-
-#[test]
-fn a_master_whose_script_fails_says_so_and_one_whose_link_is_down_does_not() {
-    let mut lab = Lab::master(parameters());
-    lab.track(failed("script /etc/lb/check.sh failed"));
-    assert_eq!(lab.actions(), ["send 0", "become fault: script /etc/lb/check.sh failed"]);
-    let mut lab = Lab::master(parameters());
-    lab.machine.handle_link(DOWN, lab.now);
-    assert_eq!(lab.actions(), ["become fault: link of eth0 is down"]);
-    let mut lab = Lab::master(parameters());
-    lab.machine.handle_link(Link { is_up: true, address: None }, lab.now);
-    assert_eq!(lab.actions(), ["become fault: eth0 has no address to send adverts from"]);
-}
-
-#[test]
-fn it_recovers_when_nothing_is_in_fault_any_more() {
-    let mut lab = Lab::master(parameters());
-    lab.track(failed("script failed"));
-    lab.machine.handle_link(DOWN, lab.now);
-    lab.machine.force_fault(Some("VI_2"), lab.now);
-    assert_eq!(lab.reason(), "link of eth0 is down");
-    lab.machine.handle_link(UP, lab.now);
-    assert_eq!(lab.reason(), "script failed");
-    lab.track(Tracking::default());
-    assert_eq!((lab.state(), lab.reason()), (State::Fault, "VI_2 of its sync group is in fault".into()));
-    lab.machine.force_fault(None, lab.now);
-    assert_eq!((lab.state(), lab.reason()), (State::Backup, "what was in fault is well again".into()));
-    assert_eq!(lab.machine.status().transitions, Transitions { master: 1, backup: 2, fault: 1 });
-}
-
-#[test]
-fn a_master_that_leaves_keeps_its_addresses_until_it_hears_a_successor() {
-    let mut lab = Lab::master(parameters());
-    lab.machine.handle_shutdown(lab.now);
-    assert_eq!(lab.actions(), ["send 0", "become leaving: it is shut down"]);
-    lab.advert(RELEASE, HIGHER);
-    lab.advert(100, OURS);
-    assert_eq!(lab.actions(), [""; 0]);
-    lab.now += millis(600);
-    lab.advert(1, LOWER);
-    assert_eq!(lab.actions(), ["become stopped: 192.0.2.9 has taken over, with priority 1"]);
-    assert_eq!(lab.machine.poll_timeout(), None);
-}
-
-#[test]
-fn a_master_that_leaves_waits_for_the_slowest_successor_or_until_it_is_told_again() {
-    let mut lab = Lab::master(parameters());
-    lab.machine.handle_shutdown(lab.now);
-    lab.actions();
-    assert_eq!(lab.expire(), Duration::from_nanos(3_996_093_750));
-    assert_eq!(lab.actions(), ["become stopped: nobody has taken over within 4.0s"]);
-    let mut lab = Lab::master(parameters());
-    lab.machine.handle_shutdown(lab.now);
-    lab.machine.handle_shutdown(lab.now);
-    assert_eq!(lab.state(), State::Stopped);
 }
 
 #[test]

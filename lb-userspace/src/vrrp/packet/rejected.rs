@@ -126,21 +126,34 @@ fn interval_remedy(expected: Option<Duration>) -> String {
 
 /// A kind of [`Rejected`], to count by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "as the variants of Rejected")]
 pub enum Cause {
+    /// [`Rejected::Short`].
     Short,
+    /// [`Rejected::Vrid`].
     Vrid,
+    /// [`Rejected::Destination`].
     Destination,
+    /// [`Rejected::Source`].
     Source,
+    /// [`Rejected::Ttl`].
     Ttl,
+    /// [`Rejected::Version`].
     Version,
+    /// [`Rejected::Type`].
     Type,
+    /// [`Rejected::Length`].
     Length,
+    /// [`Rejected::Checksum`].
     Checksum,
+    /// [`Rejected::AuthenticationType`].
     AuthenticationType,
+    /// [`Rejected::Password`].
     Password,
+    /// [`Rejected::Interval`].
     Interval,
+    /// [`Rejected::Count`].
     Count,
+    /// [`Rejected::Addresses`].
     Addresses,
 }
 

@@ -85,13 +85,7 @@ fn a_checksum_is_that_of_rfc_1071() {
 
 /// Makes the checksum right again, so that only what is meant to be wrong is.
 fn mend(message: &mut [u8], envelope: &Envelope, version: Version) {
-    let pseudo = match version {
-        Version::V2 => 0,
-        Version::V3 => pseudo_header(envelope.source, envelope.destination, message.len()),
-    };
-    message[CHECKSUM_AT..HEADER_LEN].fill(0);
-    let right = checksum(pseudo, message);
-    message[CHECKSUM_AT..HEADER_LEN].copy_from_slice(&right.to_be_bytes());
+    seal(message, version, envelope.source, envelope.destination);
 }
 
 /// A good message and who listens to it; then something is changed.
@@ -254,9 +248,7 @@ fn with_checksum(destination: Option<IpAddr>, case: Case) -> Case {
     case.changed(|case| {
         let length = case.message.len();
         let pseudo = destination.map_or(0, |to| pseudo_header(THEIRS, to, length));
-        case.message[CHECKSUM_AT..HEADER_LEN].fill(0);
-        let other = checksum(pseudo, &case.message);
-        case.message[CHECKSUM_AT..HEADER_LEN].copy_from_slice(&other.to_be_bytes());
+        seal_over(pseudo, &mut case.message);
     })
 }
 
