@@ -16,7 +16,8 @@ pub(super) async fn vrrp(shared: Arc<Shared>) -> Result<api::Vrrp, Failure> {
 
 fn instance(router: &RouterStatus) -> api::VrrpInstance {
     let RouterStatus { config, status, counters, .. } = router;
-    let rejected = Cause::ALL.iter().zip(counters.rejected).filter(|(_, count)| *count > 0);
+    let rejected = Cause::ALL.iter().map(|cause| cause.name()).zip(counters.rejected);
+    let rejected = rejected.chain([("own_address", counters.own)]).filter(|(_, count)| *count > 0);
     let scripts = config.track_scripts.iter().zip(&router.scripts);
     api::VrrpInstance {
         name: config.name.clone(),
@@ -54,7 +55,7 @@ fn instance(router: &RouterStatus) -> api::VrrpInstance {
             sent: counters.sent,
             not_sent: counters.not_sent,
             received: counters.received,
-            rejected: rejected.map(|(cause, count)| (cause.name().to_owned(), count)).collect(),
+            rejected: rejected.map(|(cause, count)| (cause.to_owned(), count)).collect(),
         },
     }
 }

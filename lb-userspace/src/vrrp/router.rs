@@ -210,6 +210,7 @@ impl Router {
     /// Reads what has come. Whether there may be more.
     pub(super) fn read(&mut self, now: Instant) -> bool {
         let Some(sockets) = &mut self.sockets else { return false };
+        let own = sockets.place().source;
         let expected = self.machine.parameters().expectation(self.config.unicast_peers.clone());
         for _ in 0..AT_ONCE {
             let (message, envelope) = match sockets.receive() {
@@ -221,6 +222,16 @@ impl Router {
                 }
             };
             match Advert::decode(message, &envelope, &expected) {
+                Ok(_) if envelope.source == own => {
+                    self.counters.own += 1;
+                    if self.failed_at.is_none_or(|at| now.duration_since(at) >= QUIET) {
+                        tracing::warn!(
+                            "{}: an advert comes from {own}, this director's own address: somebody else has it too, or the network loops",
+                            self.config.name
+                        );
+                        self.failed_at = Some(now);
+                    }
+                }
                 Ok(advert) => {
                     self.counters.received += 1;
                     self.machine.handle_advert(&advert, envelope.source, now);

@@ -37,6 +37,8 @@ pub struct Counters {
     pub not_sent: u64,
     /// Adverts received and listened to.
     pub received: u64,
+    /// Adverts from this director's own address, which are not listened to.
+    pub own: u64,
     /// Messages that were not listened to, in the order of [`Cause::ALL`].
     pub rejected: [u64; Cause::ALL.len()],
 }
