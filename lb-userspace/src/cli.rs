@@ -19,6 +19,7 @@ mod real_server;
 mod reload;
 mod run;
 mod save;
+mod sync;
 mod timeouts;
 mod told;
 mod weight;
@@ -101,6 +102,8 @@ enum Command {
     Health(health::Health),
     /// Do the health checks of a real server at once
     CheckNow(health::CheckNow),
+    /// Show how connections are shared with other directors
+    Sync(sync::Sync),
     /// Say what happens, as it happens
     Events(events::Events),
     /// Deny and allow clients while the daemon runs
@@ -177,6 +180,7 @@ impl Cli {
             Command::Counters(counters) => counters.execute(),
             Command::Health(health) => health.execute(),
             Command::CheckNow(check_now) => check_now.execute(),
+            Command::Sync(sync) => sync.execute(),
             Command::Events(events) => events.execute(),
             Command::Acl(acl) => acl.execute(),
             Command::Explain(explain) => explain.execute(),

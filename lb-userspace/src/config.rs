@@ -27,8 +27,10 @@ mod reaction;
 mod reader;
 mod report;
 mod scheduler;
+mod secret;
 mod source;
 mod suggest;
+mod sync;
 mod syntax;
 mod validate;
 mod value;
@@ -50,8 +52,10 @@ pub use model::{
     Acl, Config, Director, OnExit, Peer, Persistence, Protocol, RealServer, Timeouts, VirtualServer,
     VlanOffload, XdpMode,
 };
+pub use secret::{SecretError, read_secret};
 pub use source::{Located, Span};
 pub(crate) use suggest::nearest;
+pub use sync::Sync;
 pub(crate) use value::duration;
 
 use crate::forms::VirtualAddress;
@@ -153,10 +157,12 @@ fn read<'a>(document: &'a DeTable<'a>, report: &'a Report) -> Result<Config, Rep
     let timeouts = director::timeouts(&file);
     let acl = acl::of_all(&file);
     let mail = mail::mail(&file);
+    let sync = sync::sync(&file);
     let virtual_servers = validate::virtual_servers(draft::virtual_servers(&file), acl.as_ref().ok(), report);
     let acl = acl.and_then(acl::AclDraft::finish);
     let virtual_servers = virtual_servers?;
-    Ok(Config { director: director?, timeouts: timeouts?, acl: acl?, mail: mail?, virtual_servers })
+    let (director, timeouts, acl, mail, sync) = (director?, timeouts?, acl?, mail?, sync?);
+    Ok(Config { director, timeouts, acl, mail, sync, virtual_servers })
 }
 
 fn remedy(error: &io::Error) -> &'static str {

@@ -19,6 +19,7 @@ mod rates;
 mod request;
 mod routes;
 mod server;
+mod sync;
 
 pub use crate::state::fingerprint;
 pub use configuration::ReloadOrder;

@@ -18,3 +18,4 @@ pub mod real_server;
 pub mod scheduler;
 pub mod state;
 pub mod supervisor;
+pub mod sync;

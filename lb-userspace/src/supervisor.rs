@@ -16,6 +16,7 @@ mod hold;
 mod notify;
 mod reload;
 mod service;
+mod sync;
 mod topology;
 mod vips;
 mod ways;
@@ -50,6 +51,7 @@ use crate::state::{
     Configuration, Document, Followed, Input, Journal, ReconcileError, Reconciler, Remembered, Unconfirmed,
     fingerprint,
 };
+use crate::sync::Board;
 use health::Health;
 use notify::Notifier;
 use reload::Reloader;
@@ -185,7 +187,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     topology.keep_vlan_tags(&offload)?;
     let attached = dataplane.attach(&links, config.director.xdp_mode)?;
     let xdp_mode = report_attachments(&netlink, &links, &attached).await;
-    let health_netlink = netlink.clone();
+    let (health_netlink, sync_netlink) = (netlink.clone(), netlink.clone());
     let vips = Vips::new(netlink, &links, &config);
     vips.bring_up().await?;
     for (_, link) in &dropped {
@@ -238,6 +240,15 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
         ramping,
     };
     let health = health.start(&mut tasks)?;
+    let sync = sync::Sync {
+        netlink: sync_netlink,
+        configs: followed.clone(),
+        events: dataplane.flow_events()?,
+        table: dataplane.flow_table(),
+        board: Board::default(),
+    };
+    let sync_board = sync.board.clone();
+    let _joining = sync.start(&mut tasks)?;
     let notifier = Notifier::new(followed.clone(), published.clone(), &happening);
     tasks.spawn(notifier.run().map(|()| "notifier"));
     let (stop_server, server_stopped) = oneshot::channel::<()>();
@@ -251,6 +262,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
         explainer,
         events: happening,
         health,
+        sync: sync_board,
     };
     let control = tokio::spawn(server.run(parts, async move {
         let _ = server_stopped.await;

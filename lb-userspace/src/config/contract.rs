@@ -31,14 +31,10 @@ pub(super) struct Later {
 /// Everything outside a section, and the sections themselves.
 pub(super) static FILE: Section = Section {
     header: "the file",
-    keys: &["director", "timeouts", "acl", "smtp", "virtual_server"],
+    keys: &["director", "timeouts", "acl", "smtp", "sync", "virtual_server"],
     later: &[
         refused("vrrp_instance", "let keepalived do VRRP, and set `manage_vips = false`"),
         refused("vrrp_sync_group", "let keepalived do VRRP, and set `manage_vips = false`"),
-        refused(
-            "sync",
-            "other directors do not learn of this one's connections, so a failover breaks those of rr and wrr",
-        ),
     ],
 };
 
@@ -108,8 +104,15 @@ pub(super) static REAL_SERVER: Section = Section {
 pub(super) static SMTP: Section =
     Section { header: "[smtp]", keys: &["server", "from", "to", "connect_timeout", "helo_name"], later: &[] };
 
+/// Connections shared between directors.
+pub(super) static SYNC: Section = Section {
+    header: "[sync]",
+    keys: &["interface", "group", "peers", "port", "key_file", "refresh"],
+    later: &[],
+};
+
 /// Every section.
-pub(super) static SECTIONS: [&Section; 28] = {
+pub(super) static SECTIONS: [&Section; 29] = {
     let [check, flap, icmp, tcp, udp, http, tls, dns, smtp, exec] = OF_SERVICE.all();
     let [check_s, flap_s, icmp_s, tcp_s, udp_s, http_s, tls_s, dns_s, smtp_s, exec_s] = OF_SERVER.all();
     [
@@ -118,6 +121,7 @@ pub(super) static SECTIONS: [&Section; 28] = {
         &TIMEOUTS,
         &ACL,
         &SMTP,
+        &SYNC,
         &VIRTUAL_SERVER,
         &PERSISTENCE,
         &REAL_SERVER,

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::operation::{Effect, Operation};
 use super::request::Size;
 use super::server::Shared;
-use super::{acl, api, change, configuration, connections, director, events, health};
+use super::{acl, api, change, configuration, connections, director, events, health, sync};
 
 /// Who is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "Does all health checks of a real server at once, and says what they found.",
             health::check_now,
         ),
+        Operation::get("/v1/sync", "Connections shared with other directors.", sync::sync),
         Operation::lines::<api::Event, _, _>(
             "/v1/events",
             "What happens, as it happens: an object on each line.",

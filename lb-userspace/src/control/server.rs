@@ -20,6 +20,7 @@ use super::routes::{Access, router};
 use crate::dataplane::{Explainer, Observer};
 use crate::health::Board;
 use crate::state::{EventLog, Followed, Happening, Input, Published, PublishedService};
+use crate::sync::Board as SyncBoard;
 
 /// The control socket could not be opened.
 #[derive(Debug, Error)]
@@ -86,6 +87,7 @@ pub(super) struct Shared {
     pub(super) rates: Rates,
     pub(super) events: EventLog,
     pub(super) health: Board,
+    pub(super) sync: SyncBoard,
     pub(super) access: Access,
     pub(super) limits: Limits,
     pub(super) turns: Turns,
@@ -113,6 +115,8 @@ pub struct Parts {
     pub events: EventLog,
     /// What health checks found.
     pub health: Board,
+    /// Connections shared with other directors.
+    pub sync: SyncBoard,
 }
 
 impl Server {
@@ -172,7 +176,8 @@ impl Server {
 
 impl Shared {
     pub(super) fn new(parts: Parts, access: Access, limits: Limits, stopping: watch::Receiver<bool>) -> Self {
-        let Parts { facts, published, configs, observer, inputs, reloads, explainer, events, health } = parts;
+        let Parts { facts, published, configs, observer, inputs, reloads, explainer, events, health, sync } =
+            parts;
         let (rates, turns) = (Rates::default(), Turns::new(&limits));
         Self {
             facts,
@@ -182,6 +187,7 @@ impl Shared {
             explainer,
             events,
             health,
+            sync,
             configs,
             reloads,
             rates,

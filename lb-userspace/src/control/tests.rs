@@ -105,6 +105,7 @@ impl World {
             explainer: Arc::new(Explainer::in_process(memory).expect("there is a clock")),
             events: reconciler.events(),
             health: Board::default(),
+            sync: crate::sync::Board::default(),
         };
         spawn_blocking(move || reconciler.run(received));
         tokio::spawn(reload(orders, inputs.clone()));
