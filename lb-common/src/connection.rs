@@ -9,7 +9,7 @@
 //!   ┌ way 0 ───────────────┬ way 1 ───────────────┬ … ┬ way 7 ───────────────┐
 //!   │ meta │ key 0 │ key 1 │ meta │ key 0 │ key 1 │   │ meta │ key 0 │ key 1 │
 //!   └──────┴───────┴───────┴──────┴───────┴───────┴───┴──────┴───────┴───────┘
-//!   meta: status 2 · recent 1 · overflowed 1 · generation 12 · destination 20 · state 4 · seen 24
+//!   meta: status 2 · recent 1 · overflowed 1 · synchronised 1 · generation 11 · destination 20 · state 4 · seen 24
 //! ```
 //!
 //! A hit reads the line its way lies in and those before it; it writes nothing unless the entry's state or
@@ -45,7 +45,7 @@
 //! 10. Who wins a swap that makes an entry valid, ends it, moves it or changes its state, accounts for it at its
 //!     destination's [`Load`](crate::load::Load); nobody else does.
 //!
-//! The generation has 12 bits: a look-up would have to sleep through exactly 4096 claims of one entry, or a
+//! The generation has 11 bits: a look-up would have to sleep through exactly 2048 claims of one entry, or a
 //! multiple, between two of its reads, to be deceived. A program in the kernel is not preempted.
 //!
 //! Checked with loom in `tests/loom`: insert/insert, insert/look-up, evict/look-up, sweep/look-up,

@@ -36,6 +36,7 @@ pub mod selector;
 pub mod service;
 pub mod settings;
 pub mod siphash;
+pub mod sync;
 pub mod trace;
 mod word;
 

@@ -21,6 +21,11 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// [`Timeouts::half_open_ranks`].
     pub half_open_ranks: Timeouts,
+    /// Whether the daemon is to be told of connections ([`sync`](crate::sync)): 0 if not. Read for flows that are
+    /// confirmed or change their state; no other frame looks at it.
+    pub sync: Word,
+    /// Events that the daemon was not told of, for there was no room.
+    pub sync_lost: Word,
     /// The interfaces; each has a program of its own that knows its place here.
     pub interfaces: [Interface; MAX_INTERFACES],
 }

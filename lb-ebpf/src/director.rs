@@ -26,6 +26,7 @@ use lb_common::service::{
     NO_SERVICE, SLOT_HEADER, Service, SlotTable, key_v4, key_v6,
 };
 use lb_common::settings::Settings;
+use lb_common::sync::Event;
 use lb_common::trace::Trace;
 
 use crate::acl::{Admission, admit};
@@ -34,6 +35,7 @@ use crate::forward::take_detour;
 use crate::persist::{persist, place, template};
 use crate::reset::answer_with_reset;
 use crate::select::{Fallback, by_hash};
+use crate::tell::event;
 use crate::track::{Decision, Record, decide, schedule, try_record};
 use crate::{Buffers, DryRun, Families, Family, Frame as _, Outcome, Packet, Rehearsal, Tables, process};
 
@@ -151,6 +153,8 @@ pub(super) struct Director {
     pub(super) counters: RefCell<BTreeMap<Reason, u64>>,
     pub(super) forwarded: RefCell<BTreeMap<u32, (u64, u64)>>,
     pub(super) connections: RefCell<BTreeMap<u32, u64>>,
+    /// What other directors would be told.
+    pub(super) events: RefCell<Vec<Event>>,
 }
 
 /// The source that a rule is for, as it lies in the frame: IPv4 alone, or IPv6.
@@ -213,6 +217,8 @@ impl Director {
                 acl: Word::new(0),
                 timeouts: Timeouts::ipvs(),
                 half_open_ranks: Timeouts::half_open_ranks(),
+                sync: Word::new(0),
+                sync_lost: Word::new(0),
                 interfaces: core::array::from_fn(|_| interface(DIRECTOR)),
             },
             v4: FamilyTables::new(index, |low, port, protocol| {
@@ -239,6 +245,7 @@ impl Director {
             counters: RefCell::default(),
             forwarded: RefCell::default(),
             connections: RefCell::default(),
+            events: RefCell::default(),
         }
     }
 
@@ -324,6 +331,17 @@ impl Director {
 
     pub(super) fn is_up(&self, server: usize) -> bool {
         self.destinations[server].is_up()
+    }
+
+    /// Has connections told of.
+    pub(super) fn synchronise(&self) {
+        self.settings.sync.store(1);
+    }
+
+    /// What was told since it was last asked: real server and state.
+    pub(super) fn told(&self) -> Vec<(u32, u32)> {
+        let events = self.events.borrow_mut().split_off(0);
+        events.iter().map(|event| (event.meta().destination(), event.meta().state())).collect()
     }
 
     /// What it takes to get to a server beside new MACs.
@@ -516,7 +534,7 @@ macro_rules! family {
             fn persist(&self, packet: &Packet<$key_words>, service: u32, decision: Decision) -> u32 {
                 let mut template = Packet::EMPTY;
                 let placed = place(packet, service, decision, &mut template, self);
-                persist(placed, || try_record(&template, placed, self), self)
+                persist(placed, &template, self)
             }
             fn first(&self, packet: &Packet<$key_words>, service: u32) -> Decision {
                 first(packet, service, self)
@@ -541,6 +559,11 @@ macro_rules! family {
             }
             fn try_record(&self, packet: &Packet<$key_words>, decision: Decision) -> Decision {
                 try_record(packet, decision, self)
+            }
+            fn tell(&self, packet: &Packet<$key_words>) {
+                if let Some(event) = event(packet, self) {
+                    self.events.borrow_mut().push(event);
+                }
             }
         }
 

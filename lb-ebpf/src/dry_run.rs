@@ -256,6 +256,9 @@ impl<const K: usize, const W: usize, T: Rehearsal<K, W>> Family<K, W> for DryRun
     }
 
     #[inline(always)]
+    fn tell(&self, _packet: &Packet<K>) {}
+
+    #[inline(always)]
     fn try_record(&self, _packet: &Packet<K>, decision: Decision) -> Decision {
         if let Some(which) = decision.to_record() {
             let recorded = Meta::new(decision.number(), State::None, 0).touched(decision.state(), self.now());

@@ -29,6 +29,7 @@ use lb_common::locality::{LocalityKey, Members};
 use lb_common::selector::{Found, NO_DESTINATION, Search};
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, Index, Service, SlotTable};
 use lb_common::settings::Settings;
+use lb_common::sync::Event;
 use lb_common::{Word, clock, form};
 use network_types::eth::EthHdr;
 
@@ -42,6 +43,7 @@ use crate::parse::{Parsed, parse};
 use crate::persist::{persist, place, template};
 use crate::reset::answer_with_reset;
 use crate::select::{Fallback, by_hash, search, step, stride};
+use crate::tell::event;
 use crate::track::{Decision, Record, decide, schedule, try_record};
 use crate::{Family, Frame, Outcome, Packet, PacketV4, PacketV6, Tables, Verdict, process};
 
@@ -576,11 +578,29 @@ fn hold(context: *mut xdp_md, key: FragmentKey) -> u32 {
     u32::from(copied)
 }
 
+/// Has the daemon told of an event; 1 if there was no room, which is counted.
+#[inline(always)]
+fn submit(event: Event) -> u32 {
+    match maps::EVENTS.reserve::<Event>(0) {
+        Some(mut place) => {
+            place.write(event);
+            place.submit(0);
+            0
+        }
+        None => {
+            if let Some(settings) = Maps.settings() {
+                settings.sync_lost.fetch_add(1);
+            }
+            1
+        }
+    }
+}
+
 /// The maps of one family, and the functions that are verified for it.
 macro_rules! family {
     (
         $key_words:ident, $address_words:ident, $packet:ident, $connections:ident,
-        $parse:ident, $find:ident, $first:ident, $decide:ident, $schedule:ident, $record:ident, $template:ident, $place:ident, $persist:ident, $fragment:ident, $remember:ident, $hold:ident,
+        $parse:ident, $find:ident, $first:ident, $decide:ident, $schedule:ident, $record:ident, $tell:ident, $template:ident, $place:ident, $persist:ident, $fragment:ident, $remember:ident, $hold:ident,
         $admit:ident, $acl:ident[$source_words:ident], $source:expr,
         $main:ident[$main_len:ident], $half_open:ident[$half_open_len:ident], $services:ident, $index:ident,
         $form:ident($($word:ident),+), $spans:ident, $ports:ident, $log:literal, $address:expr
@@ -694,6 +714,11 @@ macro_rules! family {
             #[inline(always)]
             fn try_record(&self, packet: &$packet, decision: Decision) -> Decision {
                 Decision::from_word($record(&raw const *packet, decision.word()))
+            }
+
+            #[inline(always)]
+            fn tell(&self, packet: &$packet) {
+                $tell(&raw const *packet);
             }
         }
 
@@ -818,8 +843,9 @@ macro_rules! family {
         #[inline(never)]
         extern "C" fn $persist(packet: *const $packet, service: u32, decision: u64) -> u32 {
             let placed = Decision::from_word($place(packet, service, decision));
-            let Some(template) = maps::TEMPLATE.get_ptr(0) else { return placed.number() };
-            persist(placed, || Decision::from_word($record(template.cast(), placed.word())), &Maps)
+            // SAFETY: this CPU's own element, which was written as a packet of this family.
+            let template = maps::TEMPLATE.get_ptr(0).map(|place| unsafe { &*place.cast::<$packet>() });
+            template.map_or(placed.number(), |template| persist(placed, template, &Maps))
         }
 
         /// [`schedule`]: it is come to in many ways.
@@ -842,6 +868,15 @@ macro_rules! family {
                 return Decision::drop(Reason::DropInternal).word();
             };
             try_record(packet, Decision::from_word(decision), &Maps).word()
+        }
+
+        /// [`event`], into the ring; 1 if there was one and no room for it.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $tell(packet: *const $packet) -> u32 {
+            // SAFETY: as above.
+            let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+            event(packet, &Maps).map_or(0, submit)
         }
 
         /// One of the family's two connection maps.
@@ -883,6 +918,7 @@ family!(
     lb_decide_v4,
     lb_schedule_v4,
     lb_record_v4,
+    lb_tell_v4,
     lb_template_v4,
     lb_place_v4,
     lb_persist_v4,
@@ -913,6 +949,7 @@ family!(
     lb_decide_v6,
     lb_schedule_v6,
     lb_record_v6,
+    lb_tell_v6,
     lb_template_v6,
     lb_place_v6,
     lb_persist_v6,

@@ -32,6 +32,7 @@ mod process;
 pub mod reset;
 pub mod select;
 mod tables;
+pub mod tell;
 pub mod track;
 mod unusual;
 mod verdict;

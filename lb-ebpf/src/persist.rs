@@ -11,6 +11,7 @@ use lb_common::persistence::Persistence;
 
 use crate::Packet;
 use crate::tables::{Family, Tables};
+use crate::tell::tell;
 use crate::track::{Decision, Record};
 
 /// The template of the packet's client at the virtual server `service`, as it was found; 0 if there is none that holds.
@@ -75,15 +76,25 @@ pub fn place<const K: usize, const W: usize, T: Family<K, W>>(
         tables.change(entry, entry.meta.moved(destination, State::Template as u32, now));
         // Lost: another CPU was quicker, and leads all of the client's connections.
         let found = tables.find(held, template);
-        return Decision::to(found.map_or(destination, |entry| entry.meta.destination()));
+        return found.map_or(Decision::to(destination), |found| Decision::changed(entry.meta, found.meta));
     }
     Decision::record(which, Meta::new(destination, State::Template, now))
 }
 
-/// Carries out what [`place`] decided: `record` is [`try_record`](crate::track::try_record) with the key that it wrote.
-/// Returns where new connections go.
+/// Carries out what [`place`] decided about `template`, with the key that it wrote. Returns where new connections go.
 #[inline(always)]
-pub fn persist<T: Tables>(placed: Decision, record: impl Fn() -> Decision, tables: &T) -> u32 {
+pub fn persist<const K: usize, const W: usize, T: Family<K, W>>(
+    placed: Decision,
+    template: &Packet<K>,
+    tables: &T,
+) -> u32 {
+    let number = carry_out(placed, || tables.try_record(template, placed), tables);
+    tell(template, placed, tables);
+    number
+}
+
+#[inline(always)]
+fn carry_out<T: Tables>(placed: Decision, record: impl Fn() -> Decision, tables: &T) -> u32 {
     if placed.to_record().is_none() {
         return placed.number();
     }

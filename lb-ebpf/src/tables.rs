@@ -165,6 +165,9 @@ pub trait Family<const K: usize, const W: usize>: Tables {
     fn schedule(&self, packet: &Packet<K>, service: u32, moves: bool, chosen: u32) -> Decision;
     /// [`track::try_record`](crate::track::try_record), out of line in the kernel.
     fn try_record(&self, packet: &Packet<K>, decision: Decision) -> Decision;
+    /// Tells other directors what the entry of a packet's flow has become: [`tell::event`](crate::tell::event), out of
+    /// line in the kernel.
+    fn tell(&self, packet: &Packet<K>);
 }
 
 /// The tables of both families.

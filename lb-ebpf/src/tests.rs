@@ -10,6 +10,7 @@ mod locality;
 mod maglev;
 mod persistence;
 mod probe_replies;
+mod tell;
 
 use std::collections::BTreeMap;
 use std::vec::Vec;

@@ -23,6 +23,7 @@ use crate::acl::Admission;
 use crate::persist::of_service;
 use crate::select::select;
 use crate::tables::{Family, Tables};
+use crate::tell::tell;
 use crate::{Packet, Verdict};
 
 /// What the main table says of a packet.
@@ -120,8 +121,9 @@ pub fn decide<const K: usize, const W: usize, T: Family<K, W>>(
     }
     if decision.to_record().is_some() {
         // Lost to another CPU: the flow's next packet finds what that one wrote.
-        tables.change(entry, entry.meta.moved(decision.number(), decision.state(), tables.now()));
-        return Decision::to(decision.number());
+        let moved = entry.meta.moved(decision.number(), decision.state(), tables.now());
+        tables.change(entry, moved);
+        return Decision::changed(entry.meta, moved);
     }
     if fate != Fate::ANEW && (decision == Decision::RESET || decision == NO_REAL_SERVER) {
         return strand(entry, packet, fate, tables);
@@ -251,8 +253,9 @@ const NO_REAL_SERVER: Decision = Decision::drop(Reason::DropNoRealServer);
 /// An entry that says where its flow goes.
 #[inline(always)]
 fn bring_up_to_date<const K: usize, T: Tables>(entry: Entry<'_>, packet: &Packet<K>, tables: &T) -> Decision {
-    tables.change(entry, entry.meta.touched(next_state(entry.meta, packet), tables.now()));
-    Decision::to(entry.meta.destination())
+    let next = entry.meta.touched(next_state(entry.meta, packet), tables.now());
+    tables.change(entry, next);
+    Decision::changed(entry.meta, next)
 }
 
 /// Whether frames may be sent to the destination of an entry.
@@ -407,17 +410,18 @@ pub(crate) fn settle<const K: usize, const W: usize, T: Family<K, W>>(
             decision = tables.decide(packet, service, is_known, destination);
         }
     }
-    if decision.to_record().is_none() {
-        return decision;
-    }
-    let mut settled = tables.try_record(packet, decision);
-    if settled == Decision::LOST {
+    let mut settled = decision;
+    if decision.to_record().is_some() {
         settled = tables.try_record(packet, decision);
+        if settled == Decision::LOST {
+            settled = tables.try_record(packet, decision);
+        }
+        if settled == Decision::LOST {
+            tables.count(Reason::InsertLost);
+            settled = Decision::to(decision.number());
+        }
     }
-    if settled == Decision::LOST {
-        tables.count(Reason::InsertLost);
-        settled = Decision::to(decision.number());
-    }
+    tell(packet, decision, tables);
     settled
 }
 
@@ -468,6 +472,8 @@ impl Decision {
     const TEMPLATE: u64 = 1 << 37;
     const RESETTING: u64 = 1 << 38;
     const STATE_SHIFT: u32 = 40;
+    // Above the state's four bits.
+    const CHANGED_SHIFT: u32 = 44;
     /// No decision: a flow could not be recorded.
     pub const LOST: Self = Self(1 << 36);
     /// No decision: [`first`](crate::first::first) leaves it to [`decide`].
@@ -478,6 +484,21 @@ impl Decision {
     #[inline(always)]
     pub(crate) const fn to(destination: u32) -> Self {
         Self(destination as u64)
+    }
+
+    /// To where an entry leads that was `before` and is `after`.
+    #[inline(always)]
+    pub(crate) const fn changed(before: Meta, after: Meta) -> Self {
+        let differs = before.state() ^ after.state() | before.destination() ^ after.destination();
+        // Without a branch, after which the verifier would walk all that follows twice.
+        let differs = (differs as u64).wrapping_neg() >> 63;
+        Self(differs << Self::CHANGED_SHIFT | after.destination() as u64)
+    }
+
+    /// Whether the main table's entry of the flow is another than before, or is to be made.
+    #[inline(always)]
+    pub(crate) const fn is_to_be_told(self) -> bool {
+        self.0 & (1 << Self::CHANGED_SHIFT | Self::CONFIRMED) != 0
     }
 
     #[inline(always)]

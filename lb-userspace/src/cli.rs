@@ -19,6 +19,7 @@ mod real_server;
 mod reload;
 mod run;
 mod save;
+mod sync;
 mod timeouts;
 mod told;
 mod vrrp;
@@ -102,6 +103,8 @@ enum Command {
     Health(health::Health),
     /// Do the health checks of a real server at once
     CheckNow(health::CheckNow),
+    /// Show how connections are shared with other directors
+    Sync(sync::Sync),
     /// Show the virtual routers: who is master, since when and why
     Vrrp(vrrp::Vrrp),
     /// Say what happens, as it happens
@@ -180,6 +183,7 @@ impl Cli {
             Command::Counters(counters) => counters.execute(),
             Command::Health(health) => health.execute(),
             Command::CheckNow(check_now) => check_now.execute(),
+            Command::Sync(sync) => sync.execute(),
             Command::Vrrp(vrrp) => vrrp.execute(),
             Command::Events(events) => events.execute(),
             Command::Acl(acl) => acl.execute(),

@@ -28,8 +28,10 @@ mod reaction;
 mod reader;
 mod report;
 mod scheduler;
+mod secret;
 mod source;
 mod suggest;
+mod sync;
 mod syntax;
 mod validate;
 mod value;
@@ -52,8 +54,10 @@ pub use model::{
     Acl, Config, Director, OnExit, Peer, Persistence, Protocol, RealServer, Timeouts, VirtualServer,
     VlanOffload, XdpMode,
 };
+pub use secret::{SecretError, read_secret};
 pub use source::{Located, Span};
 pub(crate) use suggest::nearest;
+pub use sync::Sync;
 pub(crate) use value::duration;
 pub use vrrp::{InterfaceAddress, Password, TrackScript, VrrpInstance, VrrpSyncGroup, VrrpVersion};
 
@@ -156,6 +160,7 @@ fn read<'a>(document: &'a DeTable<'a>, report: &'a Report) -> Result<Config, Rep
     let timeouts = director::timeouts(&file);
     let acl = acl::of_all(&file);
     let mail = mail::mail(&file);
+    let sync = sync::sync(&file);
     let (instances, virtual_servers) = (instance::instances(&file), draft::virtual_servers(&file));
     instance::have_vips(&instances, &virtual_servers, report);
     let routers = instance::fits_together(instances, instance::groups(&file), report);
@@ -168,6 +173,7 @@ fn read<'a>(document: &'a DeTable<'a>, report: &'a Report) -> Result<Config, Rep
         timeouts: timeouts?,
         acl: acl?,
         mail: mail?,
+        sync: sync?,
         virtual_servers,
         vrrp_instances,
         vrrp_sync_groups,

@@ -19,6 +19,7 @@ mod rates;
 mod request;
 mod routes;
 mod server;
+mod sync;
 mod vrrp;
 
 pub use crate::state::fingerprint;

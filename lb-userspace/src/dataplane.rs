@@ -6,6 +6,7 @@
 //!     ├─ attach ──> a program on each interface, its link pinned
 //!     ├─ Tables: the one writer of services, slots, destinations and rules for clients
 //!     ├─ Observer: reads counters and connections, writes nothing; ConnectionReader: lists connections
+//!     ├─ FlowEvents, FlowTable: what is told of connections, and what others told written into the tables
 //!     ├─ ProbeReplies: keeps answers to probes of VIPs from the kernel's stack
 //!     ├─ Explainer: runs the program on made-up frames, which change nothing
 //!     └─ Sweeper: frees expired connections, and those of clients that are refused
@@ -22,8 +23,10 @@ mod attach;
 mod clock;
 mod connections;
 mod error;
+mod events;
 mod explain;
 mod explanation;
+mod flows;
 mod fragments;
 mod frame_socket;
 mod inspect;
@@ -49,8 +52,10 @@ pub use attach::Attached;
 pub use clock::KernelClock;
 pub use connections::{Connection, ConnectionReader, Cursor, PageSize};
 pub use error::DataplaneError;
+pub use events::{EventWatch, FlowEvents};
 pub use explain::{Explainer, Question};
 pub use explanation::{Action, Choice, Down, Explanation, Known, Parsed, Sent, Table};
+pub use flows::{Applied, Flow, FlowCursor, FlowTable};
 pub use fragments::{Fragment, Fragments};
 pub use frame_socket::FrameSocket;
 pub use inspect::{XdpProgram, has_bpf_loop, own_program, unreadable_layouts, xdp_program};

@@ -18,4 +18,5 @@ pub mod real_server;
 pub mod scheduler;
 pub mod state;
 pub mod supervisor;
+pub mod sync;
 pub mod vrrp;

@@ -16,6 +16,7 @@ mod hold;
 mod notify;
 mod reload;
 mod service;
+mod sync;
 mod topology;
 mod vips;
 mod vrrp;
@@ -51,6 +52,7 @@ use crate::state::{
     Configuration, Document, Followed, Input, Journal, ReconcileError, Reconciler, Remembered, Unconfirmed,
     fingerprint,
 };
+use crate::sync::Board;
 use health::Health;
 use notify::Notifier;
 use reload::Reloader;
@@ -187,8 +189,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     topology.keep_vlan_tags(&offload)?;
     let attached = dataplane.attach(&links, config.director.xdp_mode)?;
     let xdp_mode = report_attachments(&netlink, &links, &attached).await;
-    let health_netlink = netlink.clone();
-    let vrrp_netlink = netlink.clone();
+    let [health_netlink, sync_netlink, vrrp_netlink] = std::array::from_fn(|_| netlink.clone());
     let vips = Vips::new(netlink, &links, &config);
     vips.bring_up().await?;
     for (_, link) in &dropped {
@@ -242,6 +243,15 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     };
     let health = health.start(&mut tasks)?;
     let happening_of_vrrp = happening.clone();
+    let sync = sync::Sync {
+        netlink: sync_netlink,
+        configs: followed.clone(),
+        events: dataplane.flow_events()?,
+        table: dataplane.flow_table(),
+        board: Board::default(),
+    };
+    let sync_board = sync.board.clone();
+    let joining = sync.start(&mut tasks)?;
     let notifier = Notifier::new(followed.clone(), published.clone(), &happening);
     tasks.spawn(notifier.run().map(|()| "notifier"));
     let vrrp = Vrrp::new();
@@ -258,6 +268,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
         events: happening,
         health,
         vrrp: routers.clone(),
+        sync: sync_board,
     };
     let control = tokio::spawn(server.run(parts, async move {
         let _ = server_stopped.await;
@@ -293,7 +304,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
         "ready"
     );
     // When all is ready: whoever becomes master has to forward.
-    vrrp.start(vrrp_netlink, followed.clone(), happening_of_vrrp, &mut tasks)?;
+    vrrp.start(vrrp_netlink, (followed.clone(), joining), happening_of_vrrp, &mut tasks)?;
     service.ready(&published.borrow());
     tasks.spawn(service.clone().follow(published).map(|()| "status"));
     let ended = tokio::select! {

@@ -9,7 +9,7 @@ pub const MAX_DESTINATION: u32 = (1 << DESTINATION_BITS) - 1;
 
 const STATE_BITS: u32 = 4;
 const DESTINATION_BITS: u32 = 20;
-const GENERATION_BITS: u32 = 12;
+const GENERATION_BITS: u32 = 11;
 
 const STATE_SHIFT: u32 = SECONDS_BITS;
 const DESTINATION_SHIFT: u32 = STATE_SHIFT + STATE_BITS;
@@ -20,6 +20,7 @@ const STATE_MASK: u64 = ((1 << STATE_BITS) - 1) << STATE_SHIFT;
 const DESTINATION_MASK: u64 = ((1 << DESTINATION_BITS) - 1) << DESTINATION_SHIFT;
 const GENERATION_MASK: u64 = ((1 << GENERATION_BITS) - 1) << GENERATION_SHIFT;
 
+const SYNCHRONISED: u64 = 1 << 59;
 const OVERFLOWED: u64 = 1 << 60;
 const RECENT: u64 = 1 << 61;
 const BUSY: u64 = 1 << 62;
@@ -27,7 +28,7 @@ const VALID: u64 = 1 << 63;
 const STATUS_MASK: u64 = BUSY | VALID;
 const MARKS_MASK: u64 = OVERFLOWED | RECENT;
 
-const _: () = assert!(GENERATION_SHIFT + GENERATION_BITS == 60);
+const _: () = assert!(GENERATION_SHIFT + GENERATION_BITS == 59);
 
 /// The first word of an entry: its status, and all that is remembered of the flow beside its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +69,12 @@ impl Meta {
         (self.0 & SEEN_MASK) as u32
     }
 
-    /// The same entry in another state, seen at another second.
+    /// The same entry in another state, seen at another second by this director.
     #[inline(always)]
     #[must_use]
     pub const fn touched(self, state: u32, seen: u32) -> Self {
         Self(
-            self.0 & !(STATE_MASK | SEEN_MASK)
+            self.0 & !(SYNCHRONISED | STATE_MASK | SEEN_MASK)
                 | (state as u64) << STATE_SHIFT & STATE_MASK
                 | seen as u64 & SEEN_MASK,
         )
@@ -85,6 +86,26 @@ impl Meta {
     pub const fn moved(self, destination: u32, state: u32, seen: u32) -> Self {
         let kept = self.touched(state, seen).0 & !DESTINATION_MASK;
         Self(kept | ((destination as u64) << DESTINATION_SHIFT) & DESTINATION_MASK)
+    }
+
+    /// The same entry, as if it had been seen at another second, by whoever saw it.
+    #[must_use]
+    pub const fn aged(self, seen: u32) -> Self {
+        Self(self.0 & !SEEN_MASK | seen as u64 & SEEN_MASK)
+    }
+
+    /// The same entry, told of by another director.
+    #[must_use]
+    pub const fn synchronised(self) -> Self {
+        Self(self.0 | SYNCHRONISED)
+    }
+
+    /// Whether all that is known of the flow is what another director told: this one has seen no frame of it since.
+    /// The first that it sees takes the mark away, which costs no frame of other flows anything: the mark makes the
+    /// entry differ from what it would be after the frame, as another second does.
+    #[must_use]
+    pub const fn is_synchronised(self) -> bool {
+        self.0 & SYNCHRONISED != 0
     }
 
     /// Whether the entry holds a flow.
@@ -149,10 +170,10 @@ impl Meta {
         Self(self.0 & MARKS_MASK | BUSY | generation | now as u64 & SEEN_MASK)
     }
 
-    /// This claim, published with the destination, state and second of `content`.
+    /// This claim, published with the destination, state and second of `content`, and who told of it.
     #[inline(always)]
     pub(super) const fn published(self, content: Self) -> Self {
-        let content = content.0 & (DESTINATION_MASK | STATE_MASK | SEEN_MASK);
+        let content = content.0 & (SYNCHRONISED | DESTINATION_MASK | STATE_MASK | SEEN_MASK);
         Self(self.0 & (MARKS_MASK | GENERATION_MASK) | VALID | content)
     }
 

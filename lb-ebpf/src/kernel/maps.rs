@@ -18,6 +18,7 @@ use lb_common::probe::{MAX_PROBED_VIPS, VipKey};
 use lb_common::selector::Search;
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
+use lb_common::sync::EVENT_RING_BYTES;
 use lb_common::trace::Trace;
 
 use crate::PacketV6;
@@ -89,6 +90,9 @@ pub static LOCALITIES: LruHashMap<LocalityKey, Members> = LruHashMap::with_max_e
 /// Fragments for the daemon to hold.
 #[map]
 pub static HELD: RingBuf = RingBuf::with_byte_size(HELD_RING_BYTES, 0);
+/// Connections for the daemon to tell other directors of.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
 /// The interfaces, by their place in the settings.
 #[map]
 pub static DEVICES: DevMap = DevMap::with_max_entries(MAX_INTERFACES as u32, 0);

@@ -30,6 +30,7 @@ pub(super) fn change(change: &Change) -> String {
         Change::SetTimeouts { set } => format!("~ timeouts: {}", keys(set, &[])),
         Change::SetAcl { set } => format!("~ acl: {}", keys(set, &[])),
         Change::SetSmtp { set } => format!("~ smtp: {}", keys(set, &[])),
+        Change::SetSync { set } => format!("~ sync: {}", keys(set, &[])),
         Change::Acl { action, prefix, service } => {
             let of = service.as_ref().map_or(String::new(), |service| format!(" of {service:?}"));
             match action {
@@ -95,6 +96,7 @@ mod tests {
                 json!({ "op": "set_smtp", "set": { "server": "192.0.2.25", "helo_name": null } }),
                 "~ smtp: server = \"192.0.2.25\", helo_name as by default",
             ),
+            (json!({ "op": "set_sync", "set": { "refresh": "5s" } }), "~ sync: refresh = \"5s\""),
             (
                 json!({ "op": "remove_server", "service": "web", "server": "2001:db8::1" }),
                 "- real server 2001:db8::1 of \"web\"",

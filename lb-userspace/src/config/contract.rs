@@ -31,11 +31,17 @@ pub(super) struct Later {
 /// Everything outside a section, and the sections themselves.
 pub(super) static FILE: Section = Section {
     header: "the file",
-    keys: &["director", "timeouts", "acl", "smtp", "virtual_server", "vrrp_instance", "vrrp_sync_group"],
-    later: &[refused(
+    keys: &[
+        "director",
+        "timeouts",
+        "acl",
+        "smtp",
         "sync",
-        "other directors do not learn of this one's connections, so a failover breaks those of rr and wrr",
-    )],
+        "virtual_server",
+        "vrrp_instance",
+        "vrrp_sync_group",
+    ],
+    later: &[],
 };
 
 pub(super) static DIRECTOR: Section = Section {
@@ -140,8 +146,15 @@ pub(super) static TRACK_SCRIPT: Section = Section {
 pub(super) static VRRP_SYNC_GROUP: Section =
     Section { header: "[[vrrp_sync_group]]", keys: &["name", "instances", "notify"], later: &[] };
 
+/// Connections shared between directors.
+pub(super) static SYNC: Section = Section {
+    header: "[sync]",
+    keys: &["interface", "group", "peers", "port", "key_file", "refresh"],
+    later: &[],
+};
+
 /// Every section.
-pub(super) static SECTIONS: [&Section; 32] = {
+pub(super) static SECTIONS: [&Section; 33] = {
     let [check, flap, icmp, tcp, udp, http, tls, dns, smtp, exec] = OF_SERVICE.all();
     let [check_s, flap_s, icmp_s, tcp_s, udp_s, http_s, tls_s, dns_s, smtp_s, exec_s] = OF_SERVER.all();
     [
@@ -150,6 +163,7 @@ pub(super) static SECTIONS: [&Section; 32] = {
         &TIMEOUTS,
         &ACL,
         &SMTP,
+        &SYNC,
         &VIRTUAL_SERVER,
         &PERSISTENCE,
         &REAL_SERVER,
@@ -183,10 +197,6 @@ pub(super) static SECTIONS: [&Section; 32] = {
 /// The sentence about anything of the contract that this version lacks.
 pub(super) fn not_available(what: &str, verb: &str) -> String {
     format!("{what} {verb} not available in this version of lb")
-}
-
-const fn refused(key: &'static str, without: &'static str) -> Later {
-    Later { key, severity: Severity::Error, without }
 }
 
 const fn ignored(key: &'static str, without: &'static str) -> Later {

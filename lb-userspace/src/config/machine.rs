@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::Checked;
 use super::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
+use super::secret::{SecretError, read_secret};
 use super::source::Located;
 use super::suggest::quoted;
 
@@ -30,6 +31,8 @@ pub(super) enum Need {
     Address,
     /// A network interface.
     Interface,
+    /// A file with a secret.
+    Secret,
 }
 
 /// What depends on the machine: a warning in `lb check`, an error in `lb run`.
@@ -39,6 +42,7 @@ pub fn check_machine(checked: &Checked, machine: &Machine, severity: Severity) -
     let is_interface = |need: &&(Need, Located<String>)| need.0 == Need::Interface;
     let needed = checked.needs.iter().filter(is_interface).map(|(_, interface)| interface);
     let all = checked.config.director.interfaces.iter().chain(needed);
+    let all = all.chain(checked.config.sync.as_ref().map(|sync| &sync.interface));
     let missing = all.filter(|interface| !exists(interface));
     let diagnostics = missing.map(|interface| {
         let message = format!("this machine has no interface {}", quoted(interface));
@@ -57,6 +61,7 @@ pub fn check_files(checked: &Checked, severity: Severity) -> Diagnostics {
         Need::File => file(what, readable(Path::new(&what.value)), "a file to read"),
         Need::Address => address(what),
         Need::Interface => None,
+        Need::Secret => secret(what),
     });
     Diagnostics::new(missing.map(|diagnostic| Diagnostic { severity, ..diagnostic }).collect())
 }
@@ -93,6 +98,20 @@ fn file(what: &Located<String>, found: Result<(), String>, kind: &str) -> Option
     let help = match problem.as_str() {
         "it is not executable" => format!("make it executable: chmod +x {}", what.value),
         _ => "create it, or write the path of another one".to_owned(),
+    };
+    Some(Diagnostic::new(Code::UnusableFile, &what.span, message).help(help))
+}
+
+fn secret(what: &Located<String>) -> Option<Diagnostic> {
+    let error = read_secret(Path::new(&what.value)).err()?;
+    let message = error.to_string();
+    // What has to be done stands behind what is wrong.
+    let (message, help) = match message.split_once("; ").or_else(|| message.rsplit_once(": ")) {
+        Some((message, help)) if !matches!(error, SecretError::Read { .. }) => (message, help),
+        _ => (
+            message.as_str(),
+            "create it: head -c 32 /dev/urandom | base64, the same on all directors, and chmod 600",
+        ),
     };
     Some(Diagnostic::new(Code::UnusableFile, &what.span, message).help(help))
 }

@@ -14,6 +14,7 @@ use macaddr::MacAddr6;
 
 use super::health::{Mail, Quorum, SharedCheck, Target};
 use super::source::Located;
+use super::sync::Sync;
 use super::vrrp::{VrrpInstance, VrrpSyncGroup};
 use crate::forms::{Ports, Prefix, VirtualAddress};
 use crate::scheduler::{Flag, Parameters, Scheduler};
@@ -29,6 +30,8 @@ pub struct Config {
     pub acl: Acl,
     /// `[smtp]`: where mail goes, if any is sent.
     pub mail: Option<Mail>,
+    /// `[sync]`: how connections are shared with other directors, if they are.
+    pub sync: Option<Sync>,
     /// `[[virtual_server]]`, in the order of the file; possibly none.
     pub virtual_servers: Vec<VirtualServer>,
     /// `[[vrrp_instance]]`, in the order of the file.

@@ -169,6 +169,11 @@ real_server = [
   { address = "192.168.2.213", health_check = { exec = { command = ["/bin/sh", "/nonexistent"] } } },
   { address = "192.168.2.214", health_check = { exec = { command = ["/nonexistent/check.sh"] } } },
 ]
+
+[sync]
+interface = "eth0"
+group = "224.0.0.81:8848"
+key_file = "/nonexistent/sync.key"
 "#;
     let checked = parse("lb.toml", &format!("{DIRECTOR}{FILES}"))?;
     let warnings = checked.warnings.clone().merge(check_files(&checked, severity));

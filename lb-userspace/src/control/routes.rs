@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::operation::{Effect, Operation};
 use super::request::Size;
 use super::server::Shared;
-use super::{acl, api, change, configuration, connections, director, events, health, vrrp};
+use super::{acl, api, change, configuration, connections, director, events, health, sync, vrrp};
 
 /// Who is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,7 @@ pub(super) fn operations() -> Vec<Operation> {
             health::check_now,
         ),
         Operation::get("/v1/vrrp", "Virtual routers: who is master, and why.", vrrp::vrrp),
+        Operation::get("/v1/sync", "Connections shared with other directors.", sync::sync),
         Operation::lines::<api::Event, _, _>(
             "/v1/events",
             "What happens, as it happens: an object on each line.",

@@ -20,6 +20,7 @@ use super::routes::{Access, router};
 use crate::dataplane::{Explainer, Observer};
 use crate::health::Board;
 use crate::state::{EventLog, Followed, Happening, Input, Published, PublishedService};
+use crate::sync::Board as SyncBoard;
 use crate::vrrp::Handle as VrrpHandle;
 
 /// The control socket could not be opened.
@@ -87,6 +88,7 @@ pub(super) struct Shared {
     pub(super) rates: Rates,
     pub(super) events: EventLog,
     pub(super) health: Board,
+    pub(super) sync: SyncBoard,
     pub(super) vrrp: VrrpHandle,
     pub(super) access: Access,
     pub(super) limits: Limits,
@@ -115,6 +117,8 @@ pub struct Parts {
     pub events: EventLog,
     /// What health checks found.
     pub health: Board,
+    /// Connections shared with other directors.
+    pub sync: SyncBoard,
     /// Virtual routers.
     pub vrrp: VrrpHandle,
 }
@@ -176,8 +180,19 @@ impl Server {
 
 impl Shared {
     pub(super) fn new(parts: Parts, access: Access, limits: Limits, stopping: watch::Receiver<bool>) -> Self {
-        let Parts { facts, published, configs, observer, inputs, reloads, explainer, events, health, vrrp } =
-            parts;
+        let Parts {
+            facts,
+            published,
+            configs,
+            observer,
+            inputs,
+            reloads,
+            explainer,
+            events,
+            health,
+            sync,
+            vrrp,
+        } = parts;
         let (rates, turns) = (Rates::default(), Turns::new(&limits));
         Self {
             facts,
@@ -187,6 +202,7 @@ impl Shared {
             explainer,
             events,
             health,
+            sync,
             vrrp,
             configs,
             reloads,

@@ -106,6 +106,7 @@ impl World {
             events: reconciler.events(),
             health: Board::default(),
             vrrp: crate::vrrp::Handle::new().0,
+            sync: crate::sync::Board::default(),
         };
         spawn_blocking(move || reconciler.run(received));
         tokio::spawn(reload(orders, inputs.clone()));

@@ -173,7 +173,7 @@ pub(super) fn live<'a, const K: usize>(
 
 /// What a key says: protocol, source, destination ([`lb_common::connection::key_v4`], `key_v6`). A template's says the
 /// source only, with port 0.
-fn flow<const K: usize>(key: &[u64; K]) -> Option<(u8, SocketAddr, SocketAddr)> {
+pub(super) fn flow<const K: usize>(key: &[u64; K]) -> Option<(u8, SocketAddr, SocketAddr)> {
     let mut bytes = key.iter().flat_map(|word| word.to_le_bytes());
     let mut address = || -> Option<IpAddr> {
         if K == KEY_WORDS_V4 {

@@ -15,6 +15,7 @@ use lb_common::load::Load;
 use lb_common::locality::{LocalityKey, MAX_LOCALITIES, Members};
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
+use lb_common::sync::EVENT_RING_BYTES;
 
 use super::acl::Tries;
 use super::stats::Baseline;
@@ -22,11 +23,11 @@ use super::stats::Baseline;
 /// Changes whenever the meaning or the size of a map's values does. Part of the pins' path, so that a daemon
 /// never misreads what another version wrote. And whenever the kernel would not let the programs have a map that others
 /// had: DEVICES is for programs that take frames in several buffers, or for others (`bpf_prog_map_compatible`).
-const VERSION: u32 = 7;
+const VERSION: u32 = 8;
 
 /// The layouts whose pinned maps this version reads as its own: from the oldest to the one it writes. A version that only
 /// has more maps, or fewer, leaves the first number as it is.
-pub(super) const READABLE: RangeInclusive<u32> = VERSION..=VERSION;
+pub(super) const READABLE: RangeInclusive<u32> = 7..=VERSION;
 
 pub(super) const CONNECTIONS_V4: &str = "CONNECTIONS_V4";
 pub(super) const HALF_OPEN_V4: &str = "HALF_OPEN_V4";
@@ -129,7 +130,7 @@ pub(super) fn baselines() -> MapLayout {
 }
 
 /// How many maps the programs have.
-pub(super) const MAPS: usize = 23;
+pub(super) const MAPS: usize = 24;
 
 /// Every one of them, for this many connections.
 pub(super) fn maps(capacity: Capacity) -> [MapLayout; MAPS] {
@@ -155,6 +156,7 @@ pub(super) fn maps(capacity: Capacity) -> [MapLayout; MAPS] {
         MapLayout::of::<FragmentKey, FragmentRoute>("FRAGMENTS", MapType::LruHash, MAX_FRAGMENTED),
         MapLayout::of::<LocalityKey, Members>("LOCALITIES", MapType::LruHash, MAX_LOCALITIES),
         MapLayout::of::<(), ()>("HELD", MapType::RingBuf, HELD_RING_BYTES),
+        MapLayout::of::<(), ()>("EVENTS", MapType::RingBuf, EVENT_RING_BYTES),
         MapLayout::devices("DEVICES", MAX_INTERFACES as u32),
         MapLayout::per_cpu::<u64>("COUNTERS", REASONS),
         MapLayout::per_cpu::<RealServerStats>("REAL_STATS", MAX_DESTINATIONS),

@@ -67,7 +67,8 @@ impl Ending {
                 }
                 if *has_connections {
                     let seen = now.wrapping_sub(persistence.timeout().saturating_sub(MORE));
-                    entry.change(meta.touched(meta.state(), seen));
+                    // Whoever told of it does so for as long as it has connections there.
+                    entry.change(meta.aged(seen));
                 } else if persistence.has_expired(meta, now) && entry.free() {
                     freed += 1;
                 }

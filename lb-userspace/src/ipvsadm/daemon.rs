@@ -10,6 +10,7 @@ use crate::control::api::{
     Change, Changes, ChangesMade, Connection, Problem, Timeouts, VirtualServers, Zero, Zeroed,
 };
 use crate::control::client::{self, ClientError};
+use crate::sync::SyncStatus;
 
 /// Who does what is asked.
 pub(super) trait Daemon {
@@ -20,6 +21,9 @@ pub(super) trait Daemon {
     fn services(&mut self, with_persistent_connections: bool) -> Result<VirtualServers, Complaint>;
 
     fn timeouts(&mut self) -> Result<Timeouts, Complaint>;
+
+    /// How connections are shared with other directors.
+    fn sync(&mut self) -> Result<SyncStatus, Complaint>;
 
     /// Has counters begin anew: of the virtual server with this name, or of all.
     fn zero(&mut self, service: Option<String>) -> Result<(), Complaint>;
@@ -72,6 +76,10 @@ impl Daemon for Remote {
 
     fn timeouts(&mut self) -> Result<Timeouts, Complaint> {
         Ok(self.runtime.block_on(client::get(&self.socket, "/v1/timeouts"))?)
+    }
+
+    fn sync(&mut self) -> Result<SyncStatus, Complaint> {
+        Ok(self.runtime.block_on(client::get(&self.socket, "/v1/sync"))?)
     }
 
     fn zero(&mut self, service: Option<String>) -> Result<(), Complaint> {

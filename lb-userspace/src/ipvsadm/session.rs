@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, Write};
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
 use serde_json::json;
@@ -23,6 +24,7 @@ use super::{Complaint, DONE, FAILED};
 use crate::control::api::Change;
 use crate::names::Resolver;
 use crate::scheduler::Scheduler;
+use crate::sync::SyncStatus;
 
 /// Changes that are made at once: some hundred kilobytes.
 const BATCH: usize = 500;
@@ -150,10 +152,22 @@ impl<'a> Session<'a> {
                     Entry::find(&listed, service).ok_or_else(|| Complaint::failed(NO_SUCH_SERVICE))?;
                 self.daemon.zero(Some(entry.service.name.clone()))
             }
-            Request::StartDaemon | Request::StopDaemon => Err(Complaint::fatal(
-                FAILED,
-                "lb does not synchronise connections between directors yet: there is no daemon to start or stop",
-            )),
+            // IPVS's words for EEXIST and ESRCH (`ipvs_strerror`). What there is to be done takes a key, for which ipvsadm
+            // has no option.
+            Request::StartDaemon => Err(match self.daemon.sync()?.interface {
+                Some(_) => Complaint::failed("Daemon has already run"),
+                None => Complaint::fatal(
+                    FAILED,
+                    "connections are shared with other directors if the configuration has a section [sync], which names a key file; write one, and `lb reload`",
+                ),
+            }),
+            Request::StopDaemon => Err(match self.daemon.sync()?.interface {
+                None => Complaint::failed("No daemon is running"),
+                Some(_) => Complaint::fatal(
+                    FAILED,
+                    "connections are shared with other directors as long as the configuration has a section [sync]; remove it, and `lb reload`",
+                ),
+            }),
             Request::Help => self.print(&usage(self.program)),
             Request::Version => self.print(&version()),
             // Those that are changes wait, and a line of `-R` cannot be one.
@@ -218,7 +232,7 @@ impl<'a> Session<'a> {
 
     fn list(&mut self, what: Listed, layout: Layout) -> Result<(), Complaint> {
         let text = match what {
-            Listed::Daemons => return Ok(()),
+            Listed::Daemons => daemons(&self.daemon.sync()?),
             Listed::Connections => return self.list_connections(layout),
             Listed::Timeouts => {
                 let timeouts = self.daemon.timeouts()?;
@@ -343,4 +357,14 @@ fn unbound(request: &Request) -> Option<String> {
 fn words(line: &str) -> Vec<String> {
     let words = line.split_ascii_whitespace().take_while(|word| !word.starts_with('#'));
     words.filter(|word| *word != "ipvsadm").map(str::to_owned).collect()
+}
+
+/// What ipvsadm says of the two synchronisation daemons of IPVS (`list_daemon`): every director is both.
+fn daemons(status: &SyncStatus) -> String {
+    let Some(interface) = &status.interface else { return String::new() };
+    let group = status.group.as_deref().and_then(|group| group.parse::<SocketAddr>().ok());
+    let group = group.map(|group| format!(", group={}, port={}, ttl=1", group.ip(), group.port()));
+    let group = group.unwrap_or_default();
+    let line = |role| format!("{role} sync daemon (mcast={interface}, syncid=0{group})\n");
+    line("master") + &line("backup")
 }

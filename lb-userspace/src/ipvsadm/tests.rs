@@ -18,6 +18,7 @@ use crate::control::api::{
     Acl, Change, Connection, Problem, Rate, RealServer, State, Stats, Timeouts, VirtualServer, VirtualServers,
 };
 use crate::names::Resolver;
+use crate::sync::SyncStatus;
 
 /// Knows few names, and those always; or of addresses none.
 struct Few {
@@ -67,6 +68,7 @@ struct Noting {
     /// What is refused, by the text of a change, with a kind.
     refused: BTreeMap<String, &'static str>,
     zeroed: Vec<Option<String>>,
+    sync: SyncStatus,
     /// Whether nothing has a name where it is asked.
     is_nameless: bool,
     /// How often it was asked for anything.
@@ -150,6 +152,11 @@ impl Daemon for Noting {
     fn timeouts(&mut self) -> Result<Timeouts, Complaint> {
         self.asked += 1;
         Ok(Timeouts { tcp: 900, tcp_fin: 120, udp: 300, states: Vec::new() })
+    }
+
+    fn sync(&mut self) -> Result<SyncStatus, Complaint> {
+        self.asked += 1;
+        Ok(self.sync.clone())
     }
 
     fn zero(&mut self, service: Option<String>) -> Result<(), Complaint> {

@@ -87,6 +87,12 @@ pub enum Change {
         #[schema(value_type = Object)]
         set: Keys,
     },
+    /// Connections are shared in another way.
+    SetSync {
+        /// Keys of `[sync]`; without any left, none are shared.
+        #[schema(value_type = Object)]
+        set: Keys,
+    },
     /// A prefix of clients is treated in another way.
     Acl {
         /// What to do with it.

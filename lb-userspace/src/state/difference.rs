@@ -7,7 +7,7 @@ use std::sync::Arc;
 use toml_edit::{Item, TableLike};
 
 use super::change::{AclAction, Change, Keys};
-use super::document::{Document, SERVERS, SMTP, Service, address, keys};
+use super::document::{Document, SERVERS, SMTP, SYNC, Service, address, keys};
 use crate::forms::Prefix;
 
 /// Changes that make `to` of `from`, but for the order of what is in both, and for `[director]`.
@@ -44,6 +44,10 @@ impl Differences {
         let smtp = changed(SMTP);
         if !smtp.is_empty() {
             changes.push(Change::SetSmtp { set: smtp });
+        }
+        let sync = changed(SYNC);
+        if !sync.is_empty() {
+            changes.push(Change::SetSync { set: sync });
         }
         changes.extend(acl_changes(&section(from, ACL), &section(to, ACL), None));
         let (old, new) = (from.services(), to.services());

@@ -23,6 +23,8 @@ pub(super) const SERVICES: &str = "virtual_server";
 pub(super) const SERVERS: &str = "real_server";
 /// The section of mail.
 pub(super) const SMTP: &str = "smtp";
+/// The section of connection synchronisation.
+pub(super) const SYNC: &str = "sync";
 
 /// A valid configuration.
 #[derive(Clone, Debug)]
@@ -191,9 +193,19 @@ impl Document {
             Change::SetTimeouts { .. } => vec![Target::Section("timeouts")],
             Change::SetAcl { .. } => vec![Target::Section("acl")],
             Change::SetSmtp { .. } => vec![Target::Section(SMTP)],
+            Change::SetSync { .. } => vec![Target::Section(SYNC)],
             // Each prefix is checked by itself, before it is written.
             Change::Acl { .. } => Vec::new(),
         }
+    }
+
+    /// Sets keys of a section that is not there when it has none.
+    fn set_optional(&mut self, section: &str, keys: &Keys) -> bool {
+        let differs = set(self.section(section), keys);
+        if self.section(section).is_empty() {
+            self.toml.remove(section);
+        }
+        differs
     }
 
     fn read_again(&mut self) -> Result<(), ChangeError> {
@@ -268,13 +280,8 @@ impl Document {
             }
             Change::SetTimeouts { set: keys } => Ok(set(self.section("timeouts"), keys)),
             Change::SetAcl { set: keys } => Ok(set(self.section("acl"), keys)),
-            Change::SetSmtp { set: keys } => {
-                let differs = set(self.section(SMTP), keys);
-                if self.section(SMTP).is_empty() {
-                    self.toml.remove(SMTP);
-                }
-                Ok(differs)
-            }
+            Change::SetSmtp { set: keys } => Ok(self.set_optional(SMTP, keys)),
+            Change::SetSync { set: keys } => Ok(self.set_optional(SYNC, keys)),
             Change::Acl { action, prefix, service: None } => edit_acl(self.section("acl"), *action, *prefix),
             Change::Acl { action, prefix, service: Some(service) } => {
                 let place = self.find(service)?;

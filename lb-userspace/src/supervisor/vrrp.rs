@@ -20,10 +20,13 @@ use super::RunError;
 use crate::config::{TrackScript, VrrpInstance};
 use crate::net::Netlink;
 use crate::state::{EventLog, Followed, Happening};
+use crate::sync::SyncPhase;
 use crate::vrrp::{Change, Driver, Handle, Order, Runner, look_out};
 
 /// How long the daemon waits for a successor at most, whatever the interval of adverts.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it may take to learn the other directors' connections.
+const JOINING: Duration = Duration::from_secs(10);
 /// The least of the priorities of SCHED_FIFO: above all ordinary threads, below the kernel's.
 const PRIORITY: u8 = 1;
 
@@ -47,13 +50,18 @@ impl Vrrp {
     pub(super) fn start(
         self,
         netlink: Netlink,
-        configs: watch::Receiver<Followed>,
+        (configs, joining): (watch::Receiver<Followed>, watch::Receiver<SyncPhase>),
         events: EventLog,
         tasks: &mut JoinSet<&'static str>,
     ) -> Result<(), RunError> {
+        if *joining.borrow() == SyncPhase::Joining {
+            // Before it is told what is configured.
+            self.handle.order(Order::Hold(true));
+        }
         let (changes, changed) = mpsc::unbounded_channel();
         tasks.spawn(thread(self.orders, changes)?.map(|()| "VRRP"));
         tasks.spawn(look_out(netlink, self.handle.clone()).map(|()| "VRRP"));
+        tasks.spawn(hold(joining, self.handle.clone()).map(|()| "VRRP"));
         tasks.spawn(keep(configs, self.handle).map(|()| "VRRP"));
         tasks.spawn(tell(changed, events).map(|()| "VRRP"));
         Ok(())
@@ -113,6 +121,19 @@ fn may_lock() -> bool {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = effective.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0);
     effective >> CAP_IPC_LOCK & 1 == 1
+}
+
+/// Holds the priority down until this director knows the connections of the others: who becomes master before would
+/// break them. Not for longer than that takes if all is well, and only when the daemon begins.
+async fn hold(mut joining: watch::Receiver<SyncPhase>, handle: Handle) {
+    let knows = joining.wait_for(|phase| *phase != SyncPhase::Joining);
+    if tokio::time::timeout(JOINING, knows).await.is_err() {
+        tracing::warn!(
+            "the other directors' connections are not all known after {JOINING:?}: taking part nevertheless"
+        );
+    }
+    handle.order(Order::Hold(false));
+    std::future::pending::<()>().await;
 }
 
 /// Tells what is configured, and has scripts run.

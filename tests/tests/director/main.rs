@@ -36,6 +36,7 @@ mod schedulers;
 mod service;
 mod steadiness;
 mod support;
+mod sync;
 mod verifier;
 mod vip_probe;
 mod vips;

@@ -74,6 +74,7 @@ fn requests() -> Vec<(&'static str, &'static str, Option<Value>)> {
         ("POST", "/v1/confirm", None),
         ("GET", "/v1/health", None),
         ("GET", "/v1/vrrp", None),
+        ("GET", "/v1/sync", None),
         ("POST", "/v1/check_now", Some(json!({ "server": "192.0.2.10" }))),
         ("GET", "/v1/events?last=100&follow=false", None),
     ]
@@ -237,6 +238,7 @@ async fn read_only_reads_and_reveals_nothing() {
             "/v1/events",
             "/v1/health",
             "/v1/openapi.json",
+            "/v1/sync",
             "/v1/timeouts",
             "/v1/virtual_servers"
         ]

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Noting, service};
+use crate::sync::SyncStatus;
 
 fn change(words: &str) -> Value {
     let mut daemon = Noting::default();
@@ -109,8 +110,6 @@ fn what_lb_cannot_do_is_said_clearly() {
         ("-A -t 192.0.2.1:80 -p -M 0.0.0.0", 2, "-M 0.0.0.0 is no such mask"),
         ("-A -t 192.0.2.1:80 -s rr -b flag-1", 2, "incompatible scheduler flag `flag-1'"),
         ("-a -t 192.0.2.1:80 -r 10.0.0.1 -w 65536", 2, "illegal weight specified"),
-        ("--start-daemon master --mcast-interface eth0", 1, "does not synchronise connections"),
-        ("--stop-daemon backup", 1, "does not synchronise connections"),
     ] {
         let mut daemon = Noting::default();
         let outcome = daemon.run(words);
@@ -118,7 +117,34 @@ fn what_lb_cannot_do_is_said_clearly() {
         assert!(outcome.err.contains(message), "{words}: {}", outcome.err);
         assert_eq!(daemon.asked, 0, "{words}");
     }
-    assert!(Noting::default().run("-L --daemon").is_silent_success());
+}
+
+/// There is no daemon to start: the configuration says whether there is one.
+#[test]
+fn the_synchronisation_daemons_are_what_is_configured() {
+    let none = "if the configuration has a section [sync]";
+    for (interface, group, words, code, says) in [
+        (None, None, "--start-daemon master --mcast-interface eth0", 1, none),
+        (None, None, "--stop-daemon backup", 255, "No daemon is running"),
+        (Some("eth0"), None, "--start-daemon backup --mcast-interface eth0", 255, "Daemon has already run"),
+        (Some("eth0"), None, "--stop-daemon master", 1, "as long as the configuration has a section [sync]"),
+        (None, None, "-L --daemon", 0, ""),
+        (
+            Some("eth0"),
+            Some("224.0.0.81:8848"),
+            "-L --daemon",
+            0,
+            "master sync daemon (mcast=eth0, syncid=0, group=224.0.0.81, port=8848, ttl=1)\n\
+             backup sync daemon (mcast=eth0, syncid=0, group=224.0.0.81, port=8848, ttl=1)\n",
+        ),
+    ] {
+        let [interface, group] = [interface, group].map(|text: Option<&str>| text.map(str::to_owned));
+        let sync = SyncStatus { interface, group, ..SyncStatus::default() };
+        let mut daemon = Noting { sync, ..Noting::default() };
+        let outcome = daemon.run(words);
+        assert_eq!(outcome.code, code, "{words}");
+        assert!(outcome.out.contains(says) || outcome.err.contains(says), "{words}: {}", outcome.err);
+    }
 }
 
 /// As the kernel does it (`ip_vs_genl_set_cmd`): whether the service exists is looked at before all else.

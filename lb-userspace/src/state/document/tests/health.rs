@@ -176,6 +176,17 @@ fn mail_that_is_no_longer_sent_leaves_no_empty_section() {
     assert_eq!(back.expect("it is different").config(), document().config());
 }
 
+#[test]
+fn connections_that_are_no_longer_shared_leave_no_empty_section() {
+    let keys = json!({ "interface": "eth0", "group": "224.0.0.81:8848", "key_file": "/etc/lb/sync.key" });
+    let with = changed(&document(), json!({ "op": "set_sync", "set": keys }));
+    assert_eq!(with.config().sync.as_ref().map(|sync| sync.port), Some(8848));
+    let back = difference(&with, &document());
+    let (without, _) = with.change(&[&back]);
+    let without = without.expect("it is different");
+    assert!(without.config().sync.is_none() && !without.text().contains("sync"), "{}", without.text());
+}
+
 /// Right and wrong values of all kinds.
 fn any_value() -> impl Strategy<Value = Value> {
     let right = proptest::sample::select(vec![
