@@ -37,6 +37,9 @@ pub(super) struct Arguments<'a> {
     weight: u32,
     thresholds: [u32; 2],
     layout: Layout,
+    /// By which other directors are reached, and to which group and port.
+    interface: Option<String>,
+    group: (IpAddr, u32),
 }
 
 /// What of a client's address counts.
@@ -66,6 +69,9 @@ impl<'a> Arguments<'a> {
             weight: 1,
             thresholds: [0; 2],
             layout: Layout::default(),
+            interface: None,
+            // IPVS's (`IP_VS_SYNC_GROUP`, `IP_VS_SYNC_PORT` of ip_vs_sync.c).
+            group: (Ipv4Addr::new(224, 0, 0, 81).into(), 8848),
         }
     }
 
@@ -131,6 +137,7 @@ impl<'a> Arguments<'a> {
     fn option(&mut self, option: Opt, argument: Option<&str>) -> Result<(), Complaint> {
         let text = argument.unwrap_or_default();
         match option {
+            Opt::McastInterface => self.interface = Some(text.to_owned()),
             Opt::Scheduler => self.scheduler = text.to_owned(),
             Opt::SchedulerFlags => self.flags = text.to_owned(),
             Opt::PersistenceEngine => self.engine = Some(text.to_owned()),
@@ -155,7 +162,7 @@ impl<'a> Arguments<'a> {
             Opt::Exact => self.layout.exact = true,
             Opt::TunInfo => self.layout.tunnels = true,
             Opt::SyncId => _ = legal::<u32>(text, 0..=255, "syncid")?,
-            Opt::McastPort => _ = legal::<u32>(text, 1..=65_535, "mcast-port")?,
+            Opt::McastPort => self.group.1 = legal(text, 1..=65_535, "mcast-port")?,
             Opt::McastTtl => _ = legal::<u32>(text, 1..=255, "mcast-ttl")?,
             // What of a UDP packet is left by its headers.
             Opt::SyncMaxlen => _ = legal::<u32>(text, 1..=65_535 - 20 - 8, "sync-maxlen")?,
@@ -164,16 +171,15 @@ impl<'a> Arguments<'a> {
                 return Err(Complaint::usage("illegal tunnel type specified"));
             }
             Opt::McastGroup => {
-                let is_group = text.parse().is_ok_and(|group: IpAddr| group.is_multicast());
-                if !is_group {
+                let Some(group) = text.parse().ok().filter(IpAddr::is_multicast) else {
                     let family = if text.contains(':') { "IPv6" } else { "IPv4" };
                     return Err(Complaint::usage(format!("invalid {family} mcast-group `{text}'")));
-                }
+                };
+                self.group.0 = group;
             }
             Opt::Connection
             | Opt::Service
             | Opt::Forward
-            | Opt::McastInterface
             | Opt::Timeout
             | Opt::Daemon
             | Opt::OnePacket
@@ -213,7 +219,10 @@ impl<'a> Arguments<'a> {
             Command::Flush => Request::Clear,
             Command::List => Request::List { what: self.listed()?, layout: self.layout },
             Command::Set => Request::SetTimeouts(timeouts),
-            Command::StartDaemon => Request::StartDaemon,
+            Command::StartDaemon => {
+                let (group, port) = self.group;
+                Request::StartDaemon { interface: self.interface, group, port }
+            }
             Command::StopDaemon => Request::StopDaemon,
             Command::Restore => Request::Restore,
             Command::Save => Request::Save { numeric: self.layout.numeric },

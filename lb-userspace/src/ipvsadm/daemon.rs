@@ -25,6 +25,9 @@ pub(super) trait Daemon {
     /// How connections are shared with other directors.
     fn sync(&mut self) -> Result<SyncStatus, Complaint>;
 
+    /// Whether this machine has the key by which directors share connections.
+    fn has_sync_key(&self) -> bool;
+
     /// Has counters begin anew: of the virtual server with this name, or of all.
     fn zero(&mut self, service: Option<String>) -> Result<(), Complaint>;
 
@@ -80,6 +83,10 @@ impl Daemon for Remote {
 
     fn sync(&mut self) -> Result<SyncStatus, Complaint> {
         Ok(self.runtime.block_on(client::get(&self.socket, "/v1/sync"))?)
+    }
+
+    fn has_sync_key(&self) -> bool {
+        Path::new(super::session::SYNC_KEY).exists()
     }
 
     fn zero(&mut self, service: Option<String>) -> Result<(), Complaint> {

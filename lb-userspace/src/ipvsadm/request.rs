@@ -34,7 +34,12 @@ pub(super) enum Request {
     Zero(Option<Service>),
     /// Of established TCP, of TCP after a FIN, of UDP, in seconds; 0 stays as it is.
     SetTimeouts([u32; 3]),
-    StartDaemon,
+    /// By this interface, to this group and port.
+    StartDaemon {
+        interface: Option<String>,
+        group: IpAddr,
+        port: u32,
+    },
     StopDaemon,
     Help,
     Version,

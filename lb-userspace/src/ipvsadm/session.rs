@@ -152,22 +152,31 @@ impl<'a> Session<'a> {
                     Entry::find(&listed, service).ok_or_else(|| Complaint::failed(NO_SUCH_SERVICE))?;
                 self.daemon.zero(Some(entry.service.name.clone()))
             }
-            // IPVS's words for EEXIST and ESRCH (`ipvs_strerror`). What there is to be done takes a key, for which ipvsadm
-            // has no option.
-            Request::StartDaemon => Err(match self.daemon.sync()?.interface {
-                Some(_) => Complaint::failed("Daemon has already run"),
-                None => Complaint::fatal(
-                    FAILED,
-                    "connections are shared with other directors if the configuration has a section [sync], which names a key file; write one, and `lb reload`",
-                ),
-            }),
-            Request::StopDaemon => Err(match self.daemon.sync()?.interface {
-                None => Complaint::failed("No daemon is running"),
-                Some(_) => Complaint::fatal(
-                    FAILED,
-                    "connections are shared with other directors as long as the configuration has a section [sync]; remove it, and `lb reload`",
-                ),
-            }),
+            // IPVS's words for EEXIST and ESRCH (`ipvs_strerror`), and its defaults. Every director is both, master and backup.
+            Request::StartDaemon { interface, group, port } => {
+                if self.daemon.sync()?.interface.is_some() {
+                    return Err(Complaint::failed("Daemon has already run"));
+                }
+                let interface = interface.ok_or_else(|| Complaint::usage("--mcast-interface is missing: name the interface that the other directors are reached by"))?;
+                if !self.daemon.has_sync_key() {
+                    return Err(Complaint::fatal(
+                        FAILED,
+                        format!(
+                            "directors share connections if they have a key in common: make {SYNC_KEY} on one of them (head -c 32 /dev/urandom | base64), readable by root only, and copy it to the others"
+                        ),
+                    ));
+                }
+                let group = SocketAddr::new(group, u16::try_from(port).unwrap_or(u16::MAX)).to_string();
+                self.set_sync([
+                    ("interface", interface.into()),
+                    ("group", group.into()),
+                    ("key_file", SYNC_KEY.into()),
+                ])
+            }
+            Request::StopDaemon => match self.daemon.sync()?.interface {
+                None => Err(Complaint::failed("No daemon is running")),
+                Some(_) => self.set_sync(SYNC_KEYS.map(|key| (key, serde_json::Value::Null))),
+            },
             Request::Help => self.print(&usage(self.program)),
             Request::Version => self.print(&version()),
             // Those that are changes wait, and a line of `-R` cannot be one.
@@ -260,6 +269,18 @@ impl<'a> Session<'a> {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ControlFlow::Break(None),
             Err(error) => ControlFlow::Break(Some(Complaint::output(&error))),
+        })
+    }
+
+    /// Sets keys of `[sync]`; without any left, there is none.
+    fn set_sync(
+        &mut self,
+        keys: impl IntoIterator<Item = (&'static str, serde_json::Value)>,
+    ) -> Result<(), Complaint> {
+        let set = keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        self.daemon.change(vec![Change::SetSync { set }]).map_err(|error| match error {
+            NotDone::Refused(problem) => Complaint::fatal(FAILED, problem.error),
+            NotDone::Unasked(complaint) => complaint,
         })
     }
 
@@ -358,6 +379,11 @@ fn words(line: &str) -> Vec<String> {
     let words = line.split_ascii_whitespace().take_while(|word| !word.starts_with('#'));
     words.filter(|word| *word != "ipvsadm").map(str::to_owned).collect()
 }
+
+/// Where the key is that directors have in common: ipvsadm has no option for it.
+pub(super) const SYNC_KEY: &str = "/etc/lb/sync.key";
+/// All keys of `[sync]`.
+const SYNC_KEYS: [&str; 6] = ["interface", "group", "peers", "port", "key_file", "refresh"];
 
 /// What ipvsadm says of the two synchronisation daemons of IPVS (`list_daemon`): every director is both.
 fn daemons(status: &SyncStatus) -> String {

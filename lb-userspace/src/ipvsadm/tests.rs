@@ -69,6 +69,7 @@ struct Noting {
     refused: BTreeMap<String, &'static str>,
     zeroed: Vec<Option<String>>,
     sync: SyncStatus,
+    has_sync_key: bool,
     /// Whether nothing has a name where it is asked.
     is_nameless: bool,
     /// How often it was asked for anything.
@@ -157,6 +158,10 @@ impl Daemon for Noting {
     fn sync(&mut self) -> Result<SyncStatus, Complaint> {
         self.asked += 1;
         Ok(self.sync.clone())
+    }
+
+    fn has_sync_key(&self) -> bool {
+        self.has_sync_key
     }
 
     fn zero(&mut self, service: Option<String>) -> Result<(), Complaint> {

@@ -111,14 +111,31 @@ fn each_field_of_an_advert_that_is_wrong_is_counted_and_changes_nothing() -> Tes
     Ok(())
 }
 
+/// Seconds of a CPU that the thread of VRRP of a daemon has taken (proc_pid_stat(5): fields 14 and 15).
+fn cpu_time(id: u32) -> std::io::Result<f64> {
+    const TICKS: f64 = 100.0;
+    for task in std::fs::read_dir(format!("/proc/{id}/task"))? {
+        let path = task?.path();
+        if std::fs::read_to_string(path.join("comm"))?.trim() == "vrrp" {
+            let stat = std::fs::read_to_string(path.join("stat"))?;
+            let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+            let ticks =
+                |field: usize| fields.get(field).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0);
+            return Ok((ticks(11) + ticks(12)) / TICKS);
+        }
+    }
+    Err(std::io::ErrorKind::NotFound.into())
+}
+
 #[test]
 fn a_flood_of_bogus_adverts_costs_no_mastership() -> TestResult {
     let lab = Lab::builder().director("a").director("b").host(HostSpec::other("mallory")).build()?;
-    let a = director(&lab, "a", 200)?;
+    let mut a = director(&lab, "a", 200)?;
     wait_for_state(&a, "master")?;
     let b = director(&lab, "b", 100)?;
     wait_for_state(&b, "backup")?;
     let mallory = lab.host("mallory");
+    let id = a.process()?.id();
     let mut frame = advert(&mallory, lab.vip(), 254);
     frame[VRRP + 6] ^= 0xff;
     let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -138,19 +155,27 @@ fn a_flood_of_bogus_adverts_costs_no_mastership() -> TestResult {
             Ok(())
         })?
     };
-    let began = Instant::now();
+    let (before, began) = (cpu_time(id)?, Instant::now());
     while began.elapsed() < FLOOD {
         assert_eq!(vrrp(&a)?["state"], "master", "{}", vrrp(&a)?);
         assert_eq!(vrrp(&b)?["state"], "backup", "{}", vrrp(&b)?);
     }
     let seconds = began.elapsed().as_secs_f64();
+    let busy = cpu_time(id)? - before;
     stop.store(true, Ordering::Relaxed);
     flood.join().expect("it ends")??;
     let (a, b) = (vrrp(&a)?, vrrp(&b)?);
     let rate = sent.load(Ordering::Relaxed) as f64 / seconds;
-    println!("{rate:.0} bogus adverts a second; {} counted by the master", rejected(&a));
-    assert!(rate > RATE as f64 / 4.0, "the flood was none: {rate:.0} adverts a second");
-    assert!(rejected(&a) > 10_000 && rejected(&b) > 10_000, "{a} {b}");
+    let each = busy / rejected(&a).max(1) as f64;
+    println!(
+        "{rate:.0} bogus adverts a second; {} counted by the master, {:.1} µs of a CPU for each",
+        rejected(&a),
+        each * 1e6
+    );
+    // Whatever this machine's generator gives; what one of them takes says how many a director stands.
+    assert!(rate > 1000.0, "the flood was none: {rate:.0} adverts a second");
+    assert!(each * (RATE as f64) < 1.0, "{RATE} a second would take more than a core: {each} s each");
+    assert!(rejected(&a) > 1000 && rejected(&b) > 1000, "{a} {b}");
     assert_eq!((&a["transitions"]["master"], &a["transitions"]["backup"]), (&1.into(), &1.into()));
     assert_eq!(b["transitions"]["master"], 0);
     Ok(())

@@ -119,15 +119,34 @@ fn what_lb_cannot_do_is_said_clearly() {
     }
 }
 
-/// There is no daemon to start: the configuration says whether there is one.
+#[test]
+fn to_start_the_synchronisation_daemon_is_to_write_a_section() {
+    let mut daemon = Noting { has_sync_key: true, ..Noting::default() };
+    let words =
+        "--start-daemon backup --mcast-interface eth1 --syncid 7 --mcast-group 224.0.0.90 --mcast-port 9000";
+    assert!(daemon.run(words).is_silent_success());
+    assert!(daemon.run("--start-daemon master --mcast-interface eth0").is_silent_success());
+    let set = |interface: &str, group: &str| json!({ "op": "set_sync", "set": { "interface": interface, "group": group, "key_file": "/etc/lb/sync.key" } });
+    assert_eq!(daemon.made.concat(), [set("eth1", "224.0.0.90:9000"), set("eth0", "224.0.0.81:8848")]);
+    let without = daemon.run("--start-daemon master");
+    assert!(without.code != 0 && without.err.contains("--mcast-interface"), "{}", without.err);
+
+    let sync = SyncStatus { interface: Some("eth0".to_owned()), ..SyncStatus::default() };
+    let mut daemon = Noting { sync, ..Noting::default() };
+    assert!(daemon.run("--stop-daemon master").is_silent_success());
+    let keys = ["interface", "group", "peers", "port", "key_file", "refresh"];
+    let none: serde_json::Map<_, _> = keys.into_iter().map(|key| (key.to_owned(), Value::Null)).collect();
+    assert_eq!(daemon.made.concat(), [json!({ "op": "set_sync", "set": none })]);
+}
+
+/// The configuration says whether there is one.
 #[test]
 fn the_synchronisation_daemons_are_what_is_configured() {
-    let none = "if the configuration has a section [sync]";
+    let none = "make /etc/lb/sync.key on one of them";
     for (interface, group, words, code, says) in [
         (None, None, "--start-daemon master --mcast-interface eth0", 1, none),
         (None, None, "--stop-daemon backup", 255, "No daemon is running"),
         (Some("eth0"), None, "--start-daemon backup --mcast-interface eth0", 255, "Daemon has already run"),
-        (Some("eth0"), None, "--stop-daemon master", 1, "as long as the configuration has a section [sync]"),
         (None, None, "-L --daemon", 0, ""),
         (
             Some("eth0"),
