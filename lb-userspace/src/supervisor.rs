@@ -242,7 +242,8 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     let health = health.start(&mut tasks)?;
     let happening_of_vrrp = happening.clone();
     let notifier = Notifier::new(followed.clone(), published.clone(), &happening);
-    tasks.spawn(notifier.run().map(|()| "notifier"));
+    let (finish, finishing) = mpsc::channel(1);
+    tasks.spawn(notifier.run(finishing).map(|()| "notifier"));
     let vrrp = Vrrp::new();
     let routers = vrrp.handle();
     let (stop_server, server_stopped) = oneshot::channel::<()>();
@@ -292,7 +293,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
         "ready"
     );
     // When all is ready: whoever becomes master has to forward.
-    vrrp.start(followed.clone(), happening_of_vrrp, &mut tasks)?;
+    let all_reported = vrrp.start(followed.clone(), happening_of_vrrp, &mut tasks)?;
     service.ready(&published.borrow());
     tasks.spawn(service.clone().follow(published).map(|()| "status"));
     let ended = tokio::select! {
@@ -310,7 +311,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     if ended.is_ok() {
         // Forwarding goes on, and so does all else, until somebody has taken over.
         tokio::select! {
-            () = routers.shut_down() => {}
+            () = routers.shut_down() => notify::finish(all_reported, &finish).await,
             () = tokio::time::sleep(vrrp::PATIENCE) => tracing::warn!("nobody has taken over in {:?}", vrrp::PATIENCE),
             name = signals.next(&reloads) => tracing::warn!("{name} again: not waiting for a successor"),
         }

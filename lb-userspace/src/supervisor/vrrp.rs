@@ -42,18 +42,19 @@ impl Vrrp {
         self.handle.clone()
     }
 
-    /// Starts the thread and the tasks.
+    /// Starts the thread and the tasks. What is returned is ready when the thread has ended, and all changes are reported.
     pub(super) fn start(
         self,
         configs: watch::Receiver<Followed>,
         events: EventLog,
         tasks: &mut JoinSet<&'static str>,
-    ) -> Result<(), RunError> {
+    ) -> Result<impl Future<Output = ()> + use<>, RunError> {
         let (changes, changed) = mpsc::unbounded_channel();
+        let (reporting, reported) = oneshot::channel::<()>();
         tasks.spawn(thread(self.orders, changes)?.map(|()| "VRRP"));
         tasks.spawn(keep(configs, self.handle).map(|()| "VRRP"));
-        tasks.spawn(tell(changed, events).map(|()| "VRRP"));
-        Ok(())
+        tasks.spawn(tell(changed, events, reporting).map(|()| "VRRP"));
+        Ok(reported.map(drop))
     }
 }
 
@@ -161,8 +162,12 @@ async fn keep(mut configs: watch::Receiver<Followed>, handle: Handle) {
     }
 }
 
-/// Reports what changes.
-async fn tell(mut changed: mpsc::UnboundedReceiver<Change>, events: EventLog) {
+/// Reports what changes; when there will be nothing more, drops `reporting`.
+async fn tell(
+    mut changed: mpsc::UnboundedReceiver<Change>,
+    events: EventLog,
+    reporting: oneshot::Sender<()>,
+) {
     while let Some(change) = changed.recv().await {
         events.report(match change {
             Change::Instance { instance, before, after, reason, priority } => Happening::VrrpState {
@@ -177,5 +182,6 @@ async fn tell(mut changed: mpsc::UnboundedReceiver<Change>, events: EventLog) {
             }
         });
     }
+    drop(reporting);
     std::future::pending::<()>().await;
 }
