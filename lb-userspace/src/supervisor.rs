@@ -253,7 +253,8 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     let sync_board = sync.board.clone();
     let joining = sync.start(&mut tasks)?;
     let notifier = Notifier::new(followed.clone(), published.clone(), &happening);
-    tasks.spawn(notifier.run().map(|()| "notifier"));
+    let (finish, finishing) = mpsc::channel(1);
+    tasks.spawn(notifier.run(finishing).map(|()| "notifier"));
     let vrrp = Vrrp::new();
     let routers = vrrp.handle();
     let (stop_server, server_stopped) = oneshot::channel::<()>();
@@ -304,7 +305,8 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
         "ready"
     );
     // When all is ready: whoever becomes master has to forward.
-    vrrp.start(vrrp_netlink, (followed.clone(), joining), happening_of_vrrp, &mut tasks)?;
+    let all_reported =
+        vrrp.start(vrrp_netlink, (followed.clone(), joining), happening_of_vrrp, &mut tasks)?;
     service.ready(&published.borrow());
     tasks.spawn(service.clone().follow(published).map(|()| "status"));
     let ended = tokio::select! {
@@ -321,10 +323,23 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     service.stopping();
     if ended.is_ok() {
         // Forwarding goes on, and so does all else, until somebody has taken over.
-        tokio::select! {
-            () = routers.shut_down() => {}
-            () = tokio::time::sleep(vrrp::PATIENCE) => tracing::warn!("nobody has taken over in {:?}", vrrp::PATIENCE),
-            name = signals.next(&reloads) => tracing::warn!("{name} again: not waiting for a successor"),
+        let is_waited_for = tokio::select! {
+            () = routers.shut_down() => {
+                notify::finish(all_reported, &finish).await;
+                false
+            }
+            () = tokio::time::sleep(vrrp::PATIENCE) => {
+                tracing::warn!("nobody has taken over in {:?}", vrrp::PATIENCE);
+                true
+            }
+            name = signals.next(&reloads) => {
+                tracing::warn!("{name} again: not waiting for a successor");
+                true
+            }
+        };
+        if is_waited_for {
+            // Told again, it removes its addresses at once.
+            let _ = tokio::time::timeout(Duration::from_secs(1), routers.shut_down()).await;
         }
     }
     drop(routers);

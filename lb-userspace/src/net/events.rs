@@ -7,6 +7,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use netlink_packet_core::NetlinkPayload;
 use netlink_packet_route::RouteNetlinkMessage;
 use rtnetlink::MulticastGroup;
+use tokio::task::JoinSet;
 
 use super::addresses::is_ours;
 use super::{Link, NeighbourEntry, NetError};
@@ -68,10 +69,12 @@ impl Events {
     fn subscribe(groups: &[MulticastGroup]) -> Result<Self, NetError> {
         let (connection, handle, messages) =
             rtnetlink::new_multicast_connection(groups).map_err(NetError::Open)?;
-        tokio::spawn(connection);
+        // It ends with this, at once: one that goes on complains of each message that nobody takes.
+        let mut task = JoinSet::new();
+        task.spawn(connection);
         let events = messages.filter_map(move |(message, _)| {
             // The connection lives as long as its handle.
-            let _keep = &handle;
+            let _keep = (&handle, &task);
             std::future::ready(event(message.payload))
         });
         Ok(Self(events.boxed()))

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::process;
 
@@ -18,6 +19,7 @@ const QUEUE: usize = 256;
 #[derive(Debug, Default)]
 pub struct Commands {
     queues: HashMap<String, mpsc::Sender<Order>>,
+    workers: JoinSet<()>,
 }
 
 #[derive(Debug)]
@@ -34,13 +36,19 @@ impl Commands {
         }
         let queue = self.queues.entry(subject.to_owned()).or_insert_with(|| {
             let (queue, orders) = mpsc::channel(QUEUE);
-            tokio::spawn(work(orders));
+            self.workers.spawn(work(orders));
             queue
         });
         if let Err(refused) = queue.try_send(Order { command, environment }) {
             let Order { command, .. } = refused.into_inner();
             tracing::error!("{}: not run: {QUEUE} others wait before it", command.join(" "));
         }
+    }
+
+    /// Waits until all have run. Cancel-safe.
+    pub async fn finish(&mut self) {
+        self.queues.clear();
+        while self.workers.join_next().await.is_some() {}
     }
 }
 

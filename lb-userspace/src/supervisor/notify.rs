@@ -2,13 +2,30 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::config::{Config, VirtualServer};
 use crate::notify::{Commands, Mailer};
 use crate::state::{Event, EventLog, Followed, Happening, Published, ServerState};
+
+/// How long the daemon's end waits for commands that are told of it.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Has a [`Notifier`] tell all that has happened, when all of it is `reported`.
+pub(super) async fn finish(reported: impl Future<Output = ()>, notifier: &mpsc::Sender<oneshot::Sender<()>>) {
+    let told = async {
+        reported.await;
+        let (finished, told) = oneshot::channel();
+        // One that has ended tells nothing.
+        let _ = (notifier.send(finished).await, told.await);
+    };
+    if tokio::time::timeout(LAST_WORDS, told).await.is_err() {
+        tracing::warn!("killed: commands that are told of the end run for more than {LAST_WORDS:?}");
+    }
+}
 
 /// Whoever tells.
 pub(super) struct Notifier {
@@ -35,10 +52,23 @@ impl Notifier {
     }
 
     /// Tells what happens from now on; first, to whoever waits for a quorum, whether there is one.
-    pub(super) async fn run(mut self) {
+    ///
+    /// Whoever has it finish is answered when all commands have run that are told of what happened until then.
+    pub(super) async fn run(mut self, mut finish: mpsc::Receiver<oneshot::Sender<()>>) {
         self.look_at_quorums();
         loop {
-            match self.next.recv().await {
+            let event = tokio::select! {
+                // What has happened comes first.
+                biased;
+                event = self.next.recv() => event,
+                Some(finished) = finish.recv() => {
+                    self.commands.finish().await;
+                    // Whoever asked waits no more.
+                    let _ = finished.send(());
+                    continue;
+                }
+            };
+            match event {
                 Ok(event) => self.tell(&event),
                 Err(RecvError::Lagged(lost)) => {
                     tracing::error!("{lost} events came too fast: nobody was notified of them");

@@ -46,25 +46,26 @@ impl Vrrp {
         self.handle.clone()
     }
 
-    /// Starts the thread and the tasks.
+    /// Starts the thread and the tasks. What is returned is ready when the thread has ended, and all changes are reported.
     pub(super) fn start(
         self,
         netlink: Netlink,
         (configs, joining): (watch::Receiver<Followed>, watch::Receiver<SyncPhase>),
         events: EventLog,
         tasks: &mut JoinSet<&'static str>,
-    ) -> Result<(), RunError> {
+    ) -> Result<impl Future<Output = ()> + use<>, RunError> {
         if *joining.borrow() == SyncPhase::Joining {
             // Before it is told what is configured.
             self.handle.order(Order::Hold(true));
         }
         let (changes, changed) = mpsc::unbounded_channel();
+        let (reporting, reported) = oneshot::channel::<()>();
         tasks.spawn(thread(self.orders, changes)?.map(|()| "VRRP"));
         tasks.spawn(look_out(netlink, self.handle.clone()).map(|()| "VRRP"));
         tasks.spawn(hold(joining, self.handle.clone()).map(|()| "VRRP"));
         tasks.spawn(keep(configs, self.handle).map(|()| "VRRP"));
-        tasks.spawn(tell(changed, events).map(|()| "VRRP"));
-        Ok(())
+        tasks.spawn(tell(changed, events, reporting).map(|()| "VRRP"));
+        Ok(reported.map(drop))
     }
 }
 
@@ -185,8 +186,12 @@ async fn keep(mut configs: watch::Receiver<Followed>, handle: Handle) {
     }
 }
 
-/// Reports what changes.
-async fn tell(mut changed: mpsc::UnboundedReceiver<Change>, events: EventLog) {
+/// Reports what changes; when there will be nothing more, drops `reporting`.
+async fn tell(
+    mut changed: mpsc::UnboundedReceiver<Change>,
+    events: EventLog,
+    reporting: oneshot::Sender<()>,
+) {
     while let Some(change) = changed.recv().await {
         events.report(match change {
             Change::Instance { instance, before, after, reason, priority } => Happening::VrrpState {
@@ -202,5 +207,6 @@ async fn tell(mut changed: mpsc::UnboundedReceiver<Change>, events: EventLog) {
             }
         });
     }
+    drop(reporting);
     std::future::pending::<()>().await;
 }

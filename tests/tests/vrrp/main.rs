@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "labs measure real time")]
 
 mod hostile;
+mod keepalived;
 mod pair;
 mod support;
 mod survival;

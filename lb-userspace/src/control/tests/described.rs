@@ -240,7 +240,8 @@ async fn read_only_reads_and_reveals_nothing() {
             "/v1/openapi.json",
             "/v1/sync",
             "/v1/timeouts",
-            "/v1/virtual_servers"
+            "/v1/virtual_servers",
+            "/v1/vrrp"
         ]
     );
 }

@@ -99,7 +99,7 @@ pub enum Rejected {
     },
     /// More or fewer addresses than are configured here.
     #[error(
-        "it has {found} addresses, not {expected}: `virtual_addresses` has to be the same on all directors"
+        "its number of addresses is {found}, not {expected}: `virtual_addresses` has to be the same on all directors"
     )]
     Count {
         /// How many it has.
