@@ -19,13 +19,14 @@ pub(crate) fn lab(count: usize) -> Result<Lab> {
 pub(crate) struct Instance {
     name: String,
     keys: Vec<(String, String)>,
+    rest: String,
 }
 
 impl Instance {
     /// Of virtual router 51, version 3, with an advert every 100 ms.
     pub(crate) fn new(name: &str, priority: u8, addresses: &[String]) -> Self {
         let addresses = format!("{addresses:?}");
-        Self { name: name.to_owned(), keys: Vec::new() }
+        Self { name: name.to_owned(), keys: Vec::new(), rest: String::new() }
             .key("interface", "\"eth0\"")
             .key("virtual_router_id", 51)
             .key("version", 3)
@@ -40,16 +41,23 @@ impl Instance {
         self.keys.push((key.to_owned(), value.to_string()));
         self
     }
+
+    /// With a section below it.
+    pub(crate) fn section(mut self, text: &str) -> Self {
+        self.rest += text;
+        self.rest.push('\n');
+        self
+    }
 }
 
 impl std::fmt::Display for Instance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { name, keys } = self;
+        let Self { name, keys, rest } = self;
         writeln!(f, "[[vrrp_instance]]\nname = \"{name}\"")?;
         for (key, value) in keys {
             writeln!(f, "{key} = {value}")?;
         }
-        Ok(())
+        f.write_str(rest)
     }
 }
 
