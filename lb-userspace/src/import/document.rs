@@ -271,6 +271,7 @@ impl Value {
             Self::Number(number) => text.push_str(&number.to_string()),
             Self::Boolean(boolean) => text.push_str(&boolean.to_string()),
             Self::List(elements) => list(text, elements, |_, _| {}),
+            Self::Table(keys) if keys.is_empty() => text.push_str("{}"),
             Self::Table(keys) => {
                 text.push_str("{ ");
                 for (place, (name, value)) in keys.iter().enumerate() {
@@ -278,7 +279,7 @@ impl Value {
                     text.push_str(&format!("{name} = "));
                     value.write(text);
                 }
-                text.push_str(if keys.is_empty() { "}" } else { " }" });
+                text.push_str(" }");
             }
         }
     }

@@ -133,15 +133,15 @@ impl Table {
         let Some(made) = self.find(service) else {
             return report.lost(line, &subject, NO_SERVICE);
         };
-        if let Some(remedy) = method.remedy() {
-            report.changed(line, &subject, remedy);
-        }
         let ports = match service {
             Service::Address { address, .. } => vec![address.port()],
             Service::Mark { .. } => Vec::new(),
         };
         if !method.reaches(server.port, &ports, (line, &subject), report) {
             return;
+        }
+        if let Some(remedy) = method.remedy() {
+            report.changed(line, &subject, remedy);
         }
         // `-e`, or the same once more.
         made.servers.retain(|(_, _, other)| other.address != server.address);
@@ -162,9 +162,9 @@ impl Table {
 
     fn start_daemon(&mut self, (line, subject): (usize, String), report: &mut Report) {
         report.lost(line, &subject, super::sync::REMARK);
-        let words: Vec<&str> = subject.split(' ').collect();
+        let words: Vec<&str> = subject.split([' ', '=']).collect();
         let interface =
-            words.windows(2).find(|pair| pair[0].starts_with("--mcast-i")).map_or("eth0", |pair| pair[1]);
+            words.windows(2).find(|pair| pair[0] == "--mcast-interface").map_or("eth0", |pair| pair[1]);
         self.sync = super::sync::section(&format!("{}:{line}: {subject}", report.file()), interface);
     }
 }

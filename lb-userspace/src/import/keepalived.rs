@@ -80,6 +80,7 @@ fn leftover(statement: &Statement, report: &mut Report) {
         "net_namespace" | "net_namespace_ipvs" => {
             "start lb in the namespace: `ip netns exec`, or NetworkNamespacePath="
         }
+        "" if statement.words.is_empty() => return,
         "" if statement.below.is_none() => "it stands outside of every section; nothing is known of it there",
         _ => "lb has no equivalent",
     };

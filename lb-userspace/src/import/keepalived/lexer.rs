@@ -206,6 +206,6 @@ mod tests {
         assert_eq!(found[0].line, 2);
         assert_eq!(report.remarks().len(), 1);
         // A comment beside a configuration is one.
-        assert_eq!(words("# global_defs { }\nweight 1"), [";", "weight", "1", ";"]);
+        assert_eq!(words("# global_defs { }\nvrrp_script x"), [";", "vrrp_script", "x", ";"]);
     }
 }

@@ -68,8 +68,7 @@ fn a_typo_of_a_long_word_is_understood_and_told() {
 
 #[test]
 fn numbers_of_seconds_become_durations() {
-    for (text, expected) in
-        [("6", "6s"), ("0.25", "250ms"), ("1.5", "1500ms"), ("0", "0s"), ("0.0001", "0ms")]
+    for (text, expected) in [("6", "6s"), ("0.25", "250ms"), ("1.5", "1500ms"), ("0", "0s"), ("0.0001", "0s")]
     {
         assert_eq!(seconds(text).map(duration).as_deref(), Some(expected));
     }
