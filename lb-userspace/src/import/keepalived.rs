@@ -12,6 +12,7 @@ mod command;
 mod global;
 mod grammar;
 mod group;
+mod hexadecimal;
 mod lexer;
 mod script;
 mod tree;
