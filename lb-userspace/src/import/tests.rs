@@ -107,10 +107,10 @@ fn a_block_without_its_brace_swallows_nothing() {
 
 #[test]
 fn what_is_nothing_of_the_sort_is_nothing() {
-    let imported = case("letter.conf");
-    assert_eq!(imported.toml, None);
-    assert!(!imported.report.remarks().is_empty());
-    assert_eq!(super::tests::imported("empty", "").toml, None);
+    let letter = case("letter.conf");
+    assert_eq!(letter.toml, None);
+    assert!(!letter.report.remarks().is_empty());
+    assert_eq!(imported("empty", "").toml, None);
 }
 
 #[test]
