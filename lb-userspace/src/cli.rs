@@ -11,6 +11,7 @@ mod duration;
 mod events;
 mod explain;
 mod health;
+mod import;
 mod ipvsadm;
 mod list;
 mod man;
@@ -115,6 +116,8 @@ enum Command {
     Explain(explain::Explain),
     /// Do what ipvsadm would, with its options and in its words
     Ipvsadm(ipvsadm::Ipvsadm),
+    /// Convert keepalived.conf, or what ipvsadm-save prints, and say what is not the same afterwards
+    Import(import::Import),
     /// Say what is wrong with the director, its network and its real servers, and which command mends it
     Doctor(doctor::Doctor),
     /// On a real server: accept the traffic of a VIP without saying so on the network
@@ -189,6 +192,7 @@ impl Cli {
             Command::Acl(acl) => acl.execute(),
             Command::Explain(explain) => explain.execute(),
             Command::Ipvsadm(ipvsadm) => return ipvsadm.execute(),
+            Command::Import(import) => import.execute(),
             Command::Doctor(doctor) => doctor.execute(),
             Command::RealServer(real_server) => real_server.execute(),
             Command::Completions(completions) => completions.execute(),

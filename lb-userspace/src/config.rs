@@ -154,6 +154,13 @@ pub fn real_server_address(text: &str) -> Option<IpAddr> {
     address::real_server(&reader::Text::alone(text, &report)).ok().map(|server| server.address.value)
 }
 
+/// Whether Linux gives an interface such a name.
+#[must_use]
+pub fn is_interface_name(text: &str) -> bool {
+    let report = Report::new("", text);
+    value::interface(&reader::Text::alone(text, &report)).is_ok()
+}
+
 fn read<'a>(document: &'a DeTable<'a>, report: &'a Report) -> Result<Config, Reported> {
     let file = reader::Table::root(document, report);
     let director = director::director(&file);

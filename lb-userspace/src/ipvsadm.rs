@@ -26,11 +26,12 @@ mod value;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
-use crate::names::System;
+use crate::names::{Resolver, System};
 use daemon::Remote;
 use session::Session;
 
 pub(crate) use listing::{persistent, with_flags};
+pub(crate) use request::{Request, Server, Service, Terms};
 
 /// Exit codes: of ipvsadm 1.31, but for a daemon that is not there.
 const DONE: u8 = 0;
@@ -88,6 +89,14 @@ pub fn run(program: Program, name: &str, words: &[String], socket: &Path) -> u8 
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Complaint::output(&error).report(&mut err),
         _ => code,
     }
+}
+
+/// What the words behind the program's name ask for.
+///
+/// # Errors
+/// What is wrong with them, in ipvsadm's words.
+pub(crate) fn request(words: &[String], resolver: &dyn Resolver) -> Result<Request, String> {
+    request::parse("ipvsadm", words, resolver).map_err(|complaint| complaint.message)
 }
 
 /// What is wrong, in words, and the exit code that it leads to.

@@ -8,6 +8,7 @@ pub mod doctor;
 mod files;
 pub mod forms;
 pub mod health;
+pub mod import;
 pub mod ipvsadm;
 pub mod names;
 pub mod neighbour;

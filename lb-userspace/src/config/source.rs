@@ -84,7 +84,7 @@ impl Span {
     }
 
     /// The position in the file in bytes.
-    pub(super) fn start(&self) -> usize {
+    pub(crate) fn start(&self) -> usize {
         self.range.start
     }
 

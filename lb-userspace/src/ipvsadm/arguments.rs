@@ -306,7 +306,7 @@ impl<'a> Arguments<'a> {
 
     fn server(&self) -> Result<Server, Complaint> {
         // The port is the service's, whatever is said.
-        let (address, _) = self.server.ok_or_else(missing)?;
+        let (address, port) = self.server.ok_or_else(missing)?;
         let of_tunnels = [Opt::TunType, Opt::TunPort, Opt::TunNocsum, Opt::TunCsum, Opt::TunRemcsum];
         if self.method == Method::DirectRouting {
             if address.is_ipv6() != self.is_ipv6 {
@@ -321,7 +321,7 @@ impl<'a> Arguments<'a> {
         let method = match self.method {
             Method::DirectRouting => {
                 let [upper_threshold, lower_threshold] = self.thresholds;
-                return Ok(Server { address, weight: self.weight, upper_threshold, lower_threshold });
+                return Ok(Server { address, port, weight: self.weight, upper_threshold, lower_threshold });
             }
             Method::Masquerading => "-m (masquerading, NAT)",
             Method::Tunneling => "-i (ipip, tunneling)",

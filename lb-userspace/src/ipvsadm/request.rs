@@ -11,7 +11,7 @@ use crate::scheduler::Flag;
 
 /// What a command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Request {
+pub(crate) enum Request {
     AddService(Service, Terms),
     EditService(Service, Terms),
     RemoveService(Service),
@@ -47,7 +47,7 @@ pub(super) enum Request {
 
 /// A virtual server by what ipvsadm knows it by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Service {
+pub(crate) enum Service {
     /// `-t`, `-u`.
     Address { is_udp: bool, address: SocketAddr },
     /// `-f`, and `-6`.
@@ -56,28 +56,30 @@ pub(super) enum Service {
 
 /// How a virtual server treats its clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Terms {
-    pub(super) scheduler: String,
-    pub(super) flags: Vec<Flag>,
+pub(crate) struct Terms {
+    pub(crate) scheduler: String,
+    pub(crate) flags: Vec<Flag>,
     /// Seconds, and bits of a client's address that count.
-    pub(super) persistence: Option<(u32, u8)>,
-    pub(super) one_packet: bool,
+    pub(crate) persistence: Option<(u32, u8)>,
+    pub(crate) one_packet: bool,
     /// Another way of telling clients apart, of which lb has none.
-    pub(super) persistence_engine: Option<String>,
+    pub(crate) persistence_engine: Option<String>,
 }
 
 /// A real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Server {
-    pub(super) address: IpAddr,
-    pub(super) weight: u32,
-    pub(super) upper_threshold: u32,
-    pub(super) lower_threshold: u32,
+pub(crate) struct Server {
+    pub(crate) address: IpAddr,
+    /// As it is written; it is not looked at in direct routing.
+    pub(crate) port: Option<u16>,
+    pub(crate) weight: u32,
+    pub(crate) upper_threshold: u32,
+    pub(crate) lower_threshold: u32,
 }
 
 /// What is listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Listed {
+pub(crate) enum Listed {
     All,
     One(Service),
     Connections,
@@ -87,15 +89,15 @@ pub(super) enum Listed {
 
 /// How it is listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Layout {
-    pub(super) numeric: bool,
-    pub(super) stats: bool,
-    pub(super) rate: bool,
-    pub(super) thresholds: bool,
-    pub(super) persistent_connections: bool,
-    pub(super) tunnels: bool,
-    pub(super) unsorted: bool,
-    pub(super) exact: bool,
+pub(crate) struct Layout {
+    pub(crate) numeric: bool,
+    pub(crate) stats: bool,
+    pub(crate) rate: bool,
+    pub(crate) thresholds: bool,
+    pub(crate) persistent_connections: bool,
+    pub(crate) tunnels: bool,
+    pub(crate) unsorted: bool,
+    pub(crate) exact: bool,
 }
 
 /// Who gets connections unless `-s` says so.

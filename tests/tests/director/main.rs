@@ -16,6 +16,7 @@ mod forwarding;
 mod fragments;
 mod health;
 mod health_scale;
+mod import;
 mod interfaces;
 mod ipv6;
 mod ipv6_forwarding;
