@@ -85,7 +85,7 @@ impl Table {
             }
             Request::Clear => self.services.clear(),
             Request::SetTimeouts(timeouts) => self.set_timeouts((line, text), timeouts),
-            Request::StartDaemon => self.start_daemon((line, text), report),
+            Request::StartDaemon { .. } => self.start_daemon((line, text), report),
             Request::List { .. }
             | Request::Save { .. }
             | Request::Restore
