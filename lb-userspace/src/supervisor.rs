@@ -342,6 +342,12 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
             let _ = tokio::time::timeout(Duration::from_secs(1), routers.shut_down()).await;
         }
     }
+    if ended.is_err() {
+        // Not in order: nobody is waited for, but the others are told.
+        for _ in 0..2 {
+            let _ = tokio::time::timeout(Duration::from_secs(1), routers.shut_down()).await;
+        }
+    }
     drop(routers);
     // Whoever sends goes first, then those who receive end by themselves.
     following.abort();

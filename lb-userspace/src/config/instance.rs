@@ -49,6 +49,8 @@ pub(super) struct GroupDraft {
 const INTERVALS_V2: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(255);
 const INTERVALS_V3: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_millis(40_950);
+/// One byte counts them (RFC 9568, section 5.2.5).
+const MOST_ADDRESSES: usize = 255;
 /// keepalived's longest `preempt_delay`.
 const LONGEST_DELAY: Duration = Duration::from_secs(1000);
 
@@ -200,6 +202,13 @@ fn virtual_addresses(table: &Table<'_>) -> Partial<Located<InterfaceAddress>> {
     };
     match elements {
         Ok(elements) => {
+            if let Some(excess) = elements.get(MOST_ADDRESSES) {
+                let message =
+                    format!("an advert has room for {MOST_ADDRESSES} addresses, not for {}", elements.len());
+                let diagnostic =
+                    Diagnostic::new(Code::TooMany, &excess.span(), message).label("one too many");
+                table.report().error(diagnostic.help("write another [[vrrp_instance]] for the others"));
+            }
             Partial::of(elements.into_iter().map(|element| address::of_interface(&element.text(HELP)?)))
         }
         Err(reported) => Partial::none(reported),

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
 };
@@ -28,23 +29,26 @@ pub struct Address {
     pub prefix: u8,
     /// Whether we added it.
     pub is_ours: bool,
+    /// Whether it goes by itself.
+    pub is_limited: bool,
     /// Whether it is said to be of use inside this host only (`scope host`).
     pub is_of_host_scope: bool,
 }
 
 impl Address {
     fn from_message(message: &AddressMessage) -> Option<Self> {
-        let mut local = None;
+        let (mut local, mut is_limited) = (None, false);
         for attribute in &message.attributes {
             match attribute {
                 AddressAttribute::Local(address) => local = Some(*address),
                 AddressAttribute::Address(address) => local = local.or(Some(*address)),
+                AddressAttribute::CacheInfo(lifetimes) => is_limited = lifetimes.ifa_valid != u32::MAX,
                 _ => {}
             }
         }
         let is_of_host_scope = message.header.scope == AddressScope::Host;
         let (prefix, is_ours) = (message.header.prefix_len, is_ours(message));
-        local.map(|address| Self { address, prefix, is_ours, is_of_host_scope })
+        local.map(|address| Self { address, prefix, is_ours, is_limited, is_of_host_scope })
     }
 }
 
@@ -87,7 +91,10 @@ impl Lifetime {
     fn seconds(self) -> u32 {
         match self {
             Self::Unlimited => u32::MAX,
-            Self::Limited(time) => u32::try_from(time.as_secs()).unwrap_or(u32::MAX - 1).max(1),
+            Self::Limited(time) => {
+                // Not shorter than asked for.
+                u32::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u32::MAX - 1).max(1)
+            }
         }
     }
 }
@@ -178,15 +185,15 @@ impl Netlink {
     /// # Errors
     /// [`NetError::Request`].
     pub async fn remove_address(&self, index: u32, (address, prefix): (IpAddr, u8)) -> Result<(), NetError> {
-        let is_meant = |message: &AddressMessage| {
-            Address::from_message(message)
-                .is_some_and(|found| found.address == address && found.prefix == prefix)
-        };
-        for message in self.address_messages(index).await?.into_iter().filter(is_meant) {
-            let operation = format!("remove {address}/{prefix} from interface {index}");
-            self.handle.address().del(message).execute().await.map_err(NetError::request(operation))?;
+        let mut message = AddressMessage::default();
+        message.header.family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        (message.header.prefix_len, message.header.index) = (prefix, index);
+        message.attributes.push(AddressAttribute::Local(address));
+        let operation = format!("remove {address}/{prefix} from interface {index}");
+        match self.handle.address().del(message).execute().await.map_err(NetError::request(operation)) {
+            Err(error) if matches!(error.errno(), Some(libc::EADDRNOTAVAIL | libc::ENODEV)) => Ok(()),
+            removed => removed,
         }
-        Ok(())
     }
 }
 
@@ -198,7 +205,8 @@ mod tests {
     fn a_network_has_the_addresses_that_begin_like_it() {
         let has = |network: &str, prefix, other: &str| {
             let address = network.parse().unwrap();
-            let network = Address { address, prefix, is_ours: false, is_of_host_scope: false };
+            let network =
+                Address { address, prefix, is_ours: false, is_limited: false, is_of_host_scope: false };
             network.has_in_its_network(other.parse().unwrap())
         };
         assert!(has("192.0.2.1", 24, "192.0.2.240"));

@@ -81,6 +81,14 @@ impl FrameSender {
     /// # Errors
     /// There is no such interface, it is down, or its queue is full.
     pub fn send(&mut self, interface: u32, frame: &[u8]) -> io::Result<()> {
+        // A socket tells of what was: that its interface was down, for one.
+        self.try_send(interface, frame).or_else(|_| {
+            self.senders.remove(&interface);
+            self.try_send(interface, frame)
+        })
+    }
+
+    fn try_send(&mut self, interface: u32, frame: &[u8]) -> io::Result<()> {
         let sender = match self.senders.entry(interface) {
             Entry::Occupied(sender) => sender.into_mut(),
             Entry::Vacant(place) => place.insert(open(String::new(), interface)?),
@@ -91,7 +99,9 @@ impl FrameSender {
 
 fn open(name: String, index: u32) -> io::Result<Box<dyn DataLinkSender>> {
     // Only to send; the receiving half goes at once.
-    channel(name, index, Config::default()).map(|(sender, _)| sender)
+    // Where the interface takes no more, nobody waits.
+    let config = Config { write_timeout: Some(Duration::ZERO), ..Config::default() };
+    channel(name, index, config).map(|(sender, _)| sender)
 }
 
 /// Sends and receives whole frames on the interface with this index; who receives waits no longer than `patience`.

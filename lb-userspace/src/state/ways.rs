@@ -90,7 +90,7 @@ mod tests {
     }
 
     fn address(text: &str, prefix: u8) -> Address {
-        Address { address: ip(text), prefix, is_ours: false, is_of_host_scope: false }
+        Address { address: ip(text), prefix, is_ours: false, is_limited: false, is_of_host_scope: false }
     }
 
     /// The way to 192.0.2.51 there, asked for on interface 7 or 8.

@@ -23,6 +23,9 @@ use crate::net::{Event, Events, FrameSender, Link, NetError, Netlink};
 /// How long changes of addresses are collected before they are looked at.
 const SETTLE: Duration = Duration::from_millis(20);
 
+/// When sockets that could not be opened are tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// What the rest of the daemon tells.
 #[derive(Debug)]
 pub enum Order {
@@ -228,11 +231,11 @@ impl Driver {
 
     async fn obey(&mut self, order: Order) {
         match order {
+            Order::Configure { .. } if self.is_ending() => {}
             Order::Configure { instances, groups } => self.configure(instances, groups).await,
             Order::Script { instance, place, has_succeeded } => {
                 let now = now();
-                let meant = self.routers.iter_mut().find(|router| router.config.name == instance);
-                if let Some(router) = meant {
+                if let Some(router) = named(&mut self.routers, &instance) {
                     router.script(place, has_succeeded, &self.links, now);
                 }
             }
@@ -242,7 +245,7 @@ impl Driver {
                 self.routers.iter_mut().for_each(|router| router.machine.handle_hold(is_held, now));
             }
             Order::Split { instance, found } => {
-                let meant = self.routers.iter_mut().find(|router| router.config.name == instance);
+                let meant = named(&mut self.routers, &instance);
                 self.hands.changes.extend(meant.and_then(|router| router.set_split(found)));
             }
             Order::Ask(answer) => {
@@ -281,7 +284,9 @@ impl Driver {
                 Some(router) if router.machine.state() == State::Leaving => {
                     // It was configured no more, and is again.
                     router.machine.handle_shutdown(now);
-                    self.routers.push(Router::new(instance, grouped, (now, wall_clock())));
+                    let mut router = Router::new(instance, grouped, (now, wall_clock()));
+                    router.machine.handle_hold(self.is_held, now);
+                    self.routers.push(router);
                 }
                 Some(router) => router.reconfigure(instance, grouped, now),
                 None => {
@@ -317,7 +322,11 @@ impl Driver {
                 Err(error) => tracing::warn!("{error}; it is taken to have those that it had"),
             }
         }
-        self.follow(now());
+        let now = now();
+        self.follow(now);
+        if self.routers.iter().any(Router::lacks_sockets) {
+            self.look_at = Some(now + AGAIN);
+        }
         let held = self.routers.iter().flat_map(Router::held).collect();
         for router in &self.routers {
             router.clean(&held, &self.hands.netlink).await;
@@ -331,6 +340,12 @@ impl Driver {
         };
         self.routers.iter().map(|router| router.status(group(&router.config.name))).collect()
     }
+}
+
+/// The instance of a name, and not one that was configured before and is leaving.
+fn named<'a>(routers: &'a mut [Router], name: &str) -> Option<&'a mut Router> {
+    let is_over = |router: &Router| matches!(router.machine.state(), State::Leaving | State::Stopped);
+    routers.iter_mut().find(|router| router.config.name == name && !is_over(router))
 }
 
 /// Until something has come on any of the sockets.

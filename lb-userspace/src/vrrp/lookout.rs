@@ -28,11 +28,13 @@ pub async fn look_out(netlink: Netlink, handle: Handle) {
     loop {
         tokio::time::sleep(PERIOD).await;
         let links = netlink.links().await.unwrap_or_default();
+        // A host answers for its addresses on every interface (arp_ignore 0).
+        let own: Vec<MacAddr6> = links.iter().filter_map(|link| link.mac).collect();
         for router in handle.statuses().await {
             let name = router.config.name.clone();
             let link = links.iter().find(|link| link.name == *router.config.interface.value);
             let found = match link.and_then(|link| Some((link.index, link.mac?))) {
-                Some((index, mac)) => ask(router, index, mac).await,
+                Some((index, mac)) => ask(router, index, mac, own.clone()).await,
                 None => None,
             };
             let times = seen.iter().find(|(known, _)| *known == name).map_or(0, |(_, times)| *times);
@@ -45,7 +47,7 @@ pub async fn look_out(netlink: Netlink, handle: Handle) {
 }
 
 /// Who has the addresses of a virtual router that should not, as a sentence.
-async fn ask(router: RouterStatus, index: u32, mac: MacAddr6) -> Option<String> {
+async fn ask(router: RouterStatus, index: u32, mac: MacAddr6, own: Vec<MacAddr6>) -> Option<String> {
     let state = router.status.state;
     if !matches!(state, State::Master | State::Backup) {
         return None;
@@ -62,7 +64,7 @@ async fn ask(router: RouterStatus, index: u32, mac: MacAddr6) -> Option<String> 
         let who_has = |address, is_vip| Question::WhoHas { address, at: None, is_vip };
         let mut questions: Vec<Question> = asked.into_iter().map(|address| who_has(address, true)).collect();
         questions.extend(master.map(|address| who_has(address, false)));
-        Probe::open(index, asker, vec![mac])?.ask(&questions)
+        Probe::open(index, asker, own)?.ask(&questions)
     });
     let mut heard: Vec<BTreeSet<MacAddr6>> = match heard.await {
         Ok(Ok(heard)) => {

@@ -37,6 +37,8 @@ pub(super) struct Router {
     counters: Counters,
     /// The interface's addresses, as they were last seen.
     present: Vec<Address>,
+    /// Whether the interface has another MAC, which nobody was told.
+    has_moved: bool,
     /// Who else has the addresses, as a sentence.
     split: Option<String>,
     /// The state that was last told of.
@@ -94,6 +96,7 @@ impl Router {
             verdicts,
             counters: Counters::default(),
             present: Vec::new(),
+            has_moved: false,
             split: None,
             told: State::Init,
             changed_at,
@@ -136,7 +139,10 @@ impl Router {
 
     /// Looks how its interface and those it tracks are.
     pub(super) fn follow(&mut self, links: &[Link], now: Instant) {
-        self.link = links.iter().find(|link| link.name == *self.config.interface.value).cloned();
+        let found = links.iter().find(|link| link.name == *self.config.interface.value).cloned();
+        let mac = |link: &Option<Link>| link.as_ref().and_then(|link| link.mac);
+        self.has_moved |= self.link.is_some() && mac(&self.link) != mac(&found);
+        self.link = found;
         let source = self.config.source_address;
         let source = source.or_else(|| first_address(&self.present, self.config.is_ipv6()));
         let is_up = self.link.as_ref().is_some_and(|link| link.is_running);
@@ -276,6 +282,9 @@ impl Router {
         if self.refresh_at.is_some_and(|at| at <= now) {
             self.hold_addresses(&io.netlink, now).await;
         }
+        if std::mem::take(&mut self.has_moved) && self.machine.state().has_addresses() {
+            self.announce(1, &mut io.frames);
+        }
     }
 
     async fn enter(&mut self, state: State, reason: Reason, io: &mut Hands, now: Instant) {
@@ -324,19 +333,36 @@ impl Router {
     /// Adds the addresses that are missing, has all of them stay for a while, and removes those that are no longer
     /// configured.
     async fn hold_addresses(&mut self, netlink: &Netlink, now: Instant) {
+        self.refresh_at = Some(now + REFRESH);
         let Some(index) = self.link.as_ref().map(|link| link.index) else { return };
-        let wanted: BTreeSet<(u32, InterfaceAddress)> =
-            self.config.virtual_addresses.iter().map(|address| (index, *address)).collect();
+        // The owner's are there already, and stay.
+        let own = self.config.virtual_addresses.iter().filter(|address| !self.is_own(address.address));
+        let wanted: BTreeSet<(u32, InterfaceAddress)> = own.map(|address| (index, *address)).collect();
         for (index, gone) in self.held.difference(&wanted) {
             report(netlink.remove_address(*index, (gone.address, gone.prefix)).await);
         }
         let lifetime = self.lifetime();
-        for (index, address) in &wanted {
-            let (address, prefix) = (address.address, address.prefix);
-            report(netlink.add_address(*index, (address, prefix), Lifetime::Limited(lifetime)).await);
+        self.held.clear();
+        for (index, address) in wanted {
+            let (vip, prefix) = (address.address, address.prefix);
+            match netlink.add_address(index, (vip, prefix), Lifetime::Limited(lifetime)).await {
+                Ok(()) => drop(self.held.insert((index, address))),
+                Err(error) => self.complain(&format!("it is master without {vip}: {error}"), now),
+            }
         }
-        self.held = wanted;
-        self.refresh_at = Some(now + REFRESH);
+    }
+
+    /// Whether the interface has an address that we did not give it.
+    fn is_own(&self, address: IpAddr) -> bool {
+        self.present.iter().any(|present| present.address == address && !present.is_ours)
+    }
+
+    /// Writes what is wrong with the machine to the log, but not all the time.
+    fn complain(&mut self, what: &str, now: Instant) {
+        if self.failed_at.is_none_or(|at| now.duration_since(at) >= QUIET) {
+            tracing::error!("{}: {what}", self.config.name);
+            self.failed_at = Some(now);
+        }
     }
 
     /// Until any backup has taken over: somebody answers for the addresses all the time.
@@ -375,7 +401,10 @@ impl Router {
     /// Removes what an earlier daemon has left on its interface: what is ours, and no router's.
     pub(super) async fn clean(&self, held: &BTreeSet<(u32, IpAddr)>, netlink: &Netlink) {
         let Some(index) = self.link.as_ref().map(|link| link.index) else { return };
-        let is_left = |address: &&Address| address.is_ours && !held.contains(&(index, address.address));
+        // What expires is a killed daemon's, which answers until its successor does.
+        let is_left = |address: &&Address| {
+            address.is_ours && !address.is_limited && !held.contains(&(index, address.address))
+        };
         for left in self.present.iter().filter(is_left) {
             let (address, interface) = (left.address, &self.config.interface);
             tracing::info!("removed {address} from {interface}: an earlier daemon left it");
@@ -385,15 +414,23 @@ impl Router {
 
     fn announce(&self, repeat: u8, frames: &mut FrameSender) {
         let Some(Link { index, mac: Some(mac), .. }) = &self.link else { return };
+        let addresses = self.config.virtual_addresses.iter().map(|address| address.address);
+        let is_here =
+            |address: &IpAddr| self.is_own(*address) || self.held().any(|(_, held)| held == *address);
+        let here: Vec<IpAddr> = addresses.filter(is_here).collect();
         for _ in 0..repeat {
-            for address in self.held.iter().map(|(_, address)| address.address) {
-                let sent = announcement(*mac, address).and_then(|frame| frames.send(*index, &frame));
+            for address in &here {
+                let sent = announcement(*mac, *address).and_then(|frame| frames.send(*index, &frame));
                 if let Err(error) = sent {
                     tracing::warn!("{}: announce {address}: {error}", self.config.name);
-                    return;
                 }
             }
         }
+    }
+
+    /// Whether it could speak, but for its sockets.
+    pub(super) fn lacks_sockets(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.is_running) && self.sockets.is_none()
     }
 
     pub(super) fn status(&self, group: Option<&str>) -> RouterStatus {
