@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::group::Group;
 use super::machine::{Machine, State};
-use super::router::{Change, Hands, Router};
+use super::router::{Change, Hands, Heard, Router};
 use super::status::RouterStatus;
 use crate::config::{VrrpInstance, VrrpSyncGroup};
 use crate::net::{Event, Events, FrameSender, Link, NetError, Netlink};
@@ -23,6 +23,8 @@ use crate::net::{Event, Events, FrameSender, Link, NetError, Netlink};
 /// How long changes of addresses are collected before they are looked at.
 const SETTLE: Duration = Duration::from_millis(20);
 
+/// How long bogus messages are collected: a tenth of the shortest interval of adverts.
+const BATCH: Duration = Duration::from_millis(1);
 /// When sockets that could not be opened are tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -117,8 +119,11 @@ impl Driver {
     /// Runs until it is told to end, or whoever tells is gone.
     pub async fn run(mut self) {
         let mut has_backlog = false;
+        // While what comes is bogus, it is read in batches: a flood of it is to take little of a core.
+        let mut pause: Option<Instant> = None;
         loop {
-            let deadline = self.routers.iter().filter_map(Router::deadline).chain(self.look_at).min();
+            let due = self.routers.iter().filter_map(Router::deadline);
+            let deadline = due.chain(self.look_at).chain(pause).min();
             tokio::select! {
                 biased;
                 order = self.orders.recv(), if self.has_orders => match order {
@@ -131,14 +136,19 @@ impl Driver {
                     }
                 },
                 event = self.events.next(), if self.has_events => self.handle_event(event),
-                () = readable(&self.routers), if !has_backlog => {}
+                () = readable(&self.routers), if !has_backlog && pause.is_none() => {}
                 () = sleep_until(deadline), if !has_backlog => {}
                 () = std::future::ready(()), if has_backlog => {}
             }
             if self.look_at.is_some_and(|at| at <= now()) {
                 self.look().await;
             }
-            has_backlog = self.turn().await;
+            pause = pause.filter(|until| now() < *until);
+            let heard = self.turn().await;
+            has_backlog = heard.has_more;
+            if heard.is_bogus {
+                pause = Some(now() + BATCH);
+            }
             if self.is_done() {
                 if let Some(leaving) = self.leaving.take() {
                     let _ = leaving.send(());
@@ -188,12 +198,14 @@ impl Driver {
         self.is_ending() && self.routers.iter().all(|router| router.machine.state() == State::Stopped)
     }
 
-    /// Hands over what has come, then the time; does what follows. Whether there may be more to hand over.
-    async fn turn(&mut self) -> bool {
+    /// Hands over what has come, then the time; does what follows. What was heard.
+    async fn turn(&mut self) -> Heard {
         let now = now();
-        let mut has_backlog = false;
+        let mut heard = Heard::default();
         for router in &mut self.routers {
-            has_backlog |= router.read(now);
+            let Heard { has_more, is_bogus } = router.read(now);
+            heard.has_more |= has_more;
+            heard.is_bogus |= is_bogus;
         }
         for router in &mut self.routers {
             if router.machine.poll_timeout().is_some_and(|at| at <= now) {
@@ -211,7 +223,7 @@ impl Driver {
         if !self.is_ending() {
             self.routers.retain(|router| router.machine.state() != State::Stopped);
         }
-        has_backlog
+        heard
     }
 
     fn settle(&mut self, now: Instant) {

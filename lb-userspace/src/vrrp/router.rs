@@ -49,6 +49,15 @@ pub(super) struct Router {
     failed_at: Option<Instant>,
 }
 
+/// What was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// Whether there may be more.
+    pub(super) has_more: bool,
+    /// Whether some of it was not listened to.
+    pub(super) is_bogus: bool,
+}
+
 /// A change of a state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -213,18 +222,19 @@ impl Router {
         self.sockets.as_ref()
     }
 
-    /// Reads what has come. Whether there may be more.
-    pub(super) fn read(&mut self, now: Instant) -> bool {
-        let Some(sockets) = &mut self.sockets else { return false };
+    /// Reads what has come.
+    pub(super) fn read(&mut self, now: Instant) -> Heard {
+        let mut heard = Heard::default();
+        let Some(sockets) = &mut self.sockets else { return heard };
         let own = sockets.place().source;
         let expected = self.machine.parameters().expectation(self.config.unicast_peers.clone());
         for _ in 0..AT_ONCE {
             let (message, envelope) = match sockets.receive() {
                 Ok(Some(received)) => received,
-                Ok(None) => return false,
+                Ok(None) => return heard,
                 Err(error) => {
                     tracing::debug!("{}: receive: {error}", self.config.name);
-                    return false;
+                    return heard;
                 }
             };
             match Advert::decode(message, &envelope, &expected) {
@@ -243,6 +253,7 @@ impl Router {
                     self.machine.handle_advert(&advert, envelope.source, now);
                 }
                 Err(rejected) => {
+                    heard.is_bogus = true;
                     let cause = rejected.cause();
                     self.counters.reject(cause);
                     let known = self.complained.iter_mut().find(|(known, _)| *known == cause);
@@ -261,7 +272,8 @@ impl Router {
                 }
             }
         }
-        true
+        heard.has_more = true;
+        heard
     }
 
     /// When something is due.

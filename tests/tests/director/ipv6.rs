@@ -202,7 +202,11 @@ fn a_plain_machine_accepts_a_vip_and_says_so_to_nobody() -> TestResult {
     plain.add_address(vip, 128)?;
     let wrong = lb("status").run()?;
     assert!(wrong.stdout.contains("is an address of eth0: this machine answers"), "{}", wrong.stdout);
-    client.run(["ping", "-6", "-c", "1", "-W", "2", &vip.to_string()])?;
+    // The client's kernel remembers for a moment that nobody answered.
+    wait_until("it answers on eth0", PATIENCE, || {
+        let ping = client.run(["ping", "-6", "-c", "1", "-W", "1", &vip.to_string()]);
+        ping.map(drop).map_err(|error| error.to_string())
+    });
     plain.remove_address(vip, 128)?;
 
     assert_eq!(lb("down").run()?.success()?, format!("removed {vip}/128 from lo\n"));

@@ -42,12 +42,14 @@ fn a_thousand_real_servers_are_served_within_a_second_in_little_memory() -> Test
     assert!(states.into_iter().all(|server| server["state"] == "up"));
     println!("ready after {ready:?}, {resident} KiB resident, {TABLES_KIB} of them the connection tables");
     assert!(ready < Duration::from_secs(1), "ready after {ready:?}");
-    assert!(resident < TABLES_KIB + (50 << 10), "{resident} KiB");
+    assert!(resident < TABLES_KIB + RING_KIB + (50 << 10), "{resident} KiB");
     Ok(())
 }
 
 /// A mapped BPF array is resident as a whole: 64 MiB for the default of 2^20 connections.
 const TABLES_KIB: u64 = 64 << 10;
+/// And so is the ring of 4 MiB by which the daemon is told of connections, which is mapped twice.
+const RING_KIB: u64 = 8 << 10;
 
 /// Without code: an unoptimised program has several times as much as the one that is installed, where it is 5 MiB.
 fn resident_kib(process: u32) -> u64 {

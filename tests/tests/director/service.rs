@@ -199,7 +199,9 @@ fn none_of_the_unit_s_capabilities_can_be_left_out_and_an_error_names_them() -> 
         let error = match restricted(&lab, &others)?.config(web(&lab)).config(&router).start() {
             Err(error) => error.to_string(),
             // The thread of VRRP says so by itself.
-            Ok(mut director) if ["CAP_SYS_NICE", "CAP_IPC_LOCK"].contains(&missing.as_str()) => {
+            Ok(mut director)
+                if ["CAP_SYS_NICE", "CAP_IPC_LOCK", "CAP_NET_RAW"].contains(&missing.as_str()) =>
+            {
                 director.process()?.wait_for_line(missing, STARTED)?;
                 director.process()?.log()
             }

@@ -6,6 +6,7 @@ use lb_lab::TestResult;
 
 use crate::support::{
     PATIENCE, director, has_address, instance, lab, start, vrrp, wait_for, wait_for_address, wait_for_state,
+    web,
 };
 
 #[test]
@@ -43,18 +44,17 @@ fn the_one_with_the_higher_priority_has_the_address_and_the_other_one_takes_over
     Ok(())
 }
 
+/// One that was not told of VRRP: its addresses do not expire.
 #[test]
 fn what_a_killed_daemon_left_is_cleaned_at_the_next_start() -> TestResult {
     let lab = lab(1)?;
     let vip = lab.vip().to_string();
-    let mut a = director(&lab, "a", 150)?;
-    wait_for_state(&a, "master")?;
+    let mut a = start(&lab, "a", &"")?;
+    assert!(has_address(a.host(), &vip)?);
+    a.kill()?;
     let b = director(&lab, "b", 200)?;
     wait_for_state(&b, "master")?;
-    wait_for_state(&a, "backup")?;
-    // As if it had been master when it was killed.
-    a.kill()?;
-    a.host().run(["ip", "address", "add", &format!("{vip}/24"), "dev", "eth0", "proto", "0x6c"])?;
+    a.change_config(format!("{}\n{}", web(&lab), instance(&lab, 150)))?;
     a.start()?;
     wait_for_state(&a, "backup")?;
     wait_for_address(a.host(), &vip, false)?;
