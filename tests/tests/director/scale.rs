@@ -132,7 +132,8 @@ fn a_large_configuration_changes_quickly_and_disturbs_no_flow() -> TestResult {
     eprintln!("reloads {reloads:?}, {rate:.0} changes/s, {answered} answers meanwhile");
     assert!(asked.iter().all(|asked| asked.servers.len() == 1), "{asked:?}");
     assert_eq!(lost, 0, "of {answered}");
-    assert!(reloads[0] < Duration::from_millis(100), "{reloads:?}");
+    // By itself 50 to 80 ms; other labs run beside it.
+    assert!(reloads[0] < Duration::from_millis(250), "{reloads:?}");
     // By itself on two cores this build, which is not optimised, makes 1,100.
     assert!(rate > 300.0, "{rate:.0} changes/s: {rounds:?}");
     Ok(())
