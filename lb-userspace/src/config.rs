@@ -54,10 +54,10 @@ pub use model::{
     Acl, Config, Director, OnExit, Peer, Persistence, Protocol, RealServer, Timeouts, VirtualServer,
     VlanOffload, XdpMode,
 };
-pub use secret::{SecretError, read_secret};
+pub use secret::{MAKE_SECRET, SecretError, read_secret};
 pub use source::{Located, Span};
 pub(crate) use suggest::nearest;
-pub use sync::Sync;
+pub use sync::{SYNC_KEY, Sync};
 pub(crate) use value::duration;
 pub use vrrp::{InterfaceAddress, Password, TrackScript, VrrpInstance, VrrpSyncGroup, VrrpVersion};
 
@@ -158,7 +158,7 @@ pub fn real_server_address(text: &str) -> Option<IpAddr> {
 #[must_use]
 pub fn is_interface_name(text: &str) -> bool {
     let report = Report::new("", text);
-    value::interface(&reader::Text::alone(text, &report)).is_ok()
+    value::interface_name(&reader::Text::alone(text, &report)).is_ok()
 }
 
 fn read<'a>(document: &'a DeTable<'a>, report: &'a Report) -> Result<Config, Reported> {

@@ -17,6 +17,7 @@ mod notify;
 mod reload;
 mod service;
 mod sync;
+mod thread;
 mod topology;
 mod vips;
 mod vrrp;
@@ -252,11 +253,11 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     };
     let sync_board = sync.board.clone();
     let joining = sync.start(&mut tasks)?;
-    let notifier = Notifier::new(followed.clone(), published.clone(), &happening);
-    let (finish, finishing) = mpsc::channel(1);
-    tasks.spawn(notifier.run(finishing).map(|()| "notifier"));
     let vrrp = Vrrp::new();
     let routers = vrrp.handle();
+    let notifier = Notifier::new(followed.clone(), published.clone(), routers.clone(), &happening);
+    let (finish, finishing) = mpsc::channel(1);
+    tasks.spawn(notifier.run(finishing).map(|()| "notifier"));
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let parts = Parts {
         facts,
@@ -321,29 +322,26 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     };
 
     service.stopping();
-    if ended.is_ok() {
+    let is_over = match &ended {
         // Forwarding goes on, and so does all else, until somebody has taken over.
-        let is_waited_for = tokio::select! {
+        Ok(()) => tokio::select! {
             () = routers.shut_down() => {
                 notify::finish(all_reported, &finish).await;
-                false
+                true
             }
             () = tokio::time::sleep(vrrp::PATIENCE) => {
                 tracing::warn!("nobody has taken over in {:?}", vrrp::PATIENCE);
-                true
+                false
             }
             name = signals.next(&reloads) => {
                 tracing::warn!("{name} again: not waiting for a successor");
-                true
+                false
             }
-        };
-        if is_waited_for {
-            // Told again, it removes its addresses at once.
-            let _ = tokio::time::timeout(Duration::from_secs(1), routers.shut_down()).await;
-        }
-    }
-    if ended.is_err() {
-        // Not in order: nobody is waited for, but the others are told.
+        },
+        Err(_) => false,
+    };
+    if !is_over {
+        // The others are told; told again, it removes its addresses at once.
         for _ in 0..2 {
             let _ = tokio::time::timeout(Duration::from_secs(1), routers.shut_down()).await;
         }

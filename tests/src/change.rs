@@ -50,6 +50,12 @@ impl Host {
         self.ip_line(&format!("address del {}/{prefix} dev {INTERFACE}", address.into()))
     }
 
+    /// Knows for good at which Ethernet address a neighbour is, and asks nobody.
+    pub fn pin_neighbour(&self, address: impl Into<IpAddr>, mac: Mac) -> Result<()> {
+        let address = address.into();
+        self.ip_line(&format!("neighbour replace {address} lladdr {mac} dev {INTERFACE} nud permanent"))
+    }
+
     /// Forgets all neighbours, so that the next frame to each begins with ARP or a neighbour solicitation.
     pub fn forget_neighbours(&self) -> Result<()> {
         self.ip_line(&format!("neighbour flush dev {INTERFACE}"))

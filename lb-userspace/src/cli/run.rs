@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use clap::Args;
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
 use super::output::complain;
@@ -32,7 +33,7 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn execute(self) -> Result<(), Failure> {
         let checked = self.file.load()?;
-        start_log(self.log_flows);
+        let _written_at_the_end = start_log(self.log_flows);
         runtime()?.block_on(async {
             let links = Netlink::open()?.links().await?;
             let machine = Machine { interfaces: links.into_iter().map(|link| link.name).collect() };
@@ -50,12 +51,16 @@ impl Run {
 }
 
 /// Logs to standard error: with times on a terminal or in a file, without where journald adds its own.
-fn start_log(log_flows: bool) {
+///
+/// A thread of its own writes: who reads the log, and stops for a while, stops nobody in the daemon. What is not written
+/// yet is when the guard is dropped.
+fn start_log(log_flows: bool) -> WorkerGuard {
+    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
     let default = if log_flows { "info,lb_ebpf=debug" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_target(false)
         // It would report that standard error is gone on standard error, and panic.
         .log_internal_errors(false)
@@ -65,4 +70,5 @@ fn start_log(log_flows: bool) {
     } else {
         builder.init();
     }
+    guard
 }

@@ -100,6 +100,9 @@ fn details(instance: &VrrpInstance, text: &mut String) {
         transitions.backup,
         transitions.fault,
     );
+    if !instance.excluded_addresses.is_empty() {
+        let _ = writeln!(text, "  not in adverts: {}", instance.excluded_addresses.join(", "));
+    }
     if let Some(group) = &instance.sync_group {
         let _ = writeln!(text, "  in sync group {group}");
     }
@@ -145,6 +148,7 @@ mod tests {
             source: Some("192.168.2.211".to_owned()),
             unicast_peers: Vec::new(),
             virtual_addresses: vec!["192.168.2.240/24".to_owned()],
+            excluded_addresses: Vec::new(),
             split_brain: None,
             sync_group: None,
             track_scripts: vec![VrrpScript {

@@ -7,6 +7,7 @@
 mod check;
 
 use super::diagnostic::Severity;
+use super::sync::Sync;
 pub(super) use check::{CheckSections, KEEPALIVED, OF_SERVER, OF_SERVICE, PROBES};
 
 /// A section of the file.
@@ -124,6 +125,7 @@ pub(super) static VRRP_INSTANCE: Section = Section {
         "preempt_delay",
         "authentication",
         "virtual_addresses",
+        "excluded_addresses",
         "source_address",
         "unicast_peers",
         "track_interfaces",
@@ -147,11 +149,7 @@ pub(super) static VRRP_SYNC_GROUP: Section =
     Section { header: "[[vrrp_sync_group]]", keys: &["name", "instances", "notify"], later: &[] };
 
 /// Connections shared between directors.
-pub(super) static SYNC: Section = Section {
-    header: "[sync]",
-    keys: &["interface", "group", "peers", "port", "key_file", "refresh"],
-    later: &[],
-};
+pub(super) static SYNC: Section = Section { header: "[sync]", keys: Sync::KEYS, later: &[] };
 
 /// Every section.
 pub(super) static SECTIONS: [&Section; 33] = {

@@ -52,11 +52,7 @@ const INTERFACES_HELP: &str =
 
 fn interfaces(value: Value<'_>) -> Result<Vec<Located<String>>, Reported> {
     let elements = value.list("\"eth0\"")?;
-    let names = Partial::of(elements.iter().map(|element| {
-        let text = element.text("write the interface's name in quotes: \"eth0\"")?;
-        value::interface(&text)?;
-        Ok(text.located(text.as_str().to_owned()))
-    }));
+    let names = Partial::of(elements.iter().copied().map(value::interface));
     if elements.is_empty() {
         let diagnostic = Diagnostic::new(Code::MissingKey, &value.span(), "no interface is given");
         return Err(value.report().error(diagnostic.help(INTERFACES_HELP)));

@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::address;
 use super::contract::{AUTHENTICATION, TRACK_SCRIPT, VRRP_INSTANCE, VRRP_SYNC_GROUP, not_available};
 use super::diagnostic::{Code, Diagnostic};
-use super::machine::Need;
 use super::reader::{Table, Value};
 use super::report::{Partial, Report, Reported};
 use super::source::{Located, Span};
@@ -30,6 +29,7 @@ pub(super) struct InstanceDraft {
     preempt_delay: Result<Option<Located<Duration>>, Reported>,
     password: Result<Option<Located<Password>>, Reported>,
     virtual_addresses: Partial<Located<InterfaceAddress>>,
+    excluded_addresses: Partial<Located<InterfaceAddress>>,
     source_address: Result<Option<Located<IpAddr>>, Reported>,
     unicast_peers: Partial<Located<IpAddr>>,
     track_interfaces: Partial<String>,
@@ -57,22 +57,20 @@ const LONGEST_DELAY: Duration = Duration::from_secs(1000);
 pub(super) fn instances(file: &Table<'_>) -> Partial<InstanceDraft> {
     let sections = file.optional("vrrp_instance").map(|value| value.tables(&VRRP_INSTANCE));
     let sections = sections.unwrap_or_default();
-    let read = Partial::of(sections.read.iter().map(instance));
-    Partial { complete: sections.complete.and(read.complete), ..read }
+    sections.try_map(|table| instance(&table))
 }
 
 pub(super) fn groups(file: &Table<'_>) -> Partial<GroupDraft> {
     let sections = file.optional("vrrp_sync_group").map(|value| value.tables(&VRRP_SYNC_GROUP));
     let sections = sections.unwrap_or_default();
-    let read = Partial::of(sections.read.iter().map(group));
-    Partial { complete: sections.complete.and(read.complete), ..read }
+    sections.try_map(|table| group(&table))
 }
 
 fn instance(table: &Table<'_>) -> Result<InstanceDraft, Reported> {
     let name = name(table, "write name = \"VI_1\": what `lb vrrp` shows, and scripts are told");
     let interface = table
         .required("interface", "write interface = \"eth0\": where the other directors are")
-        .and_then(|value| interface_name(value, true));
+        .and_then(value::needed_interface);
     let virtual_router_id = table.required("virtual_router_id", VRID_HELP).and_then(|value| {
         let id = value.integer(1..=255, VRID_HELP)?;
         Ok(value.located(u8::try_from(id).unwrap_or(u8::MAX)))
@@ -112,7 +110,6 @@ fn instance(table: &Table<'_>) -> Result<InstanceDraft, Reported> {
         Err(value.report().error(Diagnostic::new(Code::NotAvailable, &value.span(), message).help(help)))
     });
     let scripts = table.optional("track_script").map(|value| value.tables(&TRACK_SCRIPT)).unwrap_or_default();
-    let read = Partial::of(scripts.read.iter().map(track_script));
     Ok(InstanceDraft {
         interface,
         virtual_router_id,
@@ -123,6 +120,9 @@ fn instance(table: &Table<'_>) -> Result<InstanceDraft, Reported> {
         preempt_delay,
         password: password(table),
         virtual_addresses: virtual_addresses(table),
+        excluded_addresses: list(table, "excluded_addresses", "\"192.168.2.241/24\"", |value, help| {
+            address::of_interface(&value.text(help)?)
+        }),
         source_address: table.value_or("source_address", None, |value| {
             let text = value.text("write an address of this director: \"192.168.2.210\"")?;
             address::source(&text).map(Some)
@@ -131,10 +131,10 @@ fn instance(table: &Table<'_>) -> Result<InstanceDraft, Reported> {
             address::director(&value.text(help)?)
         }),
         track_interfaces: list(table, "track_interfaces", "\"eth1\"", |value, _| {
-            interface_name(value, false).map(|interface| interface.value)
+            value::interface(value).map(|interface| interface.value)
         }),
         virtual_mac,
-        track_scripts: Partial { complete: scripts.complete.and(read.complete), ..read },
+        track_scripts: scripts.try_map(|table| track_script(&table)),
         notify: notify(table),
         name: name?,
     })
@@ -161,16 +161,6 @@ fn name(table: &Table<'_>, help: &str) -> Result<Located<String>, Reported> {
     let text = table.required("name", help)?.text(help)?;
     value::name(&text)?;
     Ok(text.located(text.as_str().to_owned()))
-}
-
-fn interface_name(value: Value<'_>, is_needed: bool) -> Result<Located<String>, Reported> {
-    let text = value.text("write the interface's name in quotes: \"eth0\"")?;
-    value::interface(&text)?;
-    let interface = text.located(text.as_str().to_owned());
-    if is_needed {
-        value.report().need(Need::Interface, interface.clone());
-    }
-    Ok(interface)
 }
 
 fn list<'a, T>(
@@ -285,6 +275,11 @@ fn track_script(table: &Table<'_>) -> Result<TrackScript, Reported> {
 }
 
 impl InstanceDraft {
+    /// All addresses that the master has.
+    fn addresses(&self) -> impl Iterator<Item = &Located<InterfaceAddress>> {
+        self.virtual_addresses.read.iter().chain(&self.excluded_addresses.read)
+    }
+
     /// What its values have to be for one another.
     fn fits(&self, report: &Report) {
         let Ok(version) = &self.version else { return };
@@ -359,9 +354,6 @@ impl InstanceDraft {
     }
 
     fn finish(self) -> Result<VrrpInstance, Reported> {
-        let values = |addresses: Partial<Located<IpAddr>>| -> Result<Vec<IpAddr>, Reported> {
-            Ok(addresses.all()?.into_iter().map(|address| address.value).collect())
-        };
         self.virtual_mac?;
         Ok(VrrpInstance {
             name: self.name.value,
@@ -373,12 +365,8 @@ impl InstanceDraft {
             preempt: self.preempt?.value,
             preempt_delay: self.preempt_delay?.map_or(Duration::ZERO, |delay| delay.value),
             password: self.password?.map(|password| password.value),
-            virtual_addresses: self
-                .virtual_addresses
-                .all()?
-                .into_iter()
-                .map(|address| address.value)
-                .collect(),
+            virtual_addresses: values(self.virtual_addresses)?,
+            excluded_addresses: values(self.excluded_addresses)?,
             source_address: self.source_address?.map(|address| address.value),
             unicast_peers: values(self.unicast_peers)?,
             track_interfaces: self.track_interfaces.all()?,
@@ -386,4 +374,8 @@ impl InstanceDraft {
             notify: self.notify?,
         })
     }
+}
+
+fn values<T>(elements: Partial<Located<T>>) -> Result<Vec<T>, Reported> {
+    Ok(elements.all()?.into_iter().map(|element| element.value).collect())
 }

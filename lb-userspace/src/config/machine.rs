@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::Checked;
 use super::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
-use super::secret::{SecretError, read_secret};
+use super::secret::{MAKE_SECRET, SecretError, read_secret};
 use super::source::Located;
 use super::suggest::quoted;
 
@@ -42,7 +42,6 @@ pub fn check_machine(checked: &Checked, machine: &Machine, severity: Severity) -
     let is_interface = |need: &&(Need, Located<String>)| need.0 == Need::Interface;
     let needed = checked.needs.iter().filter(is_interface).map(|(_, interface)| interface);
     let all = checked.config.director.interfaces.iter().chain(needed);
-    let all = all.chain(checked.config.sync.as_ref().map(|sync| &sync.interface));
     let missing = all.filter(|interface| !exists(interface));
     let diagnostics = missing.map(|interface| {
         let message = format!("this machine has no interface {}", quoted(interface));
@@ -105,13 +104,11 @@ fn file(what: &Located<String>, found: Result<(), String>, kind: &str) -> Option
 fn secret(what: &Located<String>) -> Option<Diagnostic> {
     let error = read_secret(Path::new(&what.value)).err()?;
     let message = error.to_string();
+    let create = format!("create it: {MAKE_SECRET}, the same on all directors, and chmod 600");
     // What has to be done stands behind what is wrong.
     let (message, help) = match message.split_once("; ").or_else(|| message.rsplit_once(": ")) {
         Some((message, help)) if !matches!(error, SecretError::Read { .. }) => (message, help),
-        _ => (
-            message.as_str(),
-            "create it: head -c 32 /dev/urandom | base64, the same on all directors, and chmod 600",
-        ),
+        _ => (message.as_str(), create.as_str()),
     };
     Some(Diagnostic::new(Code::UnusableFile, &what.span, message).help(help))
 }

@@ -93,6 +93,12 @@ impl<T> Partial<T> {
         Partial { read: self.read.into_iter().map(change).collect(), complete: self.complete }
     }
 
+    /// The same, with what `read` makes of them.
+    pub(super) fn try_map<U>(self, read: impl FnMut(T) -> Result<U, Reported>) -> Partial<U> {
+        let made = Partial::of(self.read.into_iter().map(read));
+        Partial { complete: self.complete.and(made.complete), ..made }
+    }
+
     pub(super) fn all(self) -> Result<Vec<T>, Reported> {
         self.complete.map(|()| self.read)
     }

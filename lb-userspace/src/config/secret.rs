@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+/// What prints one: a line of text, so that no editor changes it.
+pub const MAKE_SECRET: &str = "head -c 32 /dev/urandom | base64";
+
 /// Bytes that a secret has to have. Fewer could be guessed.
 const SHORTEST: usize = 16;
 const LONGEST: u64 = 4096;
@@ -24,7 +27,7 @@ pub enum SecretError {
     },
     /// It is too short.
     #[error(
-        "the key {path} has {length} bytes; write at least {SHORTEST}: head -c 32 /dev/urandom | base64 > {path}",
+        "the key {path} has {length} bytes; write at least {SHORTEST}: {MAKE_SECRET} > {path}",
         path = path.display()
     )]
     Short {

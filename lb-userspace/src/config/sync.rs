@@ -1,6 +1,6 @@
 //! `[sync]`: connections shared between directors.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use super::diagnostic::{Code, Diagnostic};
 use super::machine::Need;
 use super::reader::{Table, Text, Value};
 use super::report::{Partial, Reported};
+use super::secret::MAKE_SECRET;
 use super::source::{Located, repetitions};
 use super::suggest::quoted;
 use super::value;
@@ -31,8 +32,12 @@ pub struct Sync {
 }
 
 impl Sync {
+    /// The keys of the section.
+    pub const KEYS: &'static [&'static str] = &["interface", "group", "peers", "port", "key_file", "refresh"];
     /// IPVS's (`IP_VS_SYNC_PORT` of `net/netfilter/ipvs/ip_vs_sync.c`).
     const PORT: u16 = 8848;
+    /// IPVS's (`IP_VS_SYNC_GROUP`).
+    pub const GROUP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(224, 0, 0, 81)), Self::PORT);
     const REFRESH: Duration = Duration::from_secs(60);
     /// More peers than a director remembers.
     const MOST_PEERS: usize = 32;
@@ -47,8 +52,8 @@ const INTERFACE_HELP: &str =
     "write interface = \"eth0\": the interface that the other directors are reached by";
 const WHO_HELP: &str = "write group = \"224.0.0.81:8848\" if the directors share a segment, or peers = \
                         [\"192.168.2.211:8848\"]: the others' addresses";
-const KEY_HELP: &str = "write key_file = \"/etc/lb/sync.key\": the same secret on all directors, made by head -c 32 \
-                        /dev/urandom | base64, and readable by root only";
+/// Where the key is, if nothing says that it is elsewhere.
+pub const SYNC_KEY: &str = "/etc/lb/sync.key";
 const GROUP_HELP: &str = "write a multicast address and a port: \"224.0.0.81:8848\", or \"[ff02::81]:8848\"";
 const PEER_HELP: &str =
     "write another director's own address, not a VIP, and its port: \"192.168.2.211:8848\"";
@@ -56,16 +61,15 @@ const PEER_HELP: &str =
 pub(super) fn sync(file: &Table<'_>) -> Result<Option<Sync>, Reported> {
     file.value_or("sync", None, |value| {
         let table = value.table(&SYNC)?;
-        let interface = table.required("interface", INTERFACE_HELP).and_then(|value| {
-            let text = value.text(INTERFACE_HELP)?;
-            value::interface(&text)?;
-            Ok(text.located(text.as_str().to_owned()))
-        });
+        let interface = table.required("interface", INTERFACE_HELP).and_then(value::needed_interface);
         let group = table.value_or("group", None, |value| group(&value.text(GROUP_HELP)?).map(Some));
         let peers = table.value_or("peers", None, |value| peers(value).map(Some));
-        let key_file = table.required("key_file", KEY_HELP).and_then(|value| {
-            let path = value::absolute_path(value, "/etc/lb/sync.key")?;
-            let located = value.text(KEY_HELP)?;
+        let key_help = format!(
+            "write key_file = {SYNC_KEY:?}: the same secret on all directors, made by {MAKE_SECRET}, and readable by root only"
+        );
+        let key_file = table.required("key_file", &key_help).and_then(|value| {
+            let path = value::absolute_path(value, SYNC_KEY)?;
+            let located = value.text(&key_help)?;
             value.report().need(Need::Secret, located.located(located.as_str().to_owned()));
             Ok(path)
         });

@@ -150,8 +150,15 @@ pub(super) fn socket_path(value: Value<'_>, default: &str, longest: usize) -> Re
     Ok(path)
 }
 
+/// The name of an interface.
+pub(super) fn interface(value: Value<'_>) -> Result<Located<String>, Reported> {
+    let text = value.text("write the interface's name in quotes: \"eth0\"")?;
+    interface_name(&text)?;
+    Ok(text.located(text.as_str().to_owned()))
+}
+
 /// A name that Linux accepts for an interface (`dev_valid_name` in `net/core/dev.c`).
-pub(super) fn interface(text: &Text<'_>) -> Result<(), Reported> {
+pub(super) fn interface_name(text: &Text<'_>) -> Result<(), Reported> {
     const LONGEST: usize = 15;
     let problem = if text.is_empty() {
         "is empty".to_owned()
@@ -168,6 +175,13 @@ pub(super) fn interface(text: &Text<'_>) -> Result<(), Reported> {
     };
     let message = format!("Linux names no interface {}: it {problem}", quoted(text));
     Err(text.error(Code::InvalidInterface, message, "write a name that `ip link` lists, such as \"eth0\""))
+}
+
+/// The name of an interface that this machine has to have.
+pub(super) fn needed_interface(value: Value<'_>) -> Result<Located<String>, Reported> {
+    let interface = interface(value)?;
+    value.report().need(Need::Interface, interface.clone());
+    Ok(interface)
 }
 
 /// The name of a virtual server: what `lb list` shows and other commands take.

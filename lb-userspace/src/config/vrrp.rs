@@ -30,6 +30,9 @@ pub struct VrrpInstance {
     pub password: Option<Password>,
     /// The addresses that the master has; at least one, all of one family.
     pub virtual_addresses: Vec<InterfaceAddress>,
+    /// Addresses that the master has too, of either family, and that are not in its adverts (keepalived's
+    /// `virtual_ipaddress_excluded`).
+    pub excluded_addresses: Vec<InterfaceAddress>,
     /// Where adverts come from (keepalived's `mcast_src_ip`); else the interface's first address.
     pub source_address: Option<IpAddr>,
     /// To whom adverts are sent instead of to the multicast group.
@@ -43,6 +46,11 @@ pub struct VrrpInstance {
 }
 
 impl VrrpInstance {
+    /// All addresses that the master has.
+    pub fn addresses(&self) -> impl Iterator<Item = InterfaceAddress> {
+        self.virtual_addresses.iter().chain(&self.excluded_addresses).copied()
+    }
+
     /// The family of its addresses.
     #[must_use]
     pub fn is_ipv6(&self) -> bool {

@@ -37,6 +37,7 @@ fn instance(router: &RouterStatus) -> api::VrrpInstance {
         source: router.source.map(|source| source.to_string()),
         unicast_peers: config.unicast_peers.iter().map(ToString::to_string).collect(),
         virtual_addresses: config.virtual_addresses.iter().map(ToString::to_string).collect(),
+        excluded_addresses: config.excluded_addresses.iter().map(ToString::to_string).collect(),
         split_brain: router.split.clone(),
         sync_group: router.group.clone(),
         track_scripts: scripts

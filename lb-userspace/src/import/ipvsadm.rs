@@ -1,5 +1,7 @@
 //! What `ipvsadm-save` prints, or a script of `ipvsadm` commands, to sections: line by line, by ipvsadm's own grammar.
 
+use std::net::SocketAddr;
+
 use super::document::{Document, Section, Value};
 use super::method::Method;
 use super::report::Report;
@@ -85,7 +87,12 @@ impl Table {
             }
             Request::Clear => self.services.clear(),
             Request::SetTimeouts(timeouts) => self.set_timeouts((line, text), timeouts),
-            Request::StartDaemon { .. } => self.start_daemon((line, text), report),
+            Request::StartDaemon { interface, group, port } => {
+                report.lost(line, &text, super::sync::REMARK);
+                let group = SocketAddr::new(group, u16::try_from(port).unwrap_or(u16::MAX));
+                let origin = format!("{}:{line}: {text}", report.file());
+                self.sync = super::sync::section(&origin, interface.as_deref().unwrap_or("eth0"), group);
+            }
             Request::List { .. }
             | Request::Save { .. }
             | Request::Restore
@@ -158,14 +165,6 @@ impl Table {
         if !section.keys.is_empty() {
             self.timeouts = Some(section);
         }
-    }
-
-    fn start_daemon(&mut self, (line, subject): (usize, String), report: &mut Report) {
-        report.lost(line, &subject, super::sync::REMARK);
-        let words: Vec<&str> = subject.split([' ', '=']).collect();
-        let interface =
-            words.windows(2).find(|pair| pair[0] == "--mcast-interface").map_or("eth0", |pair| pair[1]);
-        self.sync = super::sync::section(&format!("{}:{line}: {subject}", report.file()), interface);
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tokio::runtime::Runtime;
 
 use super::{Complaint, FAILED, NOT_RUNNING, REFUSED};
+use crate::config::SYNC_KEY;
 use crate::control::api::{
     Change, Changes, ChangesMade, Connection, Problem, Timeouts, VirtualServers, Zero, Zeroed,
 };
@@ -86,7 +87,7 @@ impl Daemon for Remote {
     }
 
     fn has_sync_key(&self) -> bool {
-        Path::new(super::session::SYNC_KEY).exists()
+        Path::new(SYNC_KEY).exists()
     }
 
     fn zero(&mut self, service: Option<String>) -> Result<(), Complaint> {

@@ -21,6 +21,7 @@ use super::request::{Layout, Listed, Request, Service, Terms, parse};
 use super::save::save;
 use super::usage::{usage, version};
 use super::{Complaint, DONE, FAILED};
+use crate::config::{MAKE_SECRET, SYNC_KEY, Sync};
 use crate::control::api::Change;
 use crate::names::Resolver;
 use crate::scheduler::Scheduler;
@@ -162,11 +163,12 @@ impl<'a> Session<'a> {
                     return Err(Complaint::fatal(
                         FAILED,
                         format!(
-                            "directors share connections if they have a key in common: make {SYNC_KEY} on one of them (head -c 32 /dev/urandom | base64), readable by root only, and copy it to the others"
+                            "directors share connections if they have a key in common: make {SYNC_KEY} on one of them ({MAKE_SECRET}), readable by root only, and copy it to the others"
                         ),
                     ));
                 }
                 let group = SocketAddr::new(group, u16::try_from(port).unwrap_or(u16::MAX)).to_string();
+                // ipvsadm has no option for the key.
                 self.set_sync([
                     ("interface", interface.into()),
                     ("group", group.into()),
@@ -175,7 +177,7 @@ impl<'a> Session<'a> {
             }
             Request::StopDaemon => match self.daemon.sync()?.interface {
                 None => Err(Complaint::failed("No daemon is running")),
-                Some(_) => self.set_sync(SYNC_KEYS.map(|key| (key, serde_json::Value::Null))),
+                Some(_) => self.set_sync(Sync::KEYS.iter().map(|key| (*key, serde_json::Value::Null))),
             },
             Request::Help => self.print(&usage(self.program)),
             Request::Version => self.print(&version()),
@@ -379,11 +381,6 @@ fn words(line: &str) -> Vec<String> {
     let words = line.split_ascii_whitespace().take_while(|word| !word.starts_with('#'));
     words.filter(|word| *word != "ipvsadm").map(str::to_owned).collect()
 }
-
-/// Where the key is that directors have in common: ipvsadm has no option for it.
-pub(super) const SYNC_KEY: &str = "/etc/lb/sync.key";
-/// All keys of `[sync]`.
-const SYNC_KEYS: [&str; 6] = ["interface", "group", "peers", "port", "key_file", "refresh"];
 
 /// What ipvsadm says of the two synchronisation daemons of IPVS (`list_daemon`): every director is both.
 fn daemons(status: &SyncStatus) -> String {

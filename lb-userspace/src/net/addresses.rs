@@ -125,10 +125,6 @@ impl Netlink {
     /// # Errors
     /// [`NetError::Request`].
     pub async fn addresses(&self, index: u32) -> Result<Vec<Address>, NetError> {
-        Ok(self.address_messages(index).await?.iter().filter_map(Address::from_message).collect())
-    }
-
-    async fn address_messages(&self, index: u32) -> Result<Vec<AddressMessage>, NetError> {
         let messages: Vec<AddressMessage> = self
             .handle
             .address()
@@ -139,7 +135,8 @@ impl Netlink {
             .await
             .map_err(NetError::request(format!("list addresses of interface {index}")))?;
         // Kernels before 4.20 do not filter.
-        Ok(messages.into_iter().filter(|message| message.header.index == index).collect())
+        let messages = messages.iter().filter(|message| message.header.index == index);
+        Ok(messages.filter_map(Address::from_message).collect())
     }
 
     /// Adds `address` alone (/32 or /128) to the interface `index`, marked as ours. Nothing happens if it is there.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt as _, StreamExt as _};
 use netlink_packet_core::NetlinkPayload;
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::MulticastGroup;
 use tokio::task::JoinSet;
 
@@ -102,6 +102,10 @@ fn event(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Event> {
         NetlinkPayload::Overrun(_) => Some(Event::Lost),
         NetlinkPayload::InnerMessage(message) => match message {
             RouteNetlinkMessage::NewLink(link) => Link::from_message(&link).map(Event::Link),
+            // It has left a bridge, and is there (`br_ifinfo_notify` of net/bridge/br_netlink.c).
+            RouteNetlinkMessage::DelLink(link) if link.header.interface_family == AddressFamily::Bridge => {
+                None
+            }
             RouteNetlinkMessage::DelLink(link) => Some(Event::LinkGone { index: link.header.index }),
             RouteNetlinkMessage::NewNeighbour(entry) => {
                 NeighbourEntry::from_message(&entry).map(Event::Neighbour)

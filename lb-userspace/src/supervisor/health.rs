@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::RunError;
+use super::thread::on_own_thread;
 use crate::config::Config;
 use crate::health::{Board, Check, FindPath, Memory, MemoryFile, Prober, Verdict, checks, checks_of};
 use crate::net::{Events, Netlink, Route};
@@ -63,26 +64,15 @@ impl Health {
         let prober = Prober::new(wanted_receiver, find_path, board.clone(), verdicts, memory);
         let events = Events::of_topology()?;
         tasks.spawn(want(netlink, events, configs, wanted).map(|()| "choice of health checks"));
-        tasks.spawn(probing(prober)?.map(|()| "health checks"));
+        // Thousands of checks delay nobody else in the daemon, and none of them moves from one CPU to another, which costs
+        // more than most probes take.
+        let probing = on_own_thread("health", || Ok(|| prober.run()))?;
+        tasks.spawn(probing.map(|()| "health checks"));
         tasks.spawn(forward(said, inputs.clone(), Arc::clone(&changed)).map(|()| "health checks"));
         tasks.spawn(remember(board.clone(), file, changed).map(|()| "memory of health checks"));
         tasks.spawn(tick(ramping, inputs).map(|()| "clock"));
         Ok(board)
     }
-}
-
-/// Probes on a thread of its own: thousands of checks delay nobody else in the daemon, and none of them moves from one
-/// CPU to another, which costs more than most probes take. Ready when the prober has ended.
-fn probing(prober: Prober) -> Result<impl Future<Output = ()>, RunError> {
-    let started = |error| RunError::Os("start the thread of health checks", error);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(started)?;
-    let (ended, end) = oneshot::channel::<()>();
-    let run = move || {
-        runtime.block_on(prober.run());
-        drop(ended);
-    };
-    std::thread::Builder::new().name("health".to_owned()).spawn(run).map_err(started)?;
-    Ok(end.map(drop))
 }
 
 /// Keeps `wanted` what is configured, and what comes, but for virtual servers that are not this director's now.

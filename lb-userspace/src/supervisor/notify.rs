@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use crate::config::{Config, VirtualServer};
 use crate::notify::{Commands, Mailer};
 use crate::state::{Event, EventLog, Followed, Happening, Published, ServerState};
+use crate::vrrp::Handle as VrrpHandle;
 
 /// How long the daemon's end waits for commands that are told of it.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -34,6 +35,9 @@ pub(super) struct Notifier {
     next: broadcast::Receiver<Arc<Event>>,
     /// Whether each virtual server had a quorum when that was last told.
     told: HashMap<String, bool>,
+    routers: VrrpHandle,
+    /// The state of each VRRP instance when that was last told.
+    states: HashMap<String, String>,
     commands: Commands,
     mailer: Mailer,
 }
@@ -43,12 +47,13 @@ impl Notifier {
     pub(super) fn new(
         configs: watch::Receiver<Followed>,
         published: watch::Receiver<Arc<Published>>,
+        routers: VrrpHandle,
         events: &EventLog,
     ) -> Self {
         let (_, next) = events.follow(0);
         let mailer = Mailer::start(dns_lookup::get_hostname().unwrap_or_else(|_| "lb".to_owned()));
-        let (told, commands) = (HashMap::new(), Commands::default());
-        Self { configs, published, next, told, commands, mailer }
+        let (told, states, commands) = (HashMap::new(), HashMap::new(), Commands::default());
+        Self { configs, published, next, told, routers, states, commands, mailer }
     }
 
     /// Tells what happens from now on; first, to whoever waits for a quorum, whether there is one.
@@ -73,6 +78,7 @@ impl Notifier {
                 Err(RecvError::Lagged(lost)) => {
                     tracing::error!("{lost} events came too fast: nobody was notified of them");
                     self.look_at_quorums();
+                    self.look_at_instances().await;
                 }
                 Err(RecvError::Closed) => return,
             }
@@ -84,6 +90,17 @@ impl Notifier {
         let published = Arc::clone(&self.published.borrow());
         for service in published.services.iter().filter(|service| service.number.is_some()) {
             self.quorum(&service.name, service.has_quorum);
+        }
+    }
+
+    /// Tells of instances whose state is not what was told. What is told of them next ends with that state.
+    async fn look_at_instances(&mut self) {
+        for router in self.routers.statuses().await {
+            let (name, status) = (router.config.name, router.status);
+            let state = status.state.name();
+            if self.states.get(&name).map(String::as_str) != Some(state) {
+                self.instance(&name, state, &status.reason.to_string(), status.priority);
+            }
         }
     }
 
@@ -111,6 +128,7 @@ impl Notifier {
 
     /// As keepalived tells its scripts (`notify_instance_exec` of keepalived/vrrp/vrrp_notify.c): `INSTANCE VI_1 MASTER 100`.
     fn instance(&mut self, name: &str, state: &str, reason: &str, priority: u8) {
+        self.states.insert(name.to_owned(), state.to_owned());
         let config = self.config();
         let Some(instance) = config.vrrp_instances.iter().find(|instance| instance.name == name) else {
             return;
@@ -154,9 +172,8 @@ impl Notifier {
         let config = self.config();
         let state = if is_usable(after) { "UP" } else { "DOWN" };
         let reason = reason.unwrap_or(after.name());
-        if let Some(told) = find(&config, service).filter(|service| !service.notify.is_empty()) {
-            let mut command = told.notify.clone();
-            command.extend(["real_server", service, server, state].map(str::to_owned));
+        if let Some(told) = find(&config, service) {
+            let command = with(&told.notify, ["real_server", service, server, state].map(str::to_owned));
             self.commands.run(service, command, vec![("LB_REASON", reason.to_owned())]);
         }
         if let Some(mail) = &config.mail {

@@ -1,15 +1,21 @@
 //! Connection synchronisation in the daemon: what is wanted of it, and the thread that does it.
 
+use std::time::Duration;
+
 use futures_util::FutureExt as _;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::RunError;
+use super::thread::on_own_thread;
 use crate::config::Config;
 use crate::dataplane::{FlowEvents, FlowTable};
 use crate::net::Netlink;
 use crate::state::Followed;
 use crate::sync::{Board, Key, SyncPhase, Wanted};
+
+/// When what is not there is looked for again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// What synchronisation needs.
 pub(super) struct Sync {
@@ -40,19 +46,14 @@ impl Sync {
         tasks.spawn(
             want(netlink, configs, wanted, board.clone(), first).map(|()| "choice of synchronisation"),
         );
-        let started = |error| RunError::Os("start the thread of synchronisation", error);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(started)?;
-        let (ended, end) = oneshot::channel::<()>();
-        let run = move || {
-            runtime.block_on(async {
+        let running = on_own_thread("sync", || {
+            Ok(|| async {
                 if first_known.await.is_ok() {
                     crate::sync::run(wanted_receiver, events, table, board, phase).await;
                 }
-            });
-            drop(ended);
-        };
-        std::thread::Builder::new().name("sync".to_owned()).spawn(run).map_err(started)?;
-        tasks.spawn(end.map(|_| "connection synchronisation"));
+            })
+        })?;
+        tasks.spawn(running.map(|()| "connection synchronisation"));
         Ok(phases)
     }
 }
@@ -68,7 +69,9 @@ async fn want(
     let mut first = Some(first);
     loop {
         let config = std::sync::Arc::clone(configs.borrow_and_update().config());
-        match find(&config, &netlink).await {
+        let found = find(&config, &netlink).await;
+        let is_found = found.is_ok();
+        match found {
             Ok(found) => {
                 board.set_problem(None);
                 wanted.send_if_modified(|before| {
@@ -79,15 +82,19 @@ async fn want(
             }
             // What was shared before is shared as it was.
             Err(problem) => {
-                tracing::error!("share connections with other directors: {problem}");
-                board.set_problem(Some(problem));
+                if board.set_problem(Some(problem.clone())) {
+                    tracing::error!("share connections with other directors: {problem}");
+                }
             }
         }
         if let Some(first) = first.take() {
             let _ = first.send(());
         }
-        if configs.changed().await.is_err() {
-            return;
+        // The interface may come, and the key be written.
+        let again = tokio::time::sleep(if is_found { Duration::MAX } else { AGAIN });
+        tokio::select! {
+            changed = configs.changed() => if changed.is_err() { return },
+            () = again => {}
         }
     }
 }

@@ -152,6 +152,7 @@ impl Topology {
                     if let Err(error) = self.look_for(Look::Anew, &followers).await {
                         return error;
                     }
+                    followers.vips.mend().await;
                     continue;
                 }
             };

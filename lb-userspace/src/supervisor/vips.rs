@@ -61,8 +61,10 @@ impl Vips {
             return;
         }
         if !wanted.managed {
-            // They are somebody else's from here on, as they are.
             self.wanted.send_replace(wanted);
+            if before.managed {
+                self.hand_over(config).await;
+            }
             return;
         }
         let is_new = |vip: &&IpAddr| !before.managed || !before.vips.contains(vip);
@@ -146,6 +148,34 @@ impl Vips {
         }
     }
 
+    /// Adds the VIPs that are missing: somebody has removed them, or a virtual router that had them has ended.
+    pub(super) async fn mend(&self) {
+        if !self.is_managed() {
+            return;
+        }
+        let Some(homes) = self.known_homes().await else { return };
+        let is_missing = |home: &Home, vip: &IpAddr| {
+            home.link.is_up && !home.present.iter().any(|address| address.address == *vip)
+        };
+        let missing = |home: Home| home.vips.clone().into_iter().filter(move |vip| is_missing(&home, vip));
+        let missing: BTreeSet<IpAddr> = homes.into_iter().flat_map(missing).collect();
+        if !missing.is_empty()
+            && let Err(error) = self.place(&missing).await
+        {
+            tracing::error!("{error}");
+        }
+    }
+
+    /// Virtual routers have the VIPs from here on, on their interfaces: there they stay as they are until those say
+    /// otherwise, and go elsewhere, where another director may have them soon.
+    async fn hand_over(&self, config: &Config) {
+        for Home { link, present, .. } in self.known_homes().await.unwrap_or_default() {
+            if !config.vrrp_instances.iter().any(|instance| *instance.interface.value == link.name) {
+                self.remove_ours(&link, &present).await;
+            }
+        }
+    }
+
     /// Follows an interface, which is now as `link` says. The kernel removes addresses of IPv6 from an interface
     /// that goes down (Documentation/networking/ip-sysctl.rst, keep_addr_on_down), and neighbours know its old MAC.
     pub(super) async fn follow(&self, link: &Link) {
@@ -194,20 +224,17 @@ impl Vips {
         Ok(homes)
     }
 
+    async fn known_homes(&self) -> Option<Vec<Home>> {
+        self.homes().await.map_err(|error| tracing::warn!("{error}")).ok()
+    }
+
     /// Removes the VIPs that we added; those an administrator added stay.
     pub(super) async fn take_down(&self) {
         if !self.is_managed() {
             return;
         }
-        let homes = match self.homes().await {
-            Ok(homes) => homes,
-            Err(error) => {
-                tracing::warn!("{error}");
-                return;
-            }
-        };
-        for Home { link, present, .. } in &homes {
-            self.remove_ours(link, present).await;
+        for Home { link, present, .. } in self.known_homes().await.unwrap_or_default() {
+            self.remove_ours(&link, &present).await;
         }
     }
 

@@ -1,8 +1,9 @@
-//! Virtual routers in the daemon: a thread of its own for them, which a busy daemon does not delay, and whoever tells it
+//! Virtual routers in the daemon: threads of their own for them, which a busy daemon does not delay, and whoever tells them
 //! what is configured and what scripts say.
 //!
 //! ```text
-//!   configs ──> keep ──Configure, Script──> thread: Driver ──Change──> tell ──> events: log, commands, mail
+//!   configs ──> keep ──Configure, Script──> thread: Driver ──> thread: Holder ──Change──> tell ──> events: log,
+//!                                                                                            commands, mail
 //! ```
 
 use std::time::Duration;
@@ -17,11 +18,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::RunError;
-use crate::config::{TrackScript, VrrpInstance};
+use super::thread::on_own_thread;
+use crate::config::{TrackScript, VrrpInstance, VrrpSyncGroup};
 use crate::net::Netlink;
 use crate::state::{EventLog, Followed, Happening};
 use crate::sync::SyncPhase;
-use crate::vrrp::{Change, Driver, Handle, Order, Runner, look_out};
+use crate::vrrp::{Change, Driver, Handle, Holder, Order, Runner, between, look_out};
 
 /// How long the daemon waits for a successor at most, whatever the interval of adverts.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,7 +48,7 @@ impl Vrrp {
         self.handle.clone()
     }
 
-    /// Starts the thread and the tasks. What is returned is ready when the thread has ended, and all changes are reported.
+    /// Starts the threads and the tasks. What is returned is ready when the threads have ended, and all changes are reported.
     pub(super) fn start(
         self,
         netlink: Netlink,
@@ -60,7 +62,21 @@ impl Vrrp {
         }
         let (changes, changed) = mpsc::unbounded_channel();
         let (reporting, reported) = oneshot::channel::<()>();
-        tasks.spawn(thread(self.orders, changes)?.map(|()| "VRRP"));
+        let (to_holder, to_driver) = between();
+        let driving = on_own_thread("vrrp", || {
+            let begin = || {
+                be_prompt();
+                stay_in_memory();
+            };
+            let driver = Driver::new(self.orders, to_holder, Box::new(begin))?;
+            Ok(|| driver.run())
+        })?;
+        let holding = on_own_thread("vrrp-addresses", || {
+            let holder = Holder::new(to_driver, changes, Box::new(be_prompt))?;
+            Ok(|| holder.run())
+        })?;
+        tasks.spawn(driving.map(|()| "VRRP"));
+        tasks.spawn(holding.map(|()| "VRRP"));
         tasks.spawn(look_out(netlink, self.handle.clone()).map(|()| "VRRP"));
         tasks.spawn(hold(joining, self.handle.clone()).map(|()| "VRRP"));
         tasks.spawn(keep(configs, self.handle).map(|()| "VRRP"));
@@ -69,28 +85,7 @@ impl Vrrp {
     }
 }
 
-/// Ready when the thread has ended.
-fn thread(
-    orders: mpsc::UnboundedReceiver<Order>,
-    changes: mpsc::UnboundedSender<Change>,
-) -> Result<impl Future<Output = ()>, RunError> {
-    let started = |error| RunError::Os("start the thread of VRRP", error);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(started)?;
-    let (ended, end) = oneshot::channel::<()>();
-    let run = move || {
-        runtime.block_on(async {
-            match Driver::new(orders, changes, Box::new(be_prompt)) {
-                Ok(driver) => driver.run().await,
-                Err(error) => tracing::error!("VRRP: {error}"),
-            }
-        });
-        drop(ended);
-    };
-    std::thread::Builder::new().name("vrrp".to_owned()).spawn(run).map_err(started)?;
-    Ok(end.map(drop))
-}
-
-/// Has this thread run before all others, and its memory never be away, if that is permitted.
+/// Has this thread run before all others, if that is permitted.
 fn be_prompt() {
     // Nothing that it starts has the same: it starts nothing.
     let priority = ThreadPriorityValue::try_from(PRIORITY).map(ThreadPriority::Crossplatform);
@@ -104,6 +99,10 @@ fn be_prompt() {
             "VRRP runs without real-time priority ({error}): a busy machine may lose mastership; allow CAP_SYS_NICE"
         );
     }
+}
+
+/// Has the daemon's memory never be away, if that is permitted.
+fn stay_in_memory() {
     if !may_lock() {
         tracing::warn!("memory is not locked: a machine that swaps may lose mastership; allow CAP_IPC_LOCK");
         return;
@@ -141,25 +140,23 @@ async fn hold(mut joining: watch::Receiver<SyncPhase>, handle: Handle) {
 async fn keep(mut configs: watch::Receiver<Followed>, handle: Handle) {
     let (results, mut ended) = mpsc::unbounded_channel::<((String, TrackScript), bool)>();
     let mut runners: Vec<((String, TrackScript), Runner)> = Vec::new();
-    let mut instances: Vec<VrrpInstance> = Vec::new();
-    let mut told = None;
+    let mut told: (Vec<VrrpInstance>, Vec<VrrpSyncGroup>) = Default::default();
     loop {
         {
             let config = configs.borrow_and_update();
             let config = config.config();
             let new = (config.vrrp_instances.clone(), config.vrrp_sync_groups.clone());
-            if told.as_ref() != Some(&new) {
-                instances.clone_from(&new.0);
+            if told != new {
                 handle.order(Order::Configure { instances: new.0.clone(), groups: new.1.clone() });
-                told = Some(new);
+                told = new;
             }
         }
-        let wanted: Vec<(String, TrackScript)> = instances
-            .iter()
-            .flat_map(|instance| {
-                instance.track_scripts.iter().map(|script| (instance.name.clone(), script.clone()))
-            })
-            .collect();
+        let (instances, _) = &told;
+        let scripts = |instance: &VrrpInstance| {
+            let name = instance.name.clone();
+            instance.track_scripts.clone().into_iter().map(move |script| (name.clone(), script))
+        };
+        let wanted: Vec<(String, TrackScript)> = instances.iter().flat_map(scripts).collect();
         runners.retain(|(key, _)| wanted.contains(key));
         for key in wanted {
             if !runners.iter().any(|(known, _)| *known == key) {

@@ -151,13 +151,15 @@ impl Board {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether what is wanted cannot be done, and why. What is being done is done on.
-    pub(crate) fn set_problem(&self, problem: Option<String>) {
+    /// Whether what is wanted cannot be done, and why. What is being done is done on. Says whether that is news.
+    pub(crate) fn set_problem(&self, problem: Option<String>) -> bool {
         let mut inner = self.lock();
         if inner.status.session.is_none() {
             inner.status.phase = if problem.is_some() { "failed" } else { "off" }.to_owned();
         }
+        let is_news = inner.status.error != problem;
         inner.status.error = problem;
+        is_news
     }
 
     /// Nothing is shared. If that is not what is wanted, the problem stays.

@@ -1,5 +1,8 @@
 //! The clock, the sockets and the tasks.
 
+mod introduce;
+mod tell;
+
 use std::future::pending;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -8,41 +11,28 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ring::hmac;
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::board::{Asked, Board, SyncPeer, SyncStatus, time};
 use super::datagram::{Datagram, LONGEST, Refused, Writer};
-use super::introduction::{FULL_BLOCK, Failure, Identity, SNAPSHOT, Snapshot, Wish, answer, ask};
+use super::introduction::Identity;
 use super::key::Key;
-use super::peers::{Arrival, MOST, Peers};
-use super::{Session, record, sockets};
+use super::peers::{Arrival, Peers};
+use super::{Session, sockets};
 use crate::config::Sync;
-use crate::dataplane::{EventWatch, Flow, FlowCursor, FlowEvents, FlowTable};
+use crate::dataplane::{EventWatch, FlowEvents, FlowTable};
 
-/// How long events are collected: what a peer learns later than it could.
-const COLLECT: Duration = Duration::from_millis(5);
-/// How often it is looked for events that nobody told of.
-const LOOK: Duration = Duration::from_millis(200);
 /// How many events, or datagrams, are handled together before others have their turn.
 const TURN: usize = 1024;
 /// How often peers are told that this director is there.
 const ALIVE: Duration = Duration::from_secs(1);
-/// How often a piece of the table is looked at for connections that last.
-const PIECE: Duration = Duration::from_millis(100);
-/// How often it is looked whom to ask.
-const INTRODUCE: Duration = Duration::from_millis(100);
 /// Nobody answers: this director is alone.
 const ALONE: Duration = Duration::from_secs(3);
 /// Nobody waits for a snapshot longer than this.
 const LATEST: Duration = Duration::from_secs(10);
-/// How long it takes to reach somebody.
-const CONNECT: Duration = Duration::from_secs(2);
-/// How many may ask at once, and how many of one address.
-const ASKING: usize = 16;
-const ASKING_OF_ONE: usize = 4;
 /// Buckets that are read for a snapshot before others have their turn.
 const SNAPSHOT_BUCKETS: u32 = 100;
 /// After a failure, which may not be the last.
@@ -249,76 +239,6 @@ impl Engine {
         }
     }
 
-    /// Tells of what the programs tell.
-    async fn tell(&self) -> io::Error {
-        let mut events = Vec::with_capacity(TURN);
-        let mut lost = self.lost_before;
-        loop {
-            // What was told while nobody looked has woken nobody.
-            if let Ok(Err(error)) = timeout(LOOK, self.ring.wait()).await {
-                return error;
-            }
-            loop {
-                events.clear();
-                lock(&self.events).take(&mut events, TURN);
-                let Ok(second) = lock(&self.table).now() else { break };
-                for event in &events {
-                    let described = lock(&self.table).describe(event, second);
-                    if let Some(flow) = described {
-                        self.add(&flow);
-                    }
-                }
-                if events.len() < TURN {
-                    break;
-                }
-                yield_now().await;
-            }
-            let lost_now = lock(&self.events).lost();
-            if lost_now != lost {
-                lost = lost_now;
-                let mut board = self.board.lock();
-                board.status.lost_events = lost.wrapping_sub(self.lost_before);
-                if board.is_to_be_said(self.destinations[0].ip(), "lost events", now()) {
-                    tracing::warn!(
-                        "other directors are not told of some connections: there are more events than this machine handles (said once a minute)"
-                    );
-                }
-                drop(board);
-                lock(&self.writer).skip();
-            }
-            self.flush();
-            sleep(COLLECT).await;
-        }
-    }
-
-    fn add(&self, flow: &Flow) {
-        let mut writer = lock(&self.writer);
-        if writer.add(flow) {
-            self.send(&mut writer);
-        }
-    }
-
-    fn flush(&self) {
-        let mut writer = lock(&self.writer);
-        if writer.records() > 0 {
-            self.send(&mut writer);
-        }
-    }
-
-    /// Sends what has been written to all. What the kernel does not take now is lost, and its number with it.
-    fn send(&self, writer: &mut Writer) {
-        let records = u64::from(writer.records());
-        let errors = writer.finish(|bytes| {
-            let failed = |to: &&SocketAddr| self.datagrams.try_send_to(bytes, **to).is_err();
-            self.destinations.iter().filter(failed).count()
-        });
-        let mut board = self.board.lock();
-        board.status.sent_datagrams += 1;
-        board.status.sent_connections += records;
-        board.status.send_errors += errors as u64;
-        board.status.number = writer.number();
-    }
-
     /// Says every second that this director is there, and writes on the board who else is.
     async fn stay_known(&self) -> SyncError {
         let mut ticks = interval(ALIVE);
@@ -329,47 +249,6 @@ impl Engine {
             self.judge();
             self.show_peers();
         }
-    }
-
-    /// Goes over the table, once in the time of `refresh`, and tells of what this director has seen since the last time.
-    async fn refresh(&self) -> SyncError {
-        let mut ticks = interval(PIECE);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            // A third of what any connection lives, so that two in a row may be lost.
-            let shortest = Duration::from_secs(u64::from(lock(&self.table).shortest_timeout()) / 3);
-            let period = self.settings.refresh.min(shortest).max(Duration::from_secs(1));
-            let pieces = (period.as_millis() / PIECE.as_millis()).max(1);
-            let buckets = u128::from(lock(&self.table).buckets()).div_ceil(pieces);
-            let buckets = u32::try_from(buckets).unwrap_or(u32::MAX);
-            // A second more than the pass takes: what is told twice does no harm.
-            let seconds = u32::try_from(period.as_secs() + 2).unwrap_or(u32::MAX);
-            let mut next = Some(FlowCursor::default());
-            while let Some(cursor) = next {
-                ticks.tick().await;
-                next = self.refresh_piece(cursor, buckets, seconds).await;
-            }
-        }
-    }
-
-    async fn refresh_piece(&self, mut cursor: FlowCursor, buckets: u32, seconds: u32) -> Option<FlowCursor> {
-        let mut rest = buckets;
-        while rest > 0 {
-            let some = rest.min(SNAPSHOT_BUCKETS);
-            rest -= some;
-            let mut found = Vec::new();
-            {
-                let mut table = lock(&self.table);
-                let Ok(second) = table.now() else { return Some(cursor) };
-                let since = second.wrapping_sub(seconds);
-                cursor = table.scan(cursor, some, Some(since), second, |flow| found.push(flow))?;
-            }
-            found.iter().for_each(|flow| self.add(flow));
-            self.board.lock().status.refreshed += found.len() as u64;
-            yield_now().await;
-        }
-        self.flush();
-        Some(cursor)
     }
 
     /// Takes what others tell.
@@ -426,180 +305,6 @@ impl Engine {
 
     fn identity(&self) -> Identity {
         Identity { session: self.session, number: lock(&self.writer).number() }
-    }
-
-    /// Asks those who are to be asked.
-    async fn introduce(self: Arc<Self>) -> SyncError {
-        let mut asking = JoinSet::new();
-        let mut ticks = interval(INTRODUCE);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = self.due.notified() => {}
-                _ = asking.join_next(), if !asking.is_empty() => {}
-            }
-            if asking.len() >= MOST {
-                continue;
-            }
-            for (address, wish) in lock(&self.peers).due(now()) {
-                asking.spawn(Arc::clone(&self).ask(address, wish));
-            }
-        }
-    }
-
-    async fn ask(self: Arc<Self>, address: SocketAddr, wish: Wish) {
-        let began = now();
-        let result = self.ask_in_time(address, wish).await;
-        let ended = now();
-        let has_succeeded = result.is_ok();
-        lock(&self.peers).asked(address, wish, has_succeeded, ended);
-        let mut board = self.board.lock();
-        match result {
-            Ok(records) => {
-                let asked = board.asked.entry(address.ip()).or_default();
-                asked.error = None;
-                if wish == Wish::Snapshot {
-                    asked.snapshot = Some((records, ended.duration_since(began)));
-                    board.status.snapshots_received += 1;
-                    tracing::info!(
-                        connections = records,
-                        took_ms = u64::try_from(ended.duration_since(began).as_millis()).unwrap_or(u64::MAX),
-                        "{} has told of all its connections",
-                        address.ip()
-                    );
-                }
-            }
-            Err(failure) => {
-                board.asked.entry(address.ip()).or_default().error = Some(failure.to_string());
-                if let Failure::Refused(refused) = failure {
-                    board.refuse(address.ip(), refused, ended);
-                } else if board.is_to_be_said(address.ip(), "unreachable", ended) {
-                    tracing::warn!("ask {address} for its connections: {failure} (said once a minute)");
-                }
-            }
-        }
-        drop(board);
-        if has_succeeded && wish == Wish::Snapshot {
-            self.join();
-        }
-        self.show_peers();
-    }
-
-    async fn ask_in_time(&self, address: SocketAddr, wish: Wish) -> Result<u64, Failure> {
-        let connecting = timeout(CONNECT, sockets::connect(&self.settings, address));
-        let mut stream = connecting.await.map_err(|_| Failure::Slow)??;
-        let introduced = ask(&mut stream, &self.key, self.identity(), wish).await?;
-        lock(&self.peers).introduce(address, introduced.peer, now());
-        if wish == Wish::Introduction {
-            return Ok(0);
-        }
-        let take = |flows: &[Flow]| {
-            let mut table = lock(&self.table);
-            let Ok(second) = table.now() else { return };
-            let mut board = self.board.lock();
-            for flow in flows {
-                board.count(table.apply(flow, false, second));
-            }
-        };
-        introduced.receive_snapshot(&mut stream, take).await
-    }
-
-    /// Answers those who ask, a few at a time.
-    async fn accept(self: Arc<Self>) -> SyncError {
-        let mut answering = JoinSet::new();
-        loop {
-            tokio::select! {
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, from)) => if self.let_in(from.ip()) {
-                        let engine = Arc::clone(&self);
-                        answering.spawn(async move {
-                            engine.answer(stream, from).await;
-                            let mut asking = lock(&engine.asking);
-                            if let Some(place) = asking.iter().position(|ip| *ip == from.ip()) {
-                                asking.swap_remove(place);
-                            }
-                        });
-                    },
-                    // Too many files are open, or the one who asked has gone.
-                    Err(_) => sleep(INTRODUCE).await,
-                },
-                _ = answering.join_next(), if !answering.is_empty() => {}
-            }
-        }
-    }
-
-    fn let_in(&self, from: IpAddr) -> bool {
-        let is_known =
-            self.settings.peers.is_empty() || self.settings.peers.iter().any(|peer| peer.ip() == from);
-        let mut asking = lock(&self.asking);
-        let has_room =
-            asking.len() < ASKING && asking.iter().filter(|ip| **ip == from).count() < ASKING_OF_ONE;
-        if is_known && has_room {
-            asking.push(from);
-            return true;
-        }
-        self.board.lock().refuse(from, Refused::Stranger, now());
-        false
-    }
-
-    async fn answer(&self, mut stream: TcpStream, from: SocketAddr) {
-        let _ = stream.set_nodelay(true);
-        let failure = match answer(&mut stream, &self.key, || self.identity()).await {
-            Err(failure) => failure,
-            Ok((introduced, wish)) => {
-                let address = self.answers_at(from.ip());
-                if lock(&self.peers).introduce(address, introduced.peer, now()) {
-                    self.due.notify_one();
-                }
-                if wish == Wish::Introduction {
-                    return;
-                }
-                let sending = self.send_snapshot(introduced.into_snapshot(), &mut stream);
-                match timeout(SNAPSHOT, sending).await.unwrap_or(Err(Failure::Slow)) {
-                    Err(failure) => failure,
-                    Ok(()) => {
-                        self.board.lock().status.snapshots_sent += 1;
-                        return;
-                    }
-                }
-            }
-        };
-        let mut board = self.board.lock();
-        match failure {
-            Failure::Refused(refused) => board.refuse(from.ip(), refused, now()),
-            // Who says too little, or too late, is as good as one who says something else.
-            Failure::Slow | Failure::Io(_) => board.refuse(from.ip(), Refused::Malformed, now()),
-            Failure::Oneself | Failure::Random(_) => {}
-        }
-    }
-
-    async fn send_snapshot(&self, mut snapshot: Snapshot, stream: &mut TcpStream) -> Result<(), Failure> {
-        let mut next = Some(FlowCursor::default());
-        loop {
-            let mut block = Snapshot::block();
-            while let Some(cursor) = next
-                && block.len() < FULL_BLOCK
-            {
-                {
-                    let mut table = lock(&self.table);
-                    let second = table.now().map_err(io::Error::other)?;
-                    let write = |flow: Flow| record::encode(&flow, &mut block);
-                    next = table.scan(cursor, SNAPSHOT_BUCKETS, None, second, write);
-                }
-                // Others have to do with the same thread.
-                yield_now().await;
-            }
-            snapshot.send(stream, block, next.is_none()).await?;
-            if next.is_none() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Where a director answers that asked from an address.
-    fn answers_at(&self, ip: IpAddr) -> SocketAddr {
-        let configured = self.settings.peers.iter().find(|peer| peer.ip() == ip);
-        configured.copied().unwrap_or(SocketAddr::new(ip, self.settings.port))
     }
 
     /// Whether to wait for a snapshot any longer.

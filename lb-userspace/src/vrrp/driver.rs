@@ -1,24 +1,29 @@
 //! All virtual routers of this director, the network, and the clock: one task, on a thread of its own.
 //!
 //! ```text
-//!   sockets, netlink, clock, orders ──> Router (Machine) ... ──> Group ──> adverts, addresses, announcements
-//!                                                                   └────> Change ──> scripts, log, mail (elsewhere)
+//!   sockets, netlink, clock, orders ──> Router (Machine) ... ──> Group ──> adverts
+//!         ^                                                        └──Task──> Holder: addresses, announcements
+//!         └───────────────────────────Seen───────────────────────────────────────┘  └──Change──> scripts, log, mail
 //! ```
 //!
-//! Nothing here waits for anybody but the kernel: programs are run, and files written, by others.
+//! Nothing here waits for anybody: what takes a lock of the kernel is done by the [`Holder`], on another thread; programs are
+//! run, and files written, by others.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::clock::{now, sleep_until};
 use super::group::Group;
+use super::holder::{RouterId, Seen, Task, ToHolder};
 use super::machine::{Machine, State};
-use super::router::{Change, Hands, Heard, Router};
+use super::router::{Change, Heard, Router};
 use super::status::RouterStatus;
 use crate::config::{VrrpInstance, VrrpSyncGroup};
-use crate::net::{Event, Events, FrameSender, Link, NetError, Netlink};
+use crate::net::{Event, Events, Link, NetError};
 
 /// How long changes of addresses are collected before they are looked at.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -64,20 +69,22 @@ pub enum Order {
 
 /// Whoever drives virtual routers.
 pub struct Driver {
-    hands: Hands,
     events: Events,
     orders: mpsc::UnboundedReceiver<Order>,
+    holder: ToHolder,
     routers: Vec<Router>,
+    next_id: RouterId,
     groups: Vec<(VrrpSyncGroup, Group)>,
     links: Vec<Link>,
     is_held: bool,
-    changes: mpsc::UnboundedSender<Change>,
     /// Whether whoever gives orders is there.
     has_orders: bool,
     has_events: bool,
     begin: Option<Box<dyn FnOnce() + Send>>,
-    /// When addresses are looked at again, because some have changed.
+    /// When interfaces and their addresses are looked at again, because some have changed.
     look_at: Option<Instant>,
+    /// Whether they are being looked at.
+    is_looking: bool,
     leaving: Option<oneshot::Sender<()>>,
 }
 
@@ -88,30 +95,24 @@ impl Driver {
     /// [`NetError::Open`].
     pub fn new(
         orders: mpsc::UnboundedReceiver<Order>,
-        changes: mpsc::UnboundedSender<Change>,
+        holder: ToHolder,
         begin: Box<dyn FnOnce() + Send>,
     ) -> Result<Self, NetError> {
-        // First, so that nothing that changes meanwhile is missed.
-        let events = Events::of_interfaces()?;
-        let hands = Hands {
-            netlink: Netlink::open()?,
-            frames: FrameSender::default(),
-            changes: Vec::new(),
-            wall_clock,
-        };
         Ok(Self {
-            hands,
-            events,
+            // Before interfaces are looked at, so that nothing that changes meanwhile is missed.
+            events: Events::of_interfaces()?,
             orders,
+            holder,
             routers: Vec::new(),
+            next_id: 0,
             groups: Vec::new(),
             links: Vec::new(),
             is_held: false,
-            changes,
             has_orders: true,
             has_events: true,
             begin: Some(begin),
             look_at: None,
+            is_looking: false,
             leaving: None,
         })
     }
@@ -122,12 +123,13 @@ impl Driver {
         // While what comes is bogus, it is read in batches: a flood of it is to take little of a core.
         let mut pause: Option<Instant> = None;
         loop {
-            let due = self.routers.iter().filter_map(Router::deadline);
-            let deadline = due.chain(self.look_at).chain(pause).min();
+            let due = self.routers.iter().filter_map(|router| router.machine.poll_timeout());
+            let look_at = self.look_at.filter(|_| !self.is_looking);
+            let deadline = due.chain(look_at).chain(pause).min();
             tokio::select! {
                 biased;
                 order = self.orders.recv(), if self.has_orders => match order {
-                    Some(order) => self.obey(order).await,
+                    Some(order) => self.obey(order),
                     None => {
                         self.has_orders = false;
                         // Twice: nobody waits for a successor.
@@ -136,22 +138,24 @@ impl Driver {
                     }
                 },
                 event = self.events.next(), if self.has_events => self.handle_event(event),
+                Some(seen) = self.holder.seen.recv() => self.handle_seen(seen),
                 () = readable(&self.routers), if !has_backlog && pause.is_none() => {}
                 () = sleep_until(deadline), if !has_backlog => {}
                 () = std::future::ready(()), if has_backlog => {}
             }
-            if self.look_at.is_some_and(|at| at <= now()) {
-                self.look().await;
+            if !self.is_looking && self.look_at.is_some_and(|at| at <= now()) {
+                self.look();
             }
             pause = pause.filter(|until| now() < *until);
-            let heard = self.turn().await;
+            let heard = self.turn();
             has_backlog = heard.has_more;
             if heard.is_bogus {
                 pause = Some(now() + BATCH);
             }
             if self.is_done() {
                 if let Some(leaving) = self.leaving.take() {
-                    let _ = leaving.send(());
+                    // When what was told the holder before is done.
+                    let _ = self.holder.tasks.send(Task::Finish(leaving));
                 }
                 return;
             }
@@ -186,6 +190,34 @@ impl Driver {
         }
     }
 
+    /// Has the holder look how the interfaces are, and which addresses they have.
+    fn look(&mut self) {
+        (self.look_at, self.is_looking) = (None, true);
+        let interfaces = self.routers.iter().map(|router| router.config.interface.value.clone());
+        // Without a holder the thread is about to end.
+        let _ = self.holder.tasks.send(Task::Look(interfaces.collect()));
+    }
+
+    fn handle_seen(&mut self, seen: Option<Seen>) {
+        let now = now();
+        self.is_looking = false;
+        let Some(Seen { links, addresses }) = seen else {
+            self.look_at.get_or_insert(now + AGAIN);
+            return;
+        };
+        self.links = links;
+        for router in &mut self.routers {
+            let index = router.interface(&self.links).map(|link| link.index);
+            if let Some(found) = index.and_then(|index| addresses.get(&index)) {
+                router.set_addresses(found.clone());
+            }
+        }
+        self.follow(now);
+        if self.routers.iter().any(Router::lacks_sockets) {
+            self.look_at.get_or_insert(now + AGAIN);
+        }
+    }
+
     fn follow(&mut self, now: Instant) {
         self.routers.iter_mut().for_each(|router| router.follow(&self.links, now));
     }
@@ -199,7 +231,7 @@ impl Driver {
     }
 
     /// Hands over what has come, then the time; does what follows. What was heard.
-    async fn turn(&mut self) -> Heard {
+    fn turn(&mut self) -> Heard {
         let now = now();
         let mut heard = Heard::default();
         for router in &mut self.routers {
@@ -214,11 +246,7 @@ impl Driver {
         }
         self.settle(now);
         for router in &mut self.routers {
-            router.act(&mut self.hands, now).await;
-        }
-        for change in self.hands.changes.drain(..) {
-            // Nobody follows any more.
-            let _ = self.changes.send(change);
+            router.act(&self.holder.tasks, now);
         }
         if !self.is_ending() {
             self.routers.retain(|router| router.machine.state() != State::Stopped);
@@ -229,22 +257,22 @@ impl Driver {
     fn settle(&mut self, now: Instant) {
         for (config, group) in &mut self.groups {
             let members =
-                self.routers.iter_mut().filter(|router| config.instances.contains(&router.config.name));
-            let mut members: Vec<(String, &mut Machine)> =
-                members.map(|router| (router.config.name.clone(), &mut router.machine)).collect();
+                self.routers.iter_mut().map(|Router { config, machine, .. }| (&config.name, machine));
+            let members = members.filter(|(name, _)| config.instances.contains(name));
             let mut members: Vec<(&str, &mut Machine)> =
-                members.iter_mut().map(|(name, machine)| (name.as_str(), &mut **machine)).collect();
+                members.map(|(name, machine)| (name.as_str(), machine)).collect();
             if let Some(state) = group.settle(&mut members, now) {
                 tracing::info!("the sync group {} is {state}", config.name);
-                self.hands.changes.push(Change::Group { group: config.name.clone(), state });
+                let _ =
+                    self.holder.tasks.send(Task::Tell(Change::Group { group: config.name.clone(), state }));
             }
         }
     }
 
-    async fn obey(&mut self, order: Order) {
+    fn obey(&mut self, order: Order) {
         match order {
             Order::Configure { .. } if self.is_ending() => {}
-            Order::Configure { instances, groups } => self.configure(instances, groups).await,
+            Order::Configure { instances, groups } => self.configure(instances, groups),
             Order::Script { instance, place, has_succeeded } => {
                 let now = now();
                 if let Some(router) = named(&mut self.routers, &instance) {
@@ -258,7 +286,9 @@ impl Driver {
             }
             Order::Split { instance, found } => {
                 let meant = named(&mut self.routers, &instance);
-                self.hands.changes.extend(meant.and_then(|router| router.set_split(found)));
+                if let Some(change) = meant.and_then(|router| router.set_split(found)) {
+                    let _ = self.holder.tasks.send(Task::Tell(change));
+                }
             }
             Order::Ask(answer) => {
                 // Whoever asked is gone.
@@ -276,7 +306,7 @@ impl Driver {
         self.routers.iter_mut().for_each(|router| router.machine.handle_shutdown(now));
     }
 
-    async fn configure(&mut self, instances: Vec<VrrpInstance>, groups: Vec<VrrpSyncGroup>) {
+    fn configure(&mut self, instances: Vec<VrrpInstance>, groups: Vec<VrrpSyncGroup>) {
         if !instances.is_empty()
             && let Some(begin) = self.begin.take()
         {
@@ -292,57 +322,28 @@ impl Driver {
         for instance in instances {
             let grouped = is_grouped(&instance.name);
             let same = self.routers.iter_mut().find(|router| router.is_same(&instance));
-            match same {
-                Some(router) if router.machine.state() == State::Leaving => {
-                    // It was configured no more, and is again.
-                    router.machine.handle_shutdown(now);
-                    let mut router = Router::new(instance, grouped, (now, wall_clock()));
-                    router.machine.handle_hold(self.is_held, now);
-                    self.routers.push(router);
+            if let Some(router) = same {
+                if router.machine.state() != State::Leaving {
+                    router.reconfigure(instance, grouped, now);
+                    continue;
                 }
-                Some(router) => router.reconfigure(instance, grouped, now),
-                None => {
-                    let mut router = Router::new(instance, grouped, (now, wall_clock()));
-                    router.machine.handle_hold(self.is_held, now);
-                    self.routers.push(router);
-                }
+                // It was configured no more, and is again.
+                router.machine.handle_shutdown(now);
             }
+            let mut router = Router::new(self.next_id, instance, grouped, now);
+            self.next_id += 1;
+            router.machine.handle_hold(self.is_held, now);
+            self.routers.push(router);
         }
-        let old = std::mem::take(&mut self.groups);
-        self.groups = groups
-            .into_iter()
-            .map(|config| {
-                let known = old.iter().find(|(known, _)| known.name == config.name);
-                let group = known.map(|(_, group)| group.clone()).unwrap_or_default();
-                (config, group)
-            })
-            .collect();
-        self.look().await;
-    }
-
-    /// Looks how the interfaces are, and which addresses they have.
-    async fn look(&mut self) {
-        self.look_at = None;
-        match self.hands.netlink.links().await {
-            Ok(links) => self.links = links,
-            Err(error) => tracing::warn!("{error}; interfaces are taken to be as they were"),
-        }
-        for router in &mut self.routers {
-            let Some(index) = router.interface(&self.links) else { continue };
-            match self.hands.netlink.addresses(index).await {
-                Ok(addresses) => router.set_addresses(addresses),
-                Err(error) => tracing::warn!("{error}; it is taken to have those that it had"),
-            }
-        }
-        let now = now();
-        self.follow(now);
-        if self.routers.iter().any(Router::lacks_sockets) {
-            self.look_at = Some(now + AGAIN);
-        }
-        let held = self.routers.iter().flat_map(Router::held).collect();
-        for router in &self.routers {
-            router.clean(&held, &self.hands.netlink).await;
-        }
+        let known = std::mem::take(&mut self.groups).into_iter();
+        let mut known: BTreeMap<String, Group> = known.map(|(config, group)| (config.name, group)).collect();
+        let group = |config: VrrpSyncGroup| {
+            let group = known.remove(&config.name).unwrap_or_default();
+            (config, group)
+        };
+        self.groups = groups.into_iter().map(group).collect();
+        // At once, or when those that are being looked at are known.
+        self.look_at = Some(now);
     }
 
     fn statuses(&self) -> Vec<RouterStatus> {
@@ -373,21 +374,4 @@ async fn readable(routers: &[Router]) {
         ready
     })
     .await;
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the driver reads the clock for its machines")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-#[expect(clippy::disallowed_methods, reason = "since when something is so is said by the wall clock")]
-fn wall_clock() -> SystemTime {
-    SystemTime::now()
 }

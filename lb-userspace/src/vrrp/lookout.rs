@@ -3,7 +3,7 @@
 //! Adverts alone cannot tell: two masters that do not hear each other are each sure to be the only one. So every director
 //! asks its segment now and then who has the addresses (ARP probes, RFC 5227, section 2.1.1; neighbour solicitations).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -24,7 +24,8 @@ const IN_A_ROW: u32 = 2;
 
 /// Asks until the daemon ends.
 pub async fn look_out(netlink: Netlink, handle: Handle) {
-    let mut seen: Vec<(String, u32)> = Vec::new();
+    // How many times in a row somebody has answered.
+    let mut seen: HashMap<String, u32> = HashMap::new();
     loop {
         tokio::time::sleep(PERIOD).await;
         let links = netlink.links().await.unwrap_or_default();
@@ -37,10 +38,9 @@ pub async fn look_out(netlink: Netlink, handle: Handle) {
                 Some((index, mac)) => ask(router, index, mac, own.clone()).await,
                 None => None,
             };
-            let times = seen.iter().find(|(known, _)| *known == name).map_or(0, |(_, times)| *times);
-            let times = if found.is_some() { times.saturating_add(1) } else { 0 };
-            seen.retain(|(known, _)| *known != name);
-            seen.push((name.clone(), times));
+            let before = seen.get(&name).copied().unwrap_or_default();
+            let times = if found.is_some() { before.saturating_add(1) } else { 0 };
+            seen.insert(name.clone(), times);
             handle.order(Order::Split { instance: name, found: found.filter(|_| times >= IN_A_ROW) });
         }
     }

@@ -138,22 +138,6 @@ pub struct Expectation {
     pub peers: Vec<IpAddr>,
 }
 
-/// A password as adverts carry it, padded with zeros as keepalived does; `None` if it is empty or longer than 8 bytes.
-///
-/// keepalived cuts a longer one off (`vrrp_auth_pass_handler` of keepalived/vrrp/vrrp_parser.c).
-#[must_use]
-pub fn password(text: &str) -> Option<[u8; AUTHENTICATION_LEN]> {
-    let mut padded = [0; AUTHENTICATION_LEN];
-    padded.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
-    (!text.is_empty()).then_some(padded)
-}
-
-/// The virtual router that a message is about, if it is long enough to say: several of them share a socket.
-#[must_use]
-pub fn vrid(message: &[u8]) -> Option<u8> {
-    message.get(1).copied()
-}
-
 /// Writes the checksum into a message, if it has a header: in version 3 over a pseudo-header of these addresses, too.
 pub(crate) fn seal(message: &mut [u8], version: Version, source: IpAddr, destination: IpAddr) {
     let pseudo = match version {

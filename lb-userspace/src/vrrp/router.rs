@@ -1,43 +1,41 @@
-//! A virtual router on this machine: its machine, its sockets, and the addresses it has given an interface.
+//! A virtual router on this machine: its machine, and its sockets.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::mpsc;
+
+use super::clock::wall_clock;
+use super::holder::{Holding, REFRESH, RouterId, Task};
 use super::machine::{Action, Link as LinkState, Machine, Parameters, Reason, State, Tracking};
 use super::packet::{Advert, Cause, Version};
+use super::quiet::Quiet;
 use super::socket::{Place, Sockets};
 use super::status::{Counters, RouterStatus};
 use super::track::{self, Verdict};
 use super::{LEAST, timing};
-use crate::config::{InterfaceAddress, VrrpInstance, VrrpVersion};
-use crate::net::{Address, FrameSender, Lifetime, Link, Netlink, announcement};
+use crate::config::{VrrpInstance, VrrpVersion};
+use crate::net::{Address, Link};
 
 /// How long a virtual address stays when nobody refreshes it, at least: a daemon that was killed stops answering for it.
 const LIFETIME: Duration = Duration::from_secs(4);
-/// How often it is refreshed.
-pub(super) const REFRESH: Duration = Duration::from_secs(1);
 /// How many messages are read before something else is looked at: more than the socket's buffer holds.
 const AT_ONCE: usize = 4096;
-/// How often the same complaint is written to the log.
-const QUIET: Duration = Duration::from_secs(60);
 
 /// One of `[[vrrp_instance]]`.
 pub(super) struct Router {
+    id: RouterId,
     pub(super) config: VrrpInstance,
     pub(super) machine: Machine,
     sockets: Option<Sockets>,
     /// The interface, if there is one of its name.
     link: Option<Link>,
-    /// The addresses that this director has given the interface with this index.
-    held: BTreeSet<(u32, InterfaceAddress)>,
-    refresh_at: Option<Instant>,
     verdicts: Vec<Verdict>,
     counters: Counters,
     /// The interface's addresses, as they were last seen.
     present: Vec<Address>,
-    /// Whether the interface has another MAC, which nobody was told.
+    /// Whether the interface is another, or has another MAC, or other excluded addresses, and nobody was told.
     has_moved: bool,
     /// Who else has the addresses, as a sentence.
     split: Option<String>,
@@ -45,8 +43,16 @@ pub(super) struct Router {
     told: State,
     /// When the state was last another, by the wall clock.
     changed_at: SystemTime,
-    complained: Vec<(Cause, Instant)>,
-    failed_at: Option<Instant>,
+    quiet: Complaints,
+}
+
+/// What was last complained about, and when.
+#[derive(Clone, Copy, Debug, Default)]
+struct Complaints {
+    sockets: Quiet,
+    sending: Quiet,
+    own: Quiet,
+    rejected: [Quiet; Cause::ALL.len()],
 }
 
 /// What was read.
@@ -91,26 +97,23 @@ pub enum Change {
 }
 
 impl Router {
-    pub(super) fn new(config: VrrpInstance, is_grouped: bool, times: (Instant, SystemTime)) -> Self {
-        let (now, changed_at) = times;
+    pub(super) fn new(id: RouterId, config: VrrpInstance, is_grouped: bool, now: Instant) -> Self {
         let machine = Machine::new(parameters(&config, is_grouped), now);
         let verdicts = vec![Verdict::default(); config.track_scripts.len()];
         Self {
+            id,
             config,
             machine,
             sockets: None,
             link: None,
-            held: BTreeSet::new(),
-            refresh_at: None,
             verdicts,
             counters: Counters::default(),
             present: Vec::new(),
             has_moved: false,
             split: None,
             told: State::Init,
-            changed_at,
-            complained: Vec::new(),
-            failed_at: None,
+            changed_at: wall_clock(),
+            quiet: Complaints::default(),
         }
     }
 
@@ -132,13 +135,15 @@ impl Router {
             self.verdicts =
                 config.track_scripts.iter().map(|script| known(script).unwrap_or_default()).collect();
         }
+        // Its machine knows nothing of those.
+        self.has_moved |= self.config.excluded_addresses != config.excluded_addresses;
         self.config = config;
         self.machine.reconfigure(parameters(&self.config, is_grouped), now);
     }
 
-    /// The index of its interface, if there is one of its name.
-    pub(super) fn interface(&self, links: &[Link]) -> Option<u32> {
-        links.iter().find(|link| link.name == *self.config.interface.value).map(|link| link.index)
+    /// Its interface, if there is one of its name.
+    pub(super) fn interface<'a>(&self, links: &'a [Link]) -> Option<&'a Link> {
+        links.iter().find(|link| link.name == *self.config.interface.value)
     }
 
     /// Its interface's addresses are these.
@@ -148,9 +153,9 @@ impl Router {
 
     /// Looks how its interface and those it tracks are.
     pub(super) fn follow(&mut self, links: &[Link], now: Instant) {
-        let found = links.iter().find(|link| link.name == *self.config.interface.value).cloned();
-        let mac = |link: &Option<Link>| link.as_ref().and_then(|link| link.mac);
-        self.has_moved |= self.link.is_some() && mac(&self.link) != mac(&found);
+        let found = self.interface(links).cloned();
+        let place = |link: &Option<Link>| link.as_ref().map(|link| (link.index, link.mac));
+        self.has_moved |= self.link.is_some() && place(&self.link) != place(&found);
         self.link = found;
         let source = self.config.source_address;
         let source = source.or_else(|| first_address(&self.present, self.config.is_ipv6()));
@@ -186,12 +191,11 @@ impl Router {
                 } else {
                     ""
                 };
-                if self.failed_at.is_none_or(|at| now.duration_since(at) >= QUIET) {
+                if self.quiet.sockets.is_over(now) {
                     tracing::error!(
                         "{name}: speak VRRP from {source} on {}: {error}{why}",
                         self.config.interface
                     );
-                    self.failed_at = Some(now);
                 }
             }
         }
@@ -240,12 +244,11 @@ impl Router {
             match Advert::decode(message, &envelope, &expected) {
                 Ok(_) if envelope.source == own => {
                     self.counters.own += 1;
-                    if self.failed_at.is_none_or(|at| now.duration_since(at) >= QUIET) {
+                    if self.quiet.own.is_over(now) {
                         tracing::warn!(
                             "{}: an advert comes from {own}, this director's own address: somebody else has it too, or the network loops",
                             self.config.name
                         );
-                        self.failed_at = Some(now);
                     }
                 }
                 Ok(advert) => {
@@ -256,18 +259,9 @@ impl Router {
                     heard.is_bogus = true;
                     let cause = rejected.cause();
                     self.counters.reject(cause);
-                    let known = self.complained.iter_mut().find(|(known, _)| *known == cause);
-                    let is_news = known.as_ref().is_none_or(|(_, at)| now.duration_since(*at) >= QUIET);
-                    if is_news {
-                        tracing::warn!(
-                            "{}: an advert of {} is ignored: {rejected}",
-                            self.config.name,
-                            envelope.source
-                        );
-                        match known {
-                            Some(known) => known.1 = now,
-                            None => self.complained.push((cause, now)),
-                        }
+                    if self.quiet.rejected[cause as usize].is_over(now) {
+                        let (name, source) = (&self.config.name, envelope.source);
+                        tracing::warn!("{name}: an advert of {source} is ignored: {rejected}");
                     }
                 }
             }
@@ -276,53 +270,50 @@ impl Router {
         heard
     }
 
-    /// When something is due.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.machine.poll_timeout(), self.refresh_at].into_iter().flatten().min()
-    }
-
-    /// Does what its machine says. Whoever follows is told of changes.
-    pub(super) async fn act(&mut self, io: &mut Hands, now: Instant) {
+    /// Does what its machine says. Whoever holds addresses is told what is to be done about them.
+    pub(super) fn act(&mut self, tasks: &mpsc::UnboundedSender<Task>, now: Instant) {
+        // Without a holder the thread is about to end.
+        let tell = |task| drop(tasks.send(task));
+        let has_moved = std::mem::take(&mut self.has_moved) && self.machine.state().has_addresses();
+        if has_moved {
+            self.holding().into_iter().for_each(&tell);
+            tell(Task::Announce(self.id, 1));
+        }
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::Send(advert) => self.send(&advert, now),
-                Action::Become { state, reason } => self.enter(state, reason, io, now).await,
-                Action::ReplaceAddresses => self.hold_addresses(&io.netlink, now).await,
-                Action::Announce { repeat } => self.announce(repeat, &mut io.frames),
+                Action::Become { state, reason } => {
+                    let is_held = state.has_addresses();
+                    let addresses = if is_held { self.holding() } else { Some(Task::Release(self.id)) };
+                    addresses.into_iter().for_each(&tell);
+                    tell(Task::Tell(self.enter(state, &reason)));
+                }
+                Action::ReplaceAddresses => self.holding().into_iter().for_each(&tell),
+                Action::Announce { repeat } => tell(Task::Announce(self.id, repeat)),
             }
-        }
-        if self.refresh_at.is_some_and(|at| at <= now) {
-            self.hold_addresses(&io.netlink, now).await;
-        }
-        if std::mem::take(&mut self.has_moved) && self.machine.state().has_addresses() {
-            self.announce(1, &mut io.frames);
         }
     }
 
-    async fn enter(&mut self, state: State, reason: Reason, io: &mut Hands, now: Instant) {
+    /// It is in another state; what there is to tell of it.
+    fn enter(&mut self, state: State, reason: &Reason) -> Change {
         let name = &self.config.name;
         let before = std::mem::replace(&mut self.told, state);
-        self.changed_at = (io.wall_clock)();
-        if state.has_addresses() {
-            if state == State::Master {
-                tracing::info!("{name} is master: {reason}");
-            } else {
-                tracing::info!(
-                    "{name} is leaving: {reason}; its addresses stay until somebody has taken over"
-                );
-            }
-            self.hold_addresses(&io.netlink, now).await;
-        } else {
-            if state == State::Fault {
-                tracing::error!("{name} is in fault: {reason}");
-            } else {
-                tracing::info!("{name} is {state}: {reason}");
-            }
-            self.release_addresses(&io.netlink).await;
+        self.changed_at = wall_clock();
+        match state {
+            State::Master => tracing::info!("{name} is master: {reason}"),
+            State::Leaving => tracing::info!(
+                "{name} is leaving: {reason}; its addresses stay until somebody has taken over"
+            ),
+            State::Fault => tracing::error!("{name} is in fault: {reason}"),
+            State::Init | State::Backup | State::Stopped => tracing::info!("{name} is {state}: {reason}"),
         }
-        let priority = self.machine.effective_priority();
-        let instance = self.config.name.clone();
-        io.changes.push(Change::Instance { instance, before, after: state, reason, priority });
+        Change::Instance {
+            instance: name.clone(),
+            before,
+            after: state,
+            reason: reason.clone(),
+            priority: self.machine.effective_priority(),
+        }
     }
 
     fn send(&mut self, advert: &Advert, now: Instant) {
@@ -333,48 +324,25 @@ impl Router {
                 Ok(()) => self.counters.sent += 1,
                 Err(error) => {
                     self.counters.not_sent += 1;
-                    if self.failed_at.is_none_or(|at| now.duration_since(at) >= QUIET) {
+                    if self.quiet.sending.is_over(now) {
                         tracing::error!("{}: send an advert to {destination}: {error}", self.config.name);
-                        self.failed_at = Some(now);
                     }
                 }
             }
         }
     }
 
-    /// Adds the addresses that are missing, has all of them stay for a while, and removes those that are no longer
-    /// configured.
-    async fn hold_addresses(&mut self, netlink: &Netlink, now: Instant) {
-        self.refresh_at = Some(now + REFRESH);
-        let Some(index) = self.link.as_ref().map(|link| link.index) else { return };
-        // The owner's are there already, and stay.
-        let own = self.config.virtual_addresses.iter().filter(|address| !self.is_own(address.address));
-        let wanted: BTreeSet<(u32, InterfaceAddress)> = own.map(|address| (index, *address)).collect();
-        for (index, gone) in self.held.difference(&wanted) {
-            report(netlink.remove_address(*index, (gone.address, gone.prefix)).await);
-        }
-        let lifetime = self.lifetime();
-        self.held.clear();
-        for (index, address) in wanted {
-            let (vip, prefix) = (address.address, address.prefix);
-            match netlink.add_address(index, (vip, prefix), Lifetime::Limited(lifetime)).await {
-                Ok(()) => drop(self.held.insert((index, address))),
-                Err(error) => self.complain(&format!("it is master without {vip}: {error}"), now),
-            }
-        }
-    }
-
-    /// Whether the interface has an address that we did not give it.
-    fn is_own(&self, address: IpAddr) -> bool {
-        self.present.iter().any(|present| present.address == address && !present.is_ours)
-    }
-
-    /// Writes what is wrong with the machine to the log, but not all the time.
-    fn complain(&mut self, what: &str, now: Instant) {
-        if self.failed_at.is_none_or(|at| now.duration_since(at) >= QUIET) {
-            tracing::error!("{}: {what}", self.config.name);
-            self.failed_at = Some(now);
-        }
+    /// Has its interface have its addresses, if there is one.
+    fn holding(&self) -> Option<Task> {
+        let link = self.link.as_ref()?;
+        let holding = Holding {
+            name: self.config.name.clone(),
+            index: link.index,
+            mac: link.mac,
+            addresses: self.config.addresses().collect(),
+            lifetime: self.lifetime(),
+        };
+        Some(Task::Hold(self.id, holding))
     }
 
     /// Until any backup has taken over: somebody answers for the addresses all the time.
@@ -382,13 +350,6 @@ impl Router {
         let parameters = self.machine.parameters();
         let taken_over = timing::master_down(parameters.version, LEAST, parameters.interval);
         LIFETIME.max(taken_over + REFRESH)
-    }
-
-    async fn release_addresses(&mut self, netlink: &Netlink) {
-        self.refresh_at = None;
-        for (index, gone) in std::mem::take(&mut self.held) {
-            report(netlink.remove_address(index, (gone.address, gone.prefix)).await);
-        }
     }
 
     /// Whether somebody else has the addresses; what there is to tell of it.
@@ -403,41 +364,6 @@ impl Router {
         }
         self.split.clone_from(&found);
         Some(Change::Split { instance, found })
-    }
-
-    /// What it has given interfaces.
-    pub(super) fn held(&self) -> impl Iterator<Item = (u32, IpAddr)> {
-        self.held.iter().map(|(index, held)| (*index, held.address))
-    }
-
-    /// Removes what an earlier daemon has left on its interface: what is ours, and no router's.
-    pub(super) async fn clean(&self, held: &BTreeSet<(u32, IpAddr)>, netlink: &Netlink) {
-        let Some(index) = self.link.as_ref().map(|link| link.index) else { return };
-        // What expires is a killed daemon's, which answers until its successor does.
-        let is_left = |address: &&Address| {
-            address.is_ours && !address.is_limited && !held.contains(&(index, address.address))
-        };
-        for left in self.present.iter().filter(is_left) {
-            let (address, interface) = (left.address, &self.config.interface);
-            tracing::info!("removed {address} from {interface}: an earlier daemon left it");
-            report(netlink.remove_address(index, (address, left.prefix)).await);
-        }
-    }
-
-    fn announce(&self, repeat: u8, frames: &mut FrameSender) {
-        let Some(Link { index, mac: Some(mac), .. }) = &self.link else { return };
-        let addresses = self.config.virtual_addresses.iter().map(|address| address.address);
-        let is_here =
-            |address: &IpAddr| self.is_own(*address) || self.held().any(|(_, held)| held == *address);
-        let here: Vec<IpAddr> = addresses.filter(is_here).collect();
-        for _ in 0..repeat {
-            for address in &here {
-                let sent = announcement(*mac, *address).and_then(|frame| frames.send(*index, &frame));
-                if let Err(error) = sent {
-                    tracing::warn!("{}: announce {address}: {error}", self.config.name);
-                }
-            }
-        }
     }
 
     /// Whether it could speak, but for its sockets.
@@ -457,21 +383,6 @@ impl Router {
             split: self.split.clone(),
             scripts: self.verdicts.iter().map(|verdict| verdict.is_up).collect(),
         }
-    }
-}
-
-/// What routers act with.
-pub(super) struct Hands {
-    pub(super) netlink: Netlink,
-    pub(super) frames: FrameSender,
-    /// What has changed, until somebody is told.
-    pub(super) changes: Vec<Change>,
-    pub(super) wall_clock: fn() -> SystemTime,
-}
-
-fn report<E: std::fmt::Display>(result: Result<(), E>) {
-    if let Err(error) = result {
-        tracing::error!("{error}");
     }
 }
 

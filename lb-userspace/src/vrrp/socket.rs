@@ -71,12 +71,7 @@ impl Sockets {
 
     /// Sends a message without waiting: an advert that is late says something that is no longer true.
     pub(super) fn send(&self, message: &[u8], destination: IpAddr) -> io::Result<()> {
-        self.sender.send_to(message, &self.address(destination)).map(|_| ())
-    }
-
-    /// A socket address; one of IPv6's segment-local addresses needs its interface.
-    fn address(&self, address: IpAddr) -> SockAddr {
-        scoped(address, self.place.index)
+        self.sender.send_to(message, &scoped(destination, self.place.index)).map(|_| ())
     }
 
     /// Until something has come. Whoever is told reads until there is nothing more.
@@ -105,6 +100,7 @@ impl Sockets {
     }
 }
 
+/// A socket address; one of IPv6's segment-local addresses needs its interface.
 fn scoped(address: IpAddr, index: u32) -> SockAddr {
     match address {
         IpAddr::V4(_) => SocketAddr::new(address, 0).into(),

@@ -1,6 +1,5 @@
 //! Programs that say whether an instance is to be master (keepalived's `vrrp_script`), and what their results mean.
 
-use std::fmt;
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -47,22 +46,13 @@ pub(super) fn effect<'a>(
         match (verdict.is_up, script.weight) {
             (None, _) => tracking.is_pending = true,
             (Some(false), 0) => {
-                tracking.fault.get_or_insert_with(|| format!("{} fails", Shown(&script.command)));
+                tracking.fault.get_or_insert_with(|| format!("{} fails", script.command.join(" ")));
             }
             (Some(true), weight @ 1..) | (Some(false), weight @ ..0) => tracking.weight += i32::from(weight),
             (Some(_), _) => {}
         }
     }
     tracking
-}
-
-/// A command in a message.
-struct Shown<'a>(&'a [String]);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join(" "))
-    }
 }
 
 /// A script that is run again and again, until this is dropped.
@@ -87,7 +77,7 @@ impl Runner {
                 if said.as_ref() != Some(&result)
                     && let Err(why) = &result
                 {
-                    tracing::warn!("{}: {why}", Shown(&script.command));
+                    tracing::warn!("{}: {why}", script.command.join(" "));
                 }
                 said = Some(result);
                 if results.send((key.clone(), has_succeeded)).is_err() {

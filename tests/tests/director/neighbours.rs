@@ -73,8 +73,7 @@ fn a_real_server_that_falls_silent_gets_no_new_connections_and_keeps_its_old_one
     assert_eq!(answers(&lab, 3)?, ["rs1"; 3]);
     // ARP off also keeps it from finding the client again, so it is told.
     let client = lab.client();
-    let (address, mac) = (client.address().to_string(), client.mac().to_string());
-    rs2.run(["ip", "neighbour", "replace", &address, "lladdr", &mac, "dev", "eth0", "nud", "permanent"])?;
+    rs2.pin_neighbour(client.address(), client.mac())?;
     assert_eq!(open.ask().expect("its connection is still sent there"), "rs2");
     rs2.run(["ip", "link", "set", "dev", "eth0", "arp", "on"])?;
     wait_until("rs2 is back", PATIENCE, || state().is_ok_and(|state| state == "up"));

@@ -26,19 +26,7 @@ fn a_frame_from_the_other_director_is_delivered_and_never_scheduled_again() -> T
     let (on_a, on_b) = (start(&a, &b)?, start(&b, &a)?);
     let client = lab.client();
     for (near, far, near_director, far_director) in [(&a, &b, &on_a, &on_b), (&b, &a, &on_b, &on_a)] {
-        let (vip, mac) = (lab.vip().to_string(), near.mac().to_string());
-        client.run([
-            "ip",
-            "neighbour",
-            "replace",
-            &vip,
-            "lladdr",
-            &mac,
-            "dev",
-            "eth0",
-            "nud",
-            "permanent",
-        ])?;
+        client.pin_neighbour(lab.vip(), near.mac())?;
         let forwarded = |director: &Director| {
             real_servers(director).map(|servers| servers[0]["stats"]["packets"].as_u64().unwrap_or(0))
         };
@@ -71,9 +59,8 @@ fn directors_that_do_not_know_each_other_send_frames_to_and_fro() -> TestResult 
             .start()
     };
     let (_on_a, on_b) = (start(&a, &b)?, start(&b, &a)?);
-    let (vip, mac) = (lab.vip().to_string(), a.mac().to_string());
     let client = lab.client();
-    client.run(["ip", "neighbour", "replace", &vip, "lladdr", &mac, "dev", "eth0", "nud", "permanent"])?;
+    client.pin_neighbour(lab.vip(), a.mac())?;
     assert!(client.http_get((lab.vip(), 80), Duration::from_millis(300)).is_err());
     let bounced = real_servers(&on_b)?[0]["stats"]["packets"].as_u64().unwrap_or(0);
     assert!(bounced > 10, "{bounced} frames bounced");

@@ -34,10 +34,7 @@ fn lead_to(lab: &Lab, director: &str) -> Result<()> {
         let _ = lab.host(other).remove_address(vip, 32);
     }
     lab.host(director).add_address(vip, 32)?;
-    let client = lab.client();
-    let (vip, mac) = (vip.to_string(), mac.to_string());
-    client.run(["ip", "neighbour", "replace", &vip, "lladdr", &mac, "dev", "eth0", "nud", "permanent"])?;
-    Ok(())
+    lab.client().pin_neighbour(vip, mac)
 }
 
 fn key(lab: &Lab, name: &str) -> PathBuf {
@@ -451,22 +448,7 @@ fn directors_of_ipv6_share_connections_by_a_group_of_ipv6() -> TestResult {
     let sections = format!("{service}\n{}", sync(&lab, "group = \"[ff02::81]:8848\"", "one"));
     let a = start(&lab, "a", &sections)?;
     let b = start(&lab, "b", &sections)?;
-    let lead_to = |director: &str| {
-        let (vip, mac) = (lab.vip6().to_string(), lab.host(director).mac().to_string());
-        lab.client().run([
-            "ip",
-            "-6",
-            "neighbour",
-            "replace",
-            &vip,
-            "lladdr",
-            &mac,
-            "dev",
-            "eth0",
-            "nud",
-            "permanent",
-        ])
-    };
+    let lead_to = |director: &str| lab.client().pin_neighbour(lab.vip6(), lab.host(director).mac());
     lead_to("a")?;
     wait_until_joined(&[&a, &b]);
     let open = |_| {

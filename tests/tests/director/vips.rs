@@ -55,6 +55,17 @@ fn a_vip_that_a_killed_daemon_left_goes_when_no_service_has_it() -> TestResult {
 }
 
 #[test]
+fn a_vip_that_somebody_removes_comes_back() -> TestResult {
+    let lab = lab(1)?;
+    let director = Director::on(&lab.director()).config(web(&lab)).start()?;
+    director.host().remove_address(lab.vip(), 32)?;
+    let vip = lab.vip().to_string();
+    wait_until("the VIP is back", PATIENCE, || has_address(&director, &vip).unwrap_or(false));
+    assert_eq!(answers(&lab, 1)?, ["rs1"]);
+    Ok(())
+}
+
+#[test]
 fn without_manage_vips_addresses_are_not_touched() -> TestResult {
     let lab = lab(1)?;
     let director = Director::on(&lab.director()).setting("manage_vips", false).config(web(&lab)).start()?;

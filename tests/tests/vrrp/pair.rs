@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use lb_lab::TestResult;
+use lb_lab::{Lab, TestResult};
 
 use crate::support::{
-    PATIENCE, director, has_address, instance, lab, start, vrrp, wait_for, wait_for_address, wait_for_state,
-    web,
+    PATIENCE, Thread, director, has_address, instance, lab, start, threads, vrrp, wait_for, wait_for_address,
+    wait_for_state, web,
 };
 
 #[test]
@@ -91,27 +91,82 @@ fn two_masters_of_one_address_find_out() -> TestResult {
     Ok(())
 }
 
-/// proc_pid_stat(5): field 41, counted from behind the name.
 #[test]
-fn the_thread_of_vrrp_runs_before_all_others() -> TestResult {
-    const FIFO: &str = "1";
+fn the_threads_of_vrrp_run_before_all_others() -> TestResult {
+    const FIFO: u64 = 1;
     let lab = lab(1)?;
     let mut a = director(&lab, "a", 150)?;
     wait_for_state(&a, "master")?;
     let id = a.process()?.id();
-    let mut found = Vec::new();
-    for task in std::fs::read_dir(format!("/proc/{id}/task"))? {
-        let path = task?.path();
-        let name = std::fs::read_to_string(path.join("comm"))?.trim().to_owned();
-        let stat = std::fs::read_to_string(path.join("stat"))?;
-        let behind = stat.rsplit(')').next().unwrap_or_default();
-        if behind.split_whitespace().nth(38) == Some(FIFO) {
-            found.push(name);
-        }
-    }
-    assert_eq!(found, ["vrrp"]);
+    let is_first = |thread: &Thread| thread.field(41) == FIFO;
+    let mut found: Vec<String> =
+        threads(id)?.into_iter().filter(is_first).map(|thread| thread.name).collect();
+    found.sort();
+    assert_eq!(found, ["vrrp", "vrrp-addresses"]);
     let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
     let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).map(str::trim);
     assert!(locked.is_some_and(|locked| locked != "0 kB"), "{locked:?}");
+    Ok(())
+}
+
+/// Whoever changes interfaces holds a lock (`rtnl_lock`) that everybody else waits for who asks anything about addresses.
+#[test]
+fn adverts_do_not_wait_for_somebody_who_changes_interfaces() -> TestResult {
+    let lab = lab(1)?;
+    let quick =
+        |host, priority| start(&lab, host, &instance(&lab, priority).key("advert_interval", "\"50ms\""));
+    let a = quick("a", 200)?;
+    wait_for_state(&a, "master")?;
+    let b = quick("b", 100)?;
+    wait_for_state(&b, "backup")?;
+    let changes = "for i in $(seq 64); do echo link add many$i type veth peer name peer$i; \
+                   echo link set many$i up; echo address add 203.0.113.$i/32 dev many$i; done | ip -batch -; \
+                   for i in $(seq 64); do echo link delete many$i; done | ip -batch -";
+    for _ in 0..3 {
+        lab.client().run(["sh", "-c", changes])?;
+    }
+    assert_eq!(vrrp(&a)?["transitions"]["master"], 1);
+    assert_eq!(vrrp(&b)?["transitions"]["master"], 0, "no advert came late");
+    Ok(())
+}
+
+#[test]
+fn what_is_no_longer_virtual_stays_where_the_director_is_alone() -> TestResult {
+    let lab = lab(1)?;
+    let vip = lab.vip().to_string();
+    let mut a = director(&lab, "a", 150)?;
+    wait_for_state(&a, "master")?;
+    wait_for_address(a.host(), &vip, true)?;
+    a.change_config(web(&lab))?;
+    a.cli(["reload"])?;
+    let is_for_good = || -> Result<bool, Box<dyn std::error::Error>> {
+        let shown = a.host().run(["ip", "address", "show", "dev", "eth0"])?;
+        let after = shown.lines().skip_while(|line| !line.contains(&format!("{vip}/32")));
+        Ok(after.take(2).any(|line| line.contains("valid_lft forever")))
+    };
+    lb_lab::wait_until("the VIP is there for good", PATIENCE, || is_for_good().unwrap_or(false));
+    Ok(())
+}
+
+#[test]
+fn excluded_addresses_come_and_go_with_the_others_and_are_in_no_advert() -> TestResult {
+    let lab = Lab::builder().client("client").director("a").director("b").real_servers(1).ipv6().build()?;
+    let (other, v6) = (lab.subnet().address(121).to_string(), "2001:db8:ffff::1");
+    let excluded = format!("[\"{other}/24\", \"{v6}/64\"]");
+    let mut a = start(&lab, "a", &instance(&lab, 150).key("excluded_addresses", excluded))?;
+    wait_for_state(&a, "master")?;
+    for address in [&other, v6] {
+        wait_for_address(a.host(), address, true)?;
+    }
+    // One that has others, or none, listens all the same.
+    let mut b = director(&lab, "b", 100)?;
+    wait_for(&b, "backup of a", |found| found["master"]["priority"] == 150)?;
+    b.stop()?;
+    a.change_config(format!("{}\n{}", web(&lab), instance(&lab, 150)))?;
+    a.cli(["reload"])?;
+    for address in [&other, v6] {
+        wait_for_address(a.host(), address, false)?;
+    }
+    assert_eq!(vrrp(&a)?["transitions"]["master"], 1);
     Ok(())
 }

@@ -115,3 +115,33 @@ pub(crate) fn wait_for_address(host: &Host, address: &str, wanted: bool) -> Resu
         Err(error) => Err(error.to_string()),
     })
 }
+
+/// A thread of a process.
+pub(crate) struct Thread {
+    pub(crate) name: String,
+    /// Its directory in `/proc`.
+    pub(crate) path: std::path::PathBuf,
+    stat: Vec<String>,
+}
+
+impl Thread {
+    /// A field of `/proc/PID/task/TID/stat`, numbered as proc_pid_stat(5) does; 0 if it is no number.
+    pub(crate) fn field(&self, number: usize) -> u64 {
+        // The third is the first behind the name.
+        self.stat.get(number - 3).and_then(|field| field.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// The threads of a process.
+pub(crate) fn threads(id: u32) -> std::io::Result<Vec<Thread>> {
+    let mut threads = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{id}/task"))? {
+        let path = task?.path();
+        let name = std::fs::read_to_string(path.join("comm"))?.trim().to_owned();
+        let stat = std::fs::read_to_string(path.join("stat"))?;
+        let behind = stat.rsplit(')').next().unwrap_or_default();
+        let stat = behind.split_whitespace().map(str::to_owned).collect();
+        threads.push(Thread { name, path, stat });
+    }
+    Ok(threads)
+}

@@ -142,7 +142,7 @@ pub(in super::super) const KEEPALIVED: [(&str, &str); 45] = [
     ("advert_int", "advert_interval"),
     ("nopreempt", "preempt"),
     ("virtual_ipaddress", "virtual_addresses"),
-    ("virtual_ipaddress_excluded", "virtual_addresses"),
+    ("virtual_ipaddress_excluded", "excluded_addresses"),
     ("mcast_src_ip", "source_address"),
     ("unicast_src_ip", "source_address"),
     ("unicast_peer", "unicast_peers"),

@@ -62,7 +62,7 @@ fn routers_are_unique(instances: &[InstanceDraft], report: &Report) {
 }
 
 fn addresses_are_unique(instances: &[InstanceDraft], report: &Report) {
-    let addresses = instances.iter().flat_map(|instance| &instance.virtual_addresses.read);
+    let addresses = instances.iter().flat_map(InstanceDraft::addresses);
     for (address, again, first) in
         repetitions(addresses.map(|address| (address.value.address, &address.span)))
     {
@@ -106,21 +106,23 @@ pub(in super::super) fn have_vips(
     servers: &Partial<VirtualServerDraft>,
     report: &Report,
 ) {
-    let addresses = instances.read.iter().map(|instance| &instance.virtual_addresses);
-    let is_known =
-        instances.complete.is_ok() && addresses.clone().all(|addresses| addresses.complete.is_ok());
+    let is_complete = |instance: &InstanceDraft| {
+        instance.virtual_addresses.complete.is_ok() && instance.excluded_addresses.complete.is_ok()
+    };
+    let is_known = instances.complete.is_ok() && instances.read.iter().all(is_complete);
     if instances.read.is_empty() || !is_known {
         return;
     }
-    let virtual_addresses =
-        addresses.flat_map(|addresses| &addresses.read).map(|address| address.value.address);
-    let mut known: HashSet<IpAddr> = virtual_addresses.collect();
+    let addresses = instances.read.iter().flat_map(InstanceDraft::addresses);
+    let mut known: HashSet<IpAddr> = addresses.map(|address| address.value.address).collect();
     let vips = servers.read.iter().flat_map(|server| &server.addresses.read);
     for (vip, span) in vips.filter_map(|vip| Some((vip.value.vips.host()?, &vip.span))) {
         // Once each.
         if known.insert(vip) {
             let message = format!("no [[vrrp_instance]] has {vip}: no director adds it to an interface");
-            let help = format!("write \"{vip}\" in its `virtual_addresses`, or see to the address yourself");
+            let help = format!(
+                "write \"{vip}\" in its `virtual_addresses` or its `excluded_addresses`, or see to the address yourself"
+            );
             report.warning(Diagnostic::new(Code::NoAddress, span, message).help(help));
         }
     }

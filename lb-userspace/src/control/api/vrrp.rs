@@ -47,6 +47,8 @@ pub struct VrrpInstance {
     pub unicast_peers: Vec<String>,
     /// The addresses that the master has, as `address/prefix length`.
     pub virtual_addresses: Vec<String>,
+    /// Those that it has too, and that are not in its adverts.
+    pub excluded_addresses: Vec<String>,
     /// Who else has the addresses and is not the master, in words: a split brain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split_brain: Option<String>,

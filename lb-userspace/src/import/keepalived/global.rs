@@ -5,6 +5,7 @@ use super::super::report::Report;
 use super::super::sync;
 use super::tree::Statement;
 use super::{duration, rest, seconds, set_seconds};
+use crate::config::Sync;
 
 /// All `global_defs` of a file, as one.
 pub(super) struct Globals {
@@ -112,7 +113,8 @@ impl Globals {
         let Some(statement) = of_all.or(of_instance) else { return Vec::new() };
         let interface = statement.argument(1).unwrap_or("eth0");
         report.lost(statement.line, &statement.text(), sync::REMARK);
-        sync::section(&format!("{}:{}: {}", report.file(), statement.line, statement.text()), interface)
+        let origin = format!("{}:{}: {}", report.file(), statement.line, statement.text());
+        sync::section(&origin, interface, Sync::GROUP)
     }
 }
 

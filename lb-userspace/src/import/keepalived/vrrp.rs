@@ -50,13 +50,17 @@ pub(super) fn instance(
         section.set(interface.line, "interface", interface.argument(1).unwrap_or_default());
     }
     set_number(&mut section, "virtual_router_id", statement.find("virtual_router_id"), report);
-    let addresses = addresses(statement, report);
+    let excluded = addresses(statement, "virtual_ipaddress_excluded", report);
+    let addresses = addresses(statement, "virtual_ipaddress", report);
     version(&mut section, statement, &addresses, globals);
     set_number(&mut section, "priority", statement.find("priority"), report);
     set_seconds(&mut section, "advert_interval", statement.find("advert_int"), report);
     preemption(&mut section, statement, report);
     authentication(&mut section, statement, report);
     section.set(statement.line, "virtual_addresses", addresses);
+    if !excluded.is_empty() {
+        section.set(statement.line, "excluded_addresses", excluded);
+    }
     for source in ["mcast_src_ip", "unicast_src_ip"].into_iter().filter_map(|key| statement.find(key)) {
         section.set(source.line, "source_address", source.argument(1).unwrap_or_default());
     }
@@ -141,11 +145,10 @@ const WITH_VALUE: [&str; 8] =
 const WITHOUT: [&str; 8] =
     ["use_vmac", "home", "-nodad", "mngtmpaddr", "noprefixroute", "autojoin", "no_track", "valid_lft"];
 
-fn addresses(statement: &Statement, report: &mut Report) -> Vec<Element> {
+fn addresses(statement: &Statement, keyword: &str, report: &mut Report) -> Vec<Element> {
     let interface = statement.find("interface").and_then(|interface| interface.argument(1));
     let mut addresses = Vec::new();
-    for list in statement.all("virtual_ipaddress").chain(statement.all("virtual_ipaddress_excluded")) {
-        let is_excluded = list.keyword == "virtual_ipaddress_excluded";
+    for list in statement.all(keyword) {
         for item in list.statements().iter().flat_map(|line| Item::all(line, &WITH_VALUE, &WITHOUT)) {
             for (name, value) in &item.attributes {
                 let subject = format!("{} {name} {value}", item.name);
@@ -161,10 +164,6 @@ fn addresses(statement: &Statement, report: &mut Report) -> Vec<Element> {
                     }
                     _ => report.lost(item.line, subject.trim(), "lb adds addresses without it"),
                 }
-            }
-            if is_excluded {
-                let message = "lb has it in its adverts too; other directors have to have the same list, or they refuse those";
-                report.changed(item.line, item.name, message);
             }
             addresses.push(Element::new(item.line, item.name));
         }

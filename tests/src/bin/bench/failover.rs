@@ -1,6 +1,6 @@
 //! How long clients are without answers when the director that is master goes, and when it comes back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lb_lab::{Director, Host, Lab, Pulse, UdpEcho, VirtualServer, try_wait_until};
 use serde::Serialize;
@@ -92,7 +92,7 @@ fn play(end: End, interval: u32) -> Result<Vec<Duration>> {
             }
             client.udp_exchange((vip, PORT), b"warm", PATIENCE)?;
             let pulse = Pulse::start(&client, (vip, PORT))?;
-            wait(MARGIN);
+            std::thread::sleep(MARGIN);
             match end {
                 End::Stopped => drop(a.stop()?),
                 End::Killed => drop(a.kill()?),
@@ -101,7 +101,7 @@ fn play(end: End, interval: u32) -> Result<Vec<Duration>> {
             }
             let successor = if end == End::Returned { &a } else { &b };
             wait_for(successor, "master")?;
-            wait(MARGIN);
+            std::thread::sleep(MARGIN);
             let gap = pulse.gap()?;
             match end {
                 End::Unplugged => unplug(&lab, &host, true)?,
@@ -136,9 +136,4 @@ fn wait_for(director: &Director, state: &str) -> Result<()> {
         let found = &found["instances"][0];
         if found["state"] == state { Ok(()) } else { Err(found.to_string()) }
     })?)
-}
-
-fn wait(time: Duration) {
-    let until = Instant::now() + time;
-    std::thread::sleep(until.saturating_duration_since(Instant::now()));
 }
