@@ -14,6 +14,7 @@ pub mod explain;
 mod failure;
 mod health;
 mod limits;
+mod metrics;
 mod operation;
 mod rates;
 mod request;
