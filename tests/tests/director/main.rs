@@ -25,6 +25,7 @@ mod jumbo;
 mod limits;
 mod load;
 mod local;
+mod metrics;
 mod neighbours;
 mod operating;
 mod peers;
