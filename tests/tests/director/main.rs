@@ -39,6 +39,7 @@ mod service;
 mod steadiness;
 mod support;
 mod sync;
+mod top;
 mod verifier;
 mod vip_probe;
 mod vips;
