@@ -19,6 +19,7 @@ mod director;
 mod draft;
 mod health;
 mod host;
+mod http;
 mod instance;
 mod machine;
 mod mail;

@@ -1,4 +1,4 @@
-//! What the daemon answers, and how it is asked: HTTP with JSON over a Unix socket.
+//! What the daemon answers, and how it is asked: HTTP with JSON over a Unix socket, and for whoever only reads over TCP.
 
 mod acl;
 pub mod api;
@@ -12,7 +12,9 @@ mod document;
 mod events;
 pub mod explain;
 mod failure;
+mod guard;
 mod health;
+mod http;
 mod limits;
 mod metrics;
 mod operation;
@@ -25,6 +27,7 @@ mod vrrp;
 
 pub use crate::state::fingerprint;
 pub use configuration::ReloadOrder;
+pub use http::{HttpError, check_http};
 pub use rates::Rates;
 pub use server::{ControlError, Facts, Parts, Server};
 

@@ -1,31 +1,17 @@
-//! The sections of the file and their keys: those that this version reads, and those of the contract that it
-//! cannot honour yet.
+//! The sections of the file and their keys.
 //!
-//! ONE table: it says which keys are known, what a typo may have meant, where a misplaced key belongs, and what
-//! a later version adds by moving a line from `later` to `keys`.
+//! ONE table: it says which keys are known, what a typo may have meant, and where a misplaced key belongs.
 
 mod check;
 
-use super::diagnostic::Severity;
 pub(super) use check::{CheckSections, KEEPALIVED, OF_SERVER, OF_SERVICE, PROBES};
 
 /// A section of the file.
 pub(super) struct Section {
     /// As it is written in the file.
     pub(super) header: &'static str,
-    /// What this version reads.
+    /// What it may have.
     pub(super) keys: &'static [&'static str],
-    /// What it does not.
-    pub(super) later: &'static [Later],
-}
-
-/// A key of the contract that this version does not honour.
-pub(super) struct Later {
-    pub(super) key: &'static str,
-    /// An error if traffic or protection would differ from what the author believes, else a warning.
-    pub(super) severity: Severity,
-    /// What the author has to do or to know without it.
-    pub(super) without: &'static str,
 }
 
 /// Everything outside a section, and the sections themselves.
@@ -41,7 +27,6 @@ pub(super) static FILE: Section = Section {
         "vrrp_instance",
         "vrrp_sync_group",
     ],
-    later: &[],
 };
 
 pub(super) static DIRECTOR: Section = Section {
@@ -56,15 +41,15 @@ pub(super) static DIRECTOR: Section = Section {
         "manage_vips",
         "peers",
         "vlan_offload",
+        "http",
+        "http_names",
     ],
-    later: &[ignored("http", "there are no metrics and no status page; `lb list` shows the state")],
 };
 
-pub(super) static TIMEOUTS: Section =
-    Section { header: "[timeouts]", keys: &["tcp", "tcp_fin", "udp"], later: &[] };
+pub(super) static TIMEOUTS: Section = Section { header: "[timeouts]", keys: &["tcp", "tcp_fin", "udp"] };
 
 /// The whole director's, and a virtual server's.
-pub(super) static ACL: Section = Section { header: "[acl]", keys: &["deny", "allow"], later: &[] };
+pub(super) static ACL: Section = Section { header: "[acl]", keys: &["deny", "allow"] };
 
 pub(super) static VIRTUAL_SERVER: Section = Section {
     header: "[[virtual_server]]",
@@ -93,22 +78,20 @@ pub(super) static VIRTUAL_SERVER: Section = Section {
         "alpha",
         "notify",
     ],
-    later: &[],
 };
 
 /// How a virtual server remembers its clients.
 pub(super) static PERSISTENCE: Section =
-    Section { header: "[virtual_server.persistence]", keys: &["timeout", "mask_v4", "mask_v6"], later: &[] };
+    Section { header: "[virtual_server.persistence]", keys: &["timeout", "mask_v4", "mask_v6"] };
 
 pub(super) static REAL_SERVER: Section = Section {
     header: "[[virtual_server.real_server]]",
     keys: &["address", "weight", "mac", "vlan", "upper_threshold", "lower_threshold", "health_check"],
-    later: &[],
 };
 
 /// Where mail is sent.
 pub(super) static SMTP: Section =
-    Section { header: "[smtp]", keys: &["server", "from", "to", "connect_timeout", "helo_name"], later: &[] };
+    Section { header: "[smtp]", keys: &["server", "from", "to", "connect_timeout", "helo_name"] };
 
 /// A virtual router.
 pub(super) static VRRP_INSTANCE: Section = Section {
@@ -131,27 +114,22 @@ pub(super) static VRRP_INSTANCE: Section = Section {
         "virtual_mac",
         "notify",
     ],
-    later: &[],
 };
 
 pub(super) static AUTHENTICATION: Section =
-    Section { header: "[vrrp_instance.authentication]", keys: &["password"], later: &[] };
+    Section { header: "[vrrp_instance.authentication]", keys: &["password"] };
 
 pub(super) static TRACK_SCRIPT: Section = Section {
     header: "[[vrrp_instance.track_script]]",
     keys: &["command", "interval", "timeout", "weight", "fall", "rise"],
-    later: &[],
 };
 
 pub(super) static VRRP_SYNC_GROUP: Section =
-    Section { header: "[[vrrp_sync_group]]", keys: &["name", "instances", "notify"], later: &[] };
+    Section { header: "[[vrrp_sync_group]]", keys: &["name", "instances", "notify"] };
 
 /// Connections shared between directors.
-pub(super) static SYNC: Section = Section {
-    header: "[sync]",
-    keys: &["interface", "group", "peers", "port", "key_file", "refresh"],
-    later: &[],
-};
+pub(super) static SYNC: Section =
+    Section { header: "[sync]", keys: &["interface", "group", "peers", "port", "key_file", "refresh"] };
 
 /// Every section.
 pub(super) static SECTIONS: [&Section; 33] = {
@@ -199,20 +177,7 @@ pub(super) fn not_available(what: &str, verb: &str) -> String {
     format!("{what} {verb} not available in this version of lb")
 }
 
-const fn ignored(key: &'static str, without: &'static str) -> Later {
-    Later { key, severity: Severity::Warning, without }
-}
-
 impl Section {
-    /// All keys, read or not.
-    pub(super) fn all_keys(&self) -> impl Iterator<Item = &'static str> {
-        self.keys.iter().copied().chain(self.later.iter().map(|later| later.key))
-    }
-
-    pub(super) fn later(&self, key: &str) -> Option<&'static Later> {
-        self.later.iter().find(|later| later.key == key)
-    }
-
     /// The header without its brackets.
     pub(super) fn path(&self) -> &'static str {
         self.header.trim_matches(['[', ']'])

@@ -62,8 +62,6 @@ codes! {
     TooMany = "too-many",
     /// Part of the contract, but not of this version; going on without it would mislead.
     NotAvailable = "not-available",
-    /// Part of the contract, but not of this version; nothing suffers without it.
-    Ignored = "ignored",
     /// Not an IP address, or not one with a port.
     InvalidAddress = "invalid-address",
     /// An IP address that no host can have or serve.

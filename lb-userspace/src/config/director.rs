@@ -5,6 +5,7 @@ use lb_common::limits::{MAX_CONNECTIONS, MAX_INTERFACES, MAX_PEERS, MIN_CONNECTI
 use super::address;
 use super::contract::{DIRECTOR, TIMEOUTS};
 use super::diagnostic::{Code, Diagnostic};
+use super::http;
 use super::model::{Director, OnExit, Peer, Timeouts, VlanOffload, XdpMode};
 use super::reader::{Table, Value};
 use super::report::{Partial, Reported};
@@ -34,6 +35,8 @@ pub(super) fn director(file: &Table<'_>) -> Result<Director, Reported> {
     let peers = table.value_or("peers", Vec::new(), peers);
     let vlan_offload =
         table.value_or("vlan_offload", VlanOffload::Auto, |value| value.choice(&VlanOffload::NAMES));
+    let http = table.value_or("http", None, |value| http::address(value).map(Some));
+    let http_names = http::names(&table);
     Ok(Director {
         interfaces: interfaces?,
         xdp_mode: xdp_mode?,
@@ -44,6 +47,8 @@ pub(super) fn director(file: &Table<'_>) -> Result<Director, Reported> {
         manage_vips: manage_vips?,
         peers: peers?,
         vlan_offload: vlan_offload?,
+        http: http?,
+        http_names: http_names?,
     })
 }
 

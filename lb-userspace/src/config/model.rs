@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -70,6 +70,10 @@ pub struct Director {
     pub peers: Vec<Peer>,
     /// What becomes of the NICs' removal of VLAN tags.
     pub vlan_offload: VlanOffload,
+    /// Where the status page and the API that only reads are, if they are anywhere.
+    pub http: Option<SocketAddr>,
+    /// Names under which browsers may ask for them, besides the machine's own; in lower case.
+    pub http_names: Vec<String>,
 }
 
 impl Director {

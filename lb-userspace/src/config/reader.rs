@@ -5,8 +5,8 @@ use std::ops::{Deref, Range, RangeInclusive};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::contract::{FILE, KEEPALIVED, Later, SECTIONS, Section, not_available};
-use super::diagnostic::{Code, Diagnostic, Severity};
+use super::contract::{FILE, KEEPALIVED, SECTIONS, Section};
+use super::diagnostic::{Code, Diagnostic};
 use super::report::{Partial, Report, Reported};
 use super::source::{Located, Span};
 use super::suggest::{alternatives, in_quotes, is_short, nearest, quoted};
@@ -55,12 +55,8 @@ impl<'a> Table<'a> {
         let mut table = Self { section, entries, header, report, unknown: None };
         for (key, value) in entries {
             let name: &str = key.get_ref();
-            if section.keys.contains(&name) {
-                continue;
-            }
-            match section.later(name) {
-                Some(later) => table.not_yet(later, key.span()),
-                None => table.unknown = Some(table.unknown(name, key.span(), value.get_ref())),
+            if !section.keys.contains(&name) {
+                table.unknown = Some(table.unknown(name, key.span(), value.get_ref()));
             }
         }
         table
@@ -107,21 +103,6 @@ impl<'a> Table<'a> {
         self.optional(key).map_or(Ok(default), read)
     }
 
-    fn not_yet(&self, later: &Later, key: Range<usize>) {
-        let span = self.report.span(key);
-        match later.severity {
-            Severity::Error => {
-                let message = not_available(&format!("`{}`", later.key), "is");
-                let help = format!("remove it; {}", later.without);
-                self.report.error(Diagnostic::new(Code::NotAvailable, &span, message).help(help));
-            }
-            Severity::Warning => {
-                let message = format!("`{}` is ignored in this version of lb", later.key);
-                self.report.warning(Diagnostic::new(Code::Ignored, &span, message).help(later.without));
-            }
-        }
-    }
-
     fn unknown(&self, key: &str, range: Range<usize>, value: &DeValue<'_>) -> Reported {
         let in_file = std::ptr::eq(self.section, &FILE);
         let message = if in_file {
@@ -132,7 +113,7 @@ impl<'a> Table<'a> {
         let diagnostic = Diagnostic::new(Code::UnknownKey, &self.report.span(range), message);
         let is_section = matches!(value, DeValue::Table(_) | DeValue::Array(_));
         let sections = self.nearby(|section| is_section && section.key() == key);
-        let elsewhere = self.nearby(|section| section.all_keys().any(|known| known == key));
+        let elsewhere = self.nearby(|section| section.keys.contains(&key));
         let is_known = |name: &str| self.section.keys.contains(&name);
         let keepalived =
             KEEPALIVED.into_iter().find(|(theirs, ours)| theirs.eq_ignore_ascii_case(key) && is_known(ours));
@@ -140,10 +121,8 @@ impl<'a> Table<'a> {
             format!("did you mean the section {}?", section.header)
         } else if let Some((_, ours)) = keepalived {
             format!("write `{ours}`: that is what it is called here")
-        } else if let Some(known) = nearest(key, self.section.all_keys()) {
-            let later =
-                self.section.later(known).map_or("", |_| " it is not available in this version of lb");
-            format!("did you mean `{known}`?{later}")
+        } else if let Some(known) = nearest(key, self.section.keys.iter().copied()) {
+            format!("did you mean `{known}`?")
         } else if !elsewhere.is_empty() {
             let headers = elsewhere.iter().map(|section| section.header.to_owned());
             format!("`{key}` belongs in {}", alternatives(headers))

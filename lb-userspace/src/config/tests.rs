@@ -266,20 +266,6 @@ fn each_known_key_is_read() {
     }
 }
 
-#[test]
-fn each_later_key_is_refused_or_ignored_by_name() {
-    for section in SECTIONS {
-        for later in section.later {
-            let code = match later.severity {
-                Severity::Error => Code::NotAvailable,
-                Severity::Warning => Code::Ignored,
-            };
-            let found = codes_at(&file_with(section, later.key, "[\"anything\"]"), later.key);
-            assert_eq!(found, [(code, later.severity)], "{} of {}", later.key, section.header);
-        }
-    }
-}
-
 /// Whatever IPVS calls a scheduler is here.
 #[test]
 fn each_scheduler_of_ipvs_is_known() {

@@ -42,7 +42,7 @@ pub struct Problem {
     pub error: String,
     /// In one word, for programs: `no_such_service`, `no_such_server`, `no_such_prefix`, `service_exists`,
     /// `server_exists`, `conflict`, `invalid`, `failed`, `stopping`, `busy`, `too_large`, `too_slow`, `no_such_path`,
-    /// `no_such_method`, `read_only`.
+    /// `no_such_method`, `read_only`, `wrong_host`.
     #[serde(default)]
     pub kind: String,
     /// Which of several changes is to blame, counted from 0, if one is.

@@ -1,4 +1,4 @@
-//! Connections to the control socket: how many, and for how long.
+//! Connections to the control socket, or to `director.http`: how many, and for how long.
 //!
 //! ```text
 //!   accept ──> room? ──> header ──> body ──> handler ──> answer ──> closed
@@ -23,7 +23,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
@@ -34,6 +34,35 @@ use super::limits::Limits;
 const BUFFER: usize = 16 << 10;
 /// How long accepting pauses when the system has no more file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Where clients connect to.
+pub(super) trait Listen: 'static {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// What it is called in the log.
+    const NAME: &'static str;
+
+    /// The next client.
+    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listen for UnixListener {
+    type Stream = UnixStream;
+    const NAME: &'static str = "the control socket";
+
+    async fn next(&self) -> io::Result<UnixStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+impl Listen for TcpListener {
+    type Stream = TcpStream;
+    const NAME: &'static str = "director.http";
+
+    async fn next(&self) -> io::Result<TcpStream> {
+        Ok(self.accept().await?.0)
+    }
+}
 
 /// Who is awaited.
 #[derive(Debug)]
@@ -70,15 +99,15 @@ struct Connections {
 }
 
 /// Serves whoever connects until `stopping` becomes true, and then those who are connected.
-pub(super) async fn serve(
-    listener: UnixListener,
+pub(super) async fn serve<L: Listen>(
+    listener: L,
     router: Router,
     limits: Limits,
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut connections = Connections { limits, tasks: JoinSet::new(), standings: Vec::new() };
     // One that there is no room for.
-    let mut next: Option<UnixStream> = None;
+    let mut next: Option<L::Stream> = None;
     loop {
         let give_way = connections.give_way();
         tokio::select! {
@@ -86,10 +115,10 @@ pub(super) async fn serve(
             Some(_) = connections.tasks.join_next() => {
                 connections.standings.retain(|(task, _)| !task.is_finished());
             }
-            accepted = listener.accept(), if next.is_none() => match accepted {
-                Ok((stream, _)) => next = Some(stream),
+            accepted = listener.next(), if next.is_none() => match accepted {
+                Ok(stream) => next = Some(stream),
                 Err(error) => {
-                    tracing::warn!("accept a connection to the control socket: {error}");
+                    tracing::warn!("accept a connection to {}: {error}", L::NAME);
                     sleep(PAUSE).await;
                 }
             },
@@ -100,7 +129,7 @@ pub(super) async fn serve(
         if connections.tasks.len() < limits.connections
             && let Some(stream) = next.take()
         {
-            connections.begin(stream, router.clone(), stopping.clone());
+            connections.begin::<L>(stream, router.clone(), stopping.clone());
         }
     }
     drop(listener);
@@ -114,10 +143,10 @@ pub(super) async fn ended(stopping: &mut watch::Receiver<bool>) {
 }
 
 impl Connections {
-    fn begin(&mut self, stream: UnixStream, router: Router, stopping: watch::Receiver<bool>) {
+    fn begin<L: Listen>(&mut self, stream: L::Stream, router: Router, stopping: watch::Receiver<bool>) {
         let standing = Arc::new(Standing::new());
         let stream = Patient::new(stream, Arc::clone(&standing), self.limits.write);
-        let serving = one(stream, router, Arc::clone(&standing), self.limits.header, stopping);
+        let serving = one::<L>(stream, router, Arc::clone(&standing), self.limits.header, stopping);
         self.standings.push((self.tasks.spawn(serving), standing));
     }
 
@@ -143,8 +172,8 @@ impl Connections {
 }
 
 /// Serves one connection.
-async fn one(
-    stream: Patient,
+async fn one<L: Listen>(
+    stream: Patient<L::Stream>,
     router: Router,
     standing: Arc<Standing>,
     header: Duration,
@@ -166,21 +195,21 @@ async fn one(
         }
     };
     if let Err(error) = served {
-        tracing::debug!("a client of the control socket: {error}");
+        tracing::debug!("a client of {}: {error}", L::NAME);
     }
 }
 
 /// A stream whose other end has to take something of what is written within some time.
-struct Patient {
-    stream: UnixStream,
+struct Patient<S> {
+    stream: S,
     standing: Arc<Standing>,
     patience: Duration,
     /// When patience ends, while something cannot be written.
     end: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patient {
-    fn new(stream: UnixStream, standing: Arc<Standing>, patience: Duration) -> Self {
+impl<S> Patient<S> {
+    fn new(stream: S, standing: Arc<Standing>, patience: Duration) -> Self {
         Self { stream, standing, patience, end: None }
     }
 
@@ -200,7 +229,7 @@ impl Patient {
     }
 }
 
-impl AsyncRead for Patient {
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -210,7 +239,7 @@ impl AsyncRead for Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -16,7 +16,8 @@ use super::operation::{Described, Media, Operation};
 use super::routes::{Access, operations};
 use super::server::Shared;
 
-const DESCRIPTION: &str = "The API of lb, an XDP load balancer: HTTP on the socket `director.control_socket`, for root. \
+const DESCRIPTION: &str = "The API of lb, an XDP load balancer: HTTP on the socket `director.control_socket`, \
+for root, and what changes nothing and reveals no secret also at `director.http`, for whoever reaches it. \
 Requests are checked as the configuration file is. A connection serves one request.";
 
 /// `GET /v1/openapi.json`.

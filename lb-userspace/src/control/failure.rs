@@ -49,6 +49,15 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, "read_only", reason)
     }
 
+    /// A browser was sent here under a name that is not this machine's.
+    pub(super) fn wrong_host(host: &str) -> Self {
+        let reason = format!(
+            "this machine is not {:?}; ask for it by its address, or write that name into director.http_names",
+            shortened(host)
+        );
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "wrong_host", reason)
+    }
+
     pub(super) fn not_json() -> Self {
         let reason = "the body has to be JSON, and to say so: Content-Type: application/json".to_owned();
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid", reason)

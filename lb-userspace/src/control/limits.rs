@@ -57,3 +57,23 @@ impl Default for Limits {
         }
     }
 }
+
+impl Limits {
+    /// Of `director.http`, where anybody may ask who reaches it: a part of what root has, and nothing large.
+    pub(super) fn for_anybody() -> Self {
+        Self {
+            connections: 64,
+            header: Duration::from_secs(5),
+            body: Duration::from_secs(5),
+            write: Duration::from_secs(30),
+            small_body: 4 << 10,
+            large_body: 4 << 10,
+            large_bodies: 1,
+            changes: 4,
+            changes_at_once: 1,
+            readings: 1,
+            followers: 16,
+            ..Self::default()
+        }
+    }
+}

@@ -7,6 +7,7 @@ use axum::http::{Method, Uri};
 
 use super::document::described;
 use super::failure::Failure;
+use super::guard::guarded;
 use super::operation::{Effect, Media, Operation};
 use super::request::Size;
 use super::server::Shared;
@@ -19,7 +20,6 @@ pub(super) enum Access {
     Full,
     /// Anybody: changes are refused, and so is what holds secrets (the configuration's text may have passwords) or
     /// tells of clients.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for director.http, which there is not yet"))]
     ReadOnly,
 }
 
@@ -107,10 +107,11 @@ pub(super) fn router(shared: Arc<Shared>, access: Access) -> Router {
     };
     let none = |uri: Uri| async move { Failure::no_such_path(uri.path()) };
     let wrong = |method: Method, uri: Uri| async move { Failure::no_such_method(&method, uri.path()) };
-    operations()
-        .into_iter()
-        .fold(Router::new(), route)
-        .fallback(none)
-        .method_not_allowed_fallback(wrong)
-        .with_state(shared)
+    let router =
+        operations().into_iter().fold(Router::new(), route).fallback(none).method_not_allowed_fallback(wrong);
+    let router = match access {
+        Access::Full => router,
+        Access::ReadOnly => guarded(router, &shared),
+    };
+    router.with_state(shared)
 }

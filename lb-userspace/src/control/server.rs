@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::configuration::ReloadOrder;
 use super::connection::serve;
 use super::explain::Interfaces;
+use super::http;
 use super::limits::Limits;
 use super::rates::{PERIOD, Rates};
 use super::request::Turns;
@@ -85,7 +86,7 @@ pub(super) struct Shared {
     pub(super) explainer: Arc<Explainer>,
     pub(super) configs: watch::Receiver<Followed>,
     pub(super) reloads: mpsc::Sender<ReloadOrder>,
-    pub(super) rates: Rates,
+    pub(super) rates: Arc<Rates>,
     pub(super) events: EventLog,
     pub(super) health: Board,
     pub(super) sync: SyncBoard,
@@ -98,6 +99,7 @@ pub(super) struct Shared {
 }
 
 /// What the daemon that answers is made of.
+#[derive(Clone)]
 pub struct Parts {
     /// What does not change.
     pub facts: Facts,
@@ -150,7 +152,7 @@ impl Server {
         Ok(Self { listener, place })
     }
 
-    /// Answers until `stop` resolves, then removes the socket.
+    /// Answers, also at `director.http`, until `stop` resolves, then removes the socket.
     pub async fn run(self, parts: Parts, stop: impl Future<Output = ()> + Send + 'static) {
         self.run_within(Limits::default(), parts, stop).await;
     }
@@ -164,7 +166,9 @@ impl Server {
         let Self { listener, place } = self;
         let (stopped, stopping) = watch::channel(false);
         let events = parts.events.clone();
-        let shared = Arc::new(Shared::new(parts, Access::Full, limits, stopping.clone()));
+        let rates = Arc::new(Rates::default());
+        let for_all = tokio::spawn(http::keep(parts.clone(), Arc::clone(&rates), stopping.clone()));
+        let shared = Arc::new(Shared::new(parts, rates, Access::Full, limits, stopping.clone()));
         let sampling = tokio::spawn(sample(Arc::clone(&shared)));
         let serving = serve(listener, router(shared, Access::Full), limits, stopping);
         let stop = async {
@@ -172,14 +176,20 @@ impl Server {
             events.report(Happening::DaemonStopping);
             stopped.send_replace(true);
         };
-        tokio::join!(serving, stop);
+        let _ = tokio::join!(serving, stop, for_all);
         sampling.abort();
         drop(place);
     }
 }
 
 impl Shared {
-    pub(super) fn new(parts: Parts, access: Access, limits: Limits, stopping: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(
+        parts: Parts,
+        rates: Arc<Rates>,
+        access: Access,
+        limits: Limits,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
         let Parts {
             facts,
             published,
@@ -193,7 +203,7 @@ impl Shared {
             sync,
             vrrp,
         } = parts;
-        let (rates, turns) = (Rates::default(), Turns::new(&limits));
+        let turns = Turns::new(&limits);
         Self {
             facts,
             published,

@@ -2,6 +2,7 @@
 
 mod described;
 mod hostile;
+mod open;
 mod told;
 
 use std::path::{Path, PathBuf};
@@ -74,8 +75,12 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with(file())
+    }
+
+    fn with(file: Document) -> Self {
         let directory = tempfile::tempdir().expect("there is room for files");
-        let (configuration, _) = Configuration::new(Path::new("lb.toml"), file(), &[]);
+        let (configuration, _) = Configuration::new(Path::new("lb.toml"), file, &[]);
         let (configs, followed) = watch::channel(Followed { configuration, coming: None });
         let capacity = Capacity { max_connections: 1024, has_ipv6: true };
         let memory = Arc::new(Memory::in_process(capacity).expect("there is memory"));
@@ -116,7 +121,7 @@ impl World {
     /// A router that answers in this process.
     fn router(self, access: Access) -> (TempDir, Router) {
         let (_, stopping) = watch::channel(false);
-        let shared = Shared::new(self.parts, access, Limits::default(), stopping);
+        let shared = Shared::new(self.parts, Arc::default(), access, Limits::default(), stopping);
         (self.directory, router(Arc::new(shared), access))
     }
 
@@ -136,7 +141,11 @@ impl World {
 }
 
 fn file() -> Document {
-    Document::parse("lb.toml", FILE).unwrap_or_else(|problems| panic!("{problems}"))
+    document(FILE)
+}
+
+fn document(text: &str) -> Document {
+    Document::parse("lb.toml", text).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 /// The file never changes.

@@ -20,7 +20,7 @@ use tokio::time::sleep_until;
 use super::now;
 use super::service::Service;
 use crate::config::{self, Checked, Config, Diagnostics, LoadError, Severity};
-use crate::control::ReloadOrder;
+use crate::control::{HttpError, ReloadOrder, check_http};
 use crate::neighbour::{FIRST_ANSWERS, Resolutions};
 use crate::state::{
     Document, EventLog, Followed, Happening, Input, ReloadError, ReloadKind, Reloaded, addresses_to_locate,
@@ -81,6 +81,8 @@ impl Reloader {
         if warnings.has_errors() {
             return Err(LoadError::Invalid(warnings).into());
         }
+        let failed = |error: HttpError| ReloadError::Failed(error.to_string());
+        check_http(self.configs.borrow().config(), &checked.config).map_err(failed)?;
         let kind = match (awaits, saved) {
             (true, _) => ReloadKind::AwaitsConfirmation,
             (_, Some(saved)) if saved == fingerprint(&checked.text) => ReloadKind::Saved,

@@ -16,6 +16,7 @@ mod forwarding;
 mod fragments;
 mod health;
 mod health_scale;
+mod http;
 mod import;
 mod interfaces;
 mod ipv6;

@@ -18,11 +18,15 @@ use crate::support::{OpenConnection, PATIENCE, lab, list, web};
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What Prometheus would see, asked for as the documentation says.
-pub(crate) fn scrape(director: &Director) -> Result<Exposition> {
+fn scrape(director: &Director) -> Result<Exposition> {
     let socket = director.control_socket().display().to_string();
-    let words = ["curl", "--silent", "--show-error", "--fail", "--write-out", "%{content_type}"];
-    let words = words.into_iter().chain(["--unix-socket", &socket, "http://lb/metrics"]);
-    let answer = director.host().run(words)?;
+    curl(director.host(), &["--unix-socket", &socket, "http://lb/metrics"])
+}
+
+fn curl(host: &Host, words: &[&str]) -> Result<Exposition> {
+    let curl =
+        ["curl", "--silent", "--show-error", "--fail", "--max-time", "5", "--write-out", "%{content_type}"];
+    let answer = host.run(curl.iter().chain(words))?;
     let text = answer.trim_end().strip_suffix(CONTENT_TYPE).expect("the type of OpenMetrics");
     Exposition::parse(text)
 }

@@ -43,7 +43,6 @@ macro_rules! check_sections {
                     "smtp",
                     "exec",
                 ],
-                later: &[],
             },
             flap: section(concat!("[", $path, ".flap]"), &["changes", "within", "hold"]),
             icmp: section(concat!("[", $path, ".icmp]"), &[]),
@@ -77,7 +76,7 @@ macro_rules! check_sections {
 }
 
 const fn section(header: &'static str, keys: &'static [&'static str]) -> Section {
-    Section { header, keys, later: &[] }
+    Section { header, keys }
 }
 
 /// How the real servers of a virtual server are checked.
