@@ -23,6 +23,7 @@ mod save;
 mod sync;
 mod timeouts;
 mod told;
+mod top;
 mod vrrp;
 mod weight;
 mod zero;
@@ -100,6 +101,8 @@ enum Command {
     Zero(zero::Zero),
     /// Show what became of frames that were not forwarded, by reason
     Counters(list::Counters),
+    /// Watch virtual servers and real servers, and drain some with a key
+    Top(top::Top),
     /// List health checks, and what they found
     Health(health::Health),
     /// Do the health checks of a real server at once
@@ -184,6 +187,7 @@ impl Cli {
             Command::Drain(drain) => drain.execute(),
             Command::Zero(zero) => zero.execute(),
             Command::Counters(counters) => counters.execute(),
+            Command::Top(top) => top.execute(),
             Command::Health(health) => health.execute(),
             Command::CheckNow(check_now) => check_now.execute(),
             Command::Sync(sync) => sync.execute(),

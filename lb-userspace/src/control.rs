@@ -16,6 +16,7 @@ mod guard;
 mod health;
 mod http;
 mod limits;
+mod metrics;
 mod operation;
 mod rates;
 mod request;

@@ -4,6 +4,7 @@ mod change;
 mod connections;
 mod events;
 mod health;
+mod table;
 mod vrrp;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub use change::{
 pub use connections::{Connection, ConnectionFilter, ConnectionKind};
 pub use events::EventFilter;
 pub use health::{CheckNow, Health, HealthCheck, HealthChecks, HealthState, Probed};
+pub use table::{ConnectionTable, ConnectionTables, Metrics, XdpRuns};
 pub use vrrp::{Vrrp, VrrpAdverts, VrrpInstance, VrrpMaster, VrrpScript, VrrpTransitions};
 
 /// The query of `GET /v1/virtual_servers`.
@@ -205,4 +207,10 @@ pub struct Director {
     pub max_connections: u32,
     /// Frames that were not forwarded, by reason, and events in the connection table, since the maps were made.
     pub counters: BTreeMap<String, u64>,
+    /// What the connection tables hold.
+    #[serde(default)]
+    pub connection_tables: ConnectionTables,
+    /// What running the programs took, for each interface.
+    #[serde(default)]
+    pub xdp_runs: Vec<XdpRuns>,
 }

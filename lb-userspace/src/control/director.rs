@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lb_common::connection::State;
 use tokio::task::spawn_blocking;
 
 use super::connections::Clients;
@@ -9,6 +10,7 @@ use super::explain::answer;
 use super::failure::Failure;
 use super::server::Shared;
 use super::{acl, api, connections, explain, health};
+use crate::dataplane::{Occupancy, ProgramRuns, TableOccupancy};
 use crate::net::mac_text;
 
 /// `GET /v1/virtual_servers`.
@@ -36,7 +38,8 @@ pub(super) async fn reading<T: Send + 'static>(
     reading.await.map_err(|_| Failure::stopping())?
 }
 
-fn list(shared: &Shared, clients: Option<&Clients>) -> Result<api::VirtualServers, Failure> {
+/// What is done, and what came of it.
+pub(super) fn list(shared: &Shared, clients: Option<&Clients>) -> Result<api::VirtualServers, Failure> {
     let published = Arc::clone(&shared.published.borrow());
     let mut virtual_servers = Vec::new();
     for service in &published.services {
@@ -109,7 +112,40 @@ pub(super) async fn director(shared: Arc<Shared>) -> Result<api::Director, Failu
         xdp_mode: facts.xdp_mode.clone(),
         max_connections: facts.max_connections,
         counters: counters.into_iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
+        connection_tables: connection_tables(shared.observer.occupancy()),
+        xdp_runs: shared.observer.program_runs().into_iter().map(|runs| xdp_runs(&shared, runs)).collect(),
     })
+}
+
+fn connection_tables(Occupancy { states, tables, sweeps, freed }: Occupancy) -> api::ConnectionTables {
+    let table = |TableOccupancy { table, entries, capacity, places }| api::ConnectionTable {
+        table: String::from(table),
+        entries,
+        capacity,
+        places,
+    };
+    api::ConnectionTables {
+        // An entry without a state is being written.
+        states: State::ALL
+            .iter()
+            .zip(states)
+            .skip(1)
+            .map(|(state, n)| (state.name().to_owned(), n))
+            .collect(),
+        tables: tables.into_iter().map(table).collect(),
+        sweeps,
+        freed,
+    }
+}
+
+fn xdp_runs(shared: &Shared, ProgramRuns { place, runs, time }: ProgramRuns) -> api::XdpRuns {
+    let interfaces = &shared.facts.interfaces.0;
+    let interface = interfaces.iter().find(|(at, _)| *at == place).map(|(_, name)| name.clone());
+    api::XdpRuns {
+        interface: interface.unwrap_or_default(),
+        runs,
+        time_ns: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
+    }
 }
 
 /// `POST /v1/explain`.

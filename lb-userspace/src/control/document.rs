@@ -53,7 +53,7 @@ fn describe(operation: Operation, problem: &str) -> (OperationBuilder, Schemas) 
     let Operation { summary, parameters, question, answer, media, .. } = operation;
     let mut schemas = answer.schemas;
     let lines = match media {
-        Media::Json => "What was asked for.",
+        Media::Json | Media::OpenMetrics => "What was asked for.",
         Media::Lines => {
             "What was asked for: an object of this schema on each line. Empty lines mean nothing."
         }

@@ -52,6 +52,8 @@ pub(super) enum Media {
     Json,
     /// A JSON object on each line, as they come. Empty lines mean nothing.
     Lines,
+    /// Metrics, as text.
+    OpenMetrics,
 }
 
 impl Media {
@@ -59,6 +61,7 @@ impl Media {
         match self {
             Self::Json => "application/json",
             Self::Lines => "application/x-ndjson",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         }
     }
 }
@@ -133,6 +136,23 @@ impl Operation {
         let parameters = Q::into_params(|| Some(ParameterIn::Query));
         let new = Self::new(HttpMethod::Get, path, summary, Described::of::<A>(), route);
         Self { parameters, media: Media::Lines, ..new }
+    }
+
+    /// One that answers with text, which the document describes as an `A`.
+    pub(super) fn text<A, R>(
+        path: &'static str,
+        summary: &'static str,
+        media: Media,
+        answer: fn(Arc<Shared>) -> R,
+    ) -> Self
+    where
+        A: ToSchema,
+        R: Future<Output = Result<String, Failure>> + Send + 'static,
+    {
+        let route = get(move |Extract(shared): Extract<Arc<Shared>>| async move {
+            answer(shared).await.map(|text| ([(CONTENT_TYPE, media.name())], text))
+        });
+        Self { media, ..Self::new(HttpMethod::Get, path, summary, Described::of::<A>(), route) }
     }
 
     /// One that answers a question which does not fit into a path.

@@ -8,10 +8,10 @@ use axum::http::{Method, Uri};
 use super::document::described;
 use super::failure::Failure;
 use super::guard::guarded;
-use super::operation::{Effect, Operation};
+use super::operation::{Effect, Media, Operation};
 use super::request::Size;
 use super::server::Shared;
-use super::{acl, api, change, configuration, connections, director, events, health, sync, vrrp};
+use super::{acl, api, change, configuration, connections, director, events, health, metrics, sync, vrrp};
 
 /// Who is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +72,12 @@ pub(super) fn operations() -> Vec<Operation> {
         ),
         Operation::get("/v1/vrrp", "Virtual routers: who is master, and why.", vrrp::vrrp),
         Operation::get("/v1/sync", "Connections shared with other directors.", sync::sync),
+        Operation::text::<api::Metrics, _>(
+            "/metrics",
+            "Counters and states, for Prometheus.",
+            Media::OpenMetrics,
+            metrics::metrics,
+        ),
         Operation::lines::<api::Event, _, _>(
             "/v1/events",
             "What happens, as it happens: an object on each line.",

@@ -183,6 +183,9 @@ async fn ask(router: &Router, method: &str, path: &str, body: Option<&Value>) ->
         let lines = lines.map(|line| serde_json::from_slice::<Value>(line).expect("a line is JSON"));
         return (status, lines.collect());
     }
+    if media.starts_with("application/openmetrics-text") {
+        return (status, String::from_utf8(bytes.into()).expect("it is text").into());
+    }
     assert_eq!(media, "application/json", "{method} {path}");
     (status, serde_json::from_slice(&bytes).expect("it is JSON"))
 }

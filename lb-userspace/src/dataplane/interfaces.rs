@@ -16,7 +16,7 @@ use super::attach::{self, Attached};
 use super::error::DataplaneError;
 use super::migrate;
 use super::offload::VlanOffload;
-use super::open::{Dataplane, load, read_object, xdp_mut};
+use super::open::{Dataplane, handle, load, read_object, xdp_mut};
 use crate::config::XdpMode;
 use crate::net::Link;
 
@@ -97,7 +97,25 @@ impl Dataplane {
                 self.detach(index);
             }
         }
+        self.observe_programs(links);
         Ok(all)
+    }
+
+    /// Has the observer know the attached programs.
+    fn observe_programs(&mut self, links: &[(u8, Link)]) {
+        let others = self.others.iter_mut().map(|(place, ebpf)| (*place, ebpf));
+        let all = [(0, &mut self.ebpf)].into_iter().chain(others);
+        let mut programs = Vec::new();
+        for (place, ebpf) in all.filter(|(place, _)| links.iter().any(|(attached, _)| attached == place)) {
+            let opened = xdp_mut(ebpf, "lb").map(|program| handle(program, &self.directory));
+            match opened {
+                Ok(Ok(program)) => programs.push((place, program)),
+                // It forwards all the same.
+                Ok(Err(error)) => tracing::debug!("open the program of an interface once more: {error}"),
+                Err(error) => tracing::debug!("{error}"),
+            }
+        }
+        self.observer.watch(programs);
     }
 
     fn attach_one(&mut self, place: u8, link: &Link, mode: XdpMode) -> Result<Attached, DataplaneError> {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::acl::{AclScope, AclView};
 use super::layout::{Capacity, TableBuckets};
+use super::occupancy::LastSweep;
 use super::stats::Baseline;
 use lb_common::Word;
 use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6};
@@ -99,6 +100,8 @@ pub struct Memory {
     pub(super) acls: Mutex<BTreeMap<AclScope, Arc<AclView>>>,
     /// What destinations had counted when they were zeroed.
     pub(super) baselines: Region<Baseline>,
+    /// What the last sweep found.
+    pub(super) last_sweep: LastSweep,
 }
 
 /// The connection tables of one family.
@@ -156,6 +159,7 @@ impl Memory {
             v6: Connections::in_process(capacity.v6())?,
             acls: Mutex::default(),
             baselines: Region::anonymous(MAX_DESTINATIONS)?,
+            last_sweep: LastSweep::default(),
         })
     }
 

@@ -26,6 +26,7 @@ use super::memory::{ConnectionTable, Connections, Memory, Region};
 use super::migrate::{self, Previous};
 use super::object::OBJECT;
 use super::observer::Observer;
+use super::occupancy::LastSweep;
 use super::probe_replies::ProbeReplies;
 use super::stats::open_baselines;
 use super::sweeper::Sweeper;
@@ -84,7 +85,7 @@ pub struct Dataplane {
     pub(super) devices: DevMap<MapData>,
     pub(super) layouts: [MapLayout; layout::MAPS],
     pub(super) memory: Arc<Memory>,
-    observer: Observer,
+    pub(super) observer: Observer,
     explainer: Arc<Explainer>,
     probe_replies: Option<ProbeReplies>,
     clock: KernelClock,
@@ -190,7 +191,7 @@ impl Dataplane {
         Ok(Tables::new(Arc::clone(&self.memory), Some(stats), tries, wait_for_programs))
     }
 
-    /// A reader of counters and connections.
+    /// A reader of counters and connections, and, once programs are attached, of how often they ran.
     #[must_use]
     pub fn observer(&self) -> Observer {
         self.observer.clone()
@@ -423,6 +424,7 @@ fn map_memory(ebpf: &mut Ebpf, layouts: &[MapLayout], directory: &Path) -> Resul
         },
         acls: Mutex::default(),
         baselines: open_baselines(directory)?,
+        last_sweep: LastSweep::default(),
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lb_common::clock::MAX_TIMEOUT_SECONDS;
-use lb_common::connection::{Buckets as _, Meta, Sweep, Sweeping, clear_recent, entries, sweep};
+use lb_common::connection::{Buckets as _, Meta, State, Sweep, Sweeping, clear_recent, entries, sweep};
 use lb_common::destination::Destination;
 use lb_common::hash::FlowSeed;
 use lb_common::load::{Counts, Load, Reading, account};
@@ -105,21 +105,35 @@ impl Sweeper {
             before: memory.loads.iter().map(Load::read).collect(),
             found: vec![Counts::default(); memory.destinations.len()],
             referenced: vec![false; memory.destinations.len()],
+            states: [0; State::ALL.len()],
             ending: Ending::default(),
             now: self.clock.now()?,
         };
         let now = visitor.now;
-        let mut total = Sweep::default();
-        self.sweep_table(&memory.v4.half_open, now, &mut visitor, &mut total);
-        self.sweep_table(&memory.v6.half_open, now, &mut visitor, &mut total);
+        let half_open_v4 = self.sweep_table(&memory.v4.half_open, now, &mut visitor);
+        let half_open_v6 = self.sweep_table(&memory.v6.half_open, now, &mut visitor);
         // Who was seen there in time is in the main table by then.
         (self.wait)();
-        self.sweep_table(&memory.v4.main, now, &mut visitor, &mut total);
-        self.sweep_table(&memory.v6.main, now, &mut visitor, &mut total);
+        let main_v4 = self.sweep_table(&memory.v4.main, now, &mut visitor);
+        let main_v6 = self.sweep_table(&memory.v6.main, now, &mut visitor);
         let mut ending = std::mem::take(&mut visitor.ending);
-        let freed = ending.settle(&memory.v4, memory, self.seed, now)
-            + ending.settle(&memory.v6, memory, self.seed, now);
-        (total.live, total.freed) = (total.live.saturating_sub(freed), total.freed + freed);
+        let ended = [
+            ending.settle(&memory.v4, memory, self.seed, now),
+            ending.settle(&memory.v6, memory, self.seed, now),
+        ];
+        let ended = ended.as_flattened();
+        // In the order of the counts of templates that have ended.
+        let mut found = [main_v4, half_open_v4, main_v6, half_open_v6];
+        for (found, ended) in found.iter_mut().zip(ended) {
+            (found.live, found.freed) = (found.live.saturating_sub(*ended), found.freed + ended);
+        }
+        let templates = &mut visitor.states[State::Template as usize];
+        *templates = templates.saturating_sub(ended.iter().sum());
+        let total = Sweep {
+            live: found.iter().map(|found| found.live).sum(),
+            freed: found.iter().map(|found| found.freed).sum(),
+        };
+        memory.last_sweep.record(memory, visitor.states, found.map(|found| found.live), total.freed);
         let corrected = self.correct_loads(&visitor);
         if corrected > 0 {
             tracing::debug!("corrected the connections of {corrected} real servers");
@@ -132,14 +146,11 @@ impl Sweeper {
         table: &ConnectionTable<K>,
         now: u32,
         visitor: &mut Visitor<'_>,
-        total: &mut Sweep,
-    ) {
+    ) -> Sweep {
         let mut displaced = vec![false; table.len() as usize];
         // Who is to forget a template is not decided by how old it is alone.
         let timeouts = self.memory.settings().timeouts.clone().with_templates(MAX_TIMEOUT_SECONDS);
-        let found = sweep(table, self.seed, &timeouts, now, &mut displaced, visitor);
-        total.live += found.live;
-        total.freed += found.freed;
+        sweep(table, self.seed, &timeouts, now, &mut displaced, visitor)
     }
 
     /// Corrects what was not right before `seen` and did not change since. A daemon that was killed between freeing an
@@ -190,6 +201,8 @@ struct Visitor<'a> {
     found: Vec<Counts>,
     /// Destinations that live entries refer to.
     referenced: Vec<bool>,
+    /// How many live entries are in each state.
+    states: [u64; State::ALL.len()],
     /// Templates that are about to expire.
     ending: Ending,
     /// When the sweep began.
@@ -212,6 +225,9 @@ impl<const K: usize> Sweeping<K> for Visitor<'_> {
     fn lives(&mut self, key: &[u64; K], meta: Meta) {
         if is_template(key) {
             self.ending.note(key, meta, of_destination(meta, self.memory), self.now);
+        }
+        if let Some(count) = self.states.get_mut(meta.state() as usize) {
+            *count += 1;
         }
         let number = meta.destination() as usize;
         if let Some(referenced) = self.referenced.get_mut(number) {

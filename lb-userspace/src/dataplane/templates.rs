@@ -40,25 +40,25 @@ impl Ending {
     }
 
     /// Has those of one family live on that have connections, and forgets those that have none and have expired.
-    /// Returns how many entries were freed.
+    /// Returns how many entries were freed in each of its tables.
     pub(super) fn settle<const K: usize>(
         &mut self,
         family: &Connections<K>,
         memory: &Memory,
         seed: FlowSeed,
         now: u32,
-    ) -> u64 {
+    ) -> [u64; 2] {
+        let mut freed = [0; 2];
         let mine = self.0.keys().any(|(key, _)| narrow::<K>(key).is_some());
         if !mine {
-            return 0;
+            return freed;
         }
         for table in family.tables() {
             self.look_for_connections(table, memory, now);
         }
-        let mut freed = 0;
         for ((key, destination), has_connections) in &self.0 {
             let Some(key) = narrow::<K>(key) else { continue };
-            for table in family.tables() {
+            for (table, freed) in family.tables().into_iter().zip(&mut freed) {
                 let Some(entry) = lookup(table, &key, FlowHash::new(&key, seed)) else { continue };
                 let (meta, persistence) = (entry.meta, of_destination(entry.meta, memory));
                 // Another CPU may have brought it up to date meanwhile, or sent it elsewhere.
@@ -70,7 +70,7 @@ impl Ending {
                     // Whoever told of it does so for as long as it has connections there.
                     entry.change(meta.aged(seen));
                 } else if persistence.has_expired(meta, now) && entry.free() {
-                    freed += 1;
+                    *freed += 1;
                 }
             }
         }

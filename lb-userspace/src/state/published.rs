@@ -209,6 +209,9 @@ pub enum ServerState {
 }
 
 impl ServerState {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Up, Self::Down, Self::Draining, Self::Unresolved, Self::Unknown];
+
     /// As it is printed.
     #[must_use]
     pub const fn name(self) -> &'static str {

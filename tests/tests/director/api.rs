@@ -11,7 +11,12 @@ use serde_json::Value;
 use crate::support::{PATIENCE, answers, lab, web};
 
 /// What the daemon answers: a status and a body.
-fn ask(director: &Director, method: &str, path: &str, body: &str) -> std::io::Result<(String, String)> {
+pub(crate) fn ask(
+    director: &Director,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> std::io::Result<(String, String)> {
     let mut stream = UnixStream::connect(director.control_socket())?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let (media, length) = ("application/json", body.len());

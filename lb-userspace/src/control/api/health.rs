@@ -58,6 +58,9 @@ pub enum HealthState {
 }
 
 impl HealthState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Unknown, Self::Up, Self::Down, Self::Suspended];
+
     /// As it is printed.
     #[must_use]
     pub const fn name(self) -> &'static str {
