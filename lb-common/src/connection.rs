@@ -25,18 +25,18 @@
 //!    generation, so the keys that matched belong to the meta that was read last.
 //! 3. **Claim**: compare-and-swap meta to busy, generation + 1. Lost: begin again, once; then the frame is
 //!    forwarded without being recorded, and counted.
-//! 4. **Keys** are written by compare-and-swap from the values read after the claim, the last word first; a
-//!    failure means that the claim has been taken over, and abandons the entry.
-//! 5. **Publish**: compare-and-swap busy to valid, then read the flow's buckets once more: of two entries for
-//!    one flow the one that a look-up finds first stays, the other is freed by compare-and-swap, and its
-//!    writer forwards to the destination of the one that stays.
+//! 4. **Keys** are written by plain stores: a claim is its writer's alone, however long that sleeps.
+//! 5. **Publish**: an addition that makes busy valid, and keeps marks that were set or cleared since the claim; then read
+//!    the flow's buckets once more: of two entries for one flow the one that a look-up finds first stays, the other is freed
+//!    by compare-and-swap, and its writer forwards to the destination of the one that stays.
 //! 6. State, last-seen and destination of a valid entry are changed by compare-and-swap of meta; losing one is
 //!    harmless.
 //! 7. The **sweeper** frees by compare-and-swap of exactly the meta it judged.
-//! 8. An entry that is busy for [`BUSY_SECONDS`] belongs to a writer that was killed, and may be claimed.
-//!    Should the writer only have slept, its swaps of the keys fail, because its successor changed them, and
-//!    its publish fails, because the generation is another. (Only the daemon can sleep there: programs in the
-//!    kernel are not preempted for seconds.)
+//! 8. A busy entry is nobody else's to claim, and does not expire. Only the daemon can be killed or sleep there; what one
+//!    that was killed left, the next one frees before it writes any ([`free_abandoned`]): the lock on the pins says
+//!    that nobody sleeps. Until then the bucket has a way less. (An earlier version claimed such entries after
+//!    two seconds and wrote keys by compare-and-swap. If a sleeper's successor had a word of the key in common with its
+//!    predecessor, as clients have addresses and ports, the sleeper changed the successor's key.)
 //! 9. The *overflowed* mark is kept in meta of way 0 and survives every change of that entry. It is set before
 //!    an entry is published in another bucket. The *recent* mark is set with it, every time; a sweep clears it first,
 //!    waits until no program runs that may have read it, looks at every entry, and clears *overflowed* only
@@ -60,8 +60,8 @@ pub use entry::{Entry, MAX_DESTINATION, Meta};
 pub use room::{Room, find_room};
 pub use state::{State, Timeouts};
 pub use table::{
-    AtHome, Buckets, Inserted, Location, Sweep, Sweeping, Terms, clear_recent, entries, insert, is_expired,
-    locate, look_at_home, lookup, sweep,
+    AtHome, Buckets, Inserted, Location, Sweep, Sweeping, Terms, clear_recent, entries, free_abandoned,
+    insert, is_expired, locate, look_at_home, lookup, sweep,
 };
 
 use crate::Word;
@@ -69,7 +69,7 @@ use crate::Word;
 /// Entries in a bucket.
 pub const WAYS: usize = if cfg!(loom) { 2 } else { 8 };
 
-/// After this many seconds a busy entry's writer is taken for dead (IPVS's timeout of state NONE).
+/// A program writes no entry for so many seconds.
 pub const BUSY_SECONDS: u32 = 2;
 
 /// Words in the key of an IPv4 flow.

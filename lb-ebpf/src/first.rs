@@ -50,7 +50,7 @@ fn try_first<const K: usize, const W: usize, T: Family<K, W>>(
     let (timeouts, now) = (&settings.timeouts, tables.now());
     let hash = FlowHash::new(&packet.key, tables.flow_seed());
     let room = find_room(tables.half_open(), &packet.key, hash, timeouts, now)?;
-    let destination = match select(table, packet, number, selector, tables) {
+    let destination = match select::<true, K, T>(table, packet, number, selector, tables) {
         Some(destination) => destination,
         None => match sorry_server(service, tables) {
             Ok(destination) => destination,

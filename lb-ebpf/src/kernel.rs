@@ -8,6 +8,7 @@ pub use classifier::drop_probe_replies;
 pub use explain::explain;
 
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_ANY, xdp_action, xdp_md};
@@ -664,8 +665,19 @@ macro_rules! family {
 
             #[inline(always)]
             fn rule(&self, scope: u32, packet: &$packet) -> u32 {
-                let key = AclKey { scope, source: $source(packet) };
-                let key = Aligned(Key::new(AclKey::<$source_words>::BITS, key));
+                let mut place = MaybeUninit::<Aligned<Key<AclKey<$source_words>>>>::uninit();
+                let key = place.as_mut_ptr();
+                // One by one, whatever the compiler thinks: of scope and source it would make one store, where it may not.
+                // SAFETY: all fields of a key, which begins at a multiple of eight.
+                let key = unsafe {
+                    (&raw mut (*key).0.prefix_len).write_volatile(AclKey::<$source_words>::BITS);
+                    (&raw mut (*key).0.data.scope).write_volatile(scope);
+                    let source = (&raw mut (*key).0.data.source).cast::<u32>();
+                    for (i, word) in $source(packet).into_iter().enumerate() {
+                        source.add(i).write_volatile(word);
+                    }
+                    place.assume_init_ref()
+                };
                 maps::$acl.get(&key.0).copied().unwrap_or(NO_RULE)
             }
 

@@ -10,9 +10,10 @@ use crate::Packet;
 use crate::locality::local;
 use crate::tables::Tables;
 
-/// The destination for a new flow to the virtual server `service`; `None` if no real server is usable.
+/// The destination for a new flow to the virtual server `service`; `None` if no real server is usable. `IN_LINE` saves a
+/// call where the stack has room for a long hash.
 #[inline(always)]
-pub(crate) fn select<const K: usize, T: Tables>(
+pub(crate) fn select<const IN_LINE: bool, const K: usize, T: Tables>(
     table: SlotTable,
     packet: &Packet<K>,
     service: u32,
@@ -30,6 +31,11 @@ pub(crate) fn select<const K: usize, T: Tables>(
         Selector::Counter => in_turn(table, tables)?,
         Selector::Source if !options.contains(Options::FALLBACK) => {
             in_slot(table, hash_slot(client), tables)?
+        }
+        Selector::Maglev if IN_LINE && !options.contains(Options::FALLBACK) => {
+            let slot = maglev_slot(client, table.length);
+            tables.note(Note::OwnSlot, u64::from(slot));
+            in_slot(table, slot, tables)?
         }
         Selector::Source | Selector::Maglev => {
             if options.contains(Options::FALLBACK) && takes_none(table, tables) {

@@ -174,7 +174,7 @@ fn relate<const K: usize, const W: usize, T: Family<K, W>>(
     }
     let table = SlotTable::from_word(service.table.load());
     let reproducible = Selector::from_number(table.selector).filter(|selector| selector.is_reproducible());
-    match reproducible.and_then(|selector| select(table, packet, number, selector, tables)) {
+    match reproducible.and_then(|selector| select::<false, K, T>(table, packet, number, selector, tables)) {
         Some(number) => Decision::to(number),
         None => Decision::pass(Reason::PassNoConnection),
     }
@@ -325,7 +325,8 @@ fn try_schedule<const K: usize, const W: usize, T: Family<K, W>>(
         }
     }
     if destination == NO_DESTINATION {
-        destination = select(table, packet, number, selector, tables).unwrap_or(NO_DESTINATION);
+        destination =
+            select::<false, K, T>(table, packet, number, selector, tables).unwrap_or(NO_DESTINATION);
         if destination != NO_DESTINATION && is_persistent() {
             return Err(Decision::to(destination).with_template());
         }

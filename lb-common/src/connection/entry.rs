@@ -1,6 +1,7 @@
 //! One entry's word of state, and an entry that was found.
 
 use super::State;
+use super::state::BEING_WRITTEN;
 use crate::Word;
 use crate::clock::{SECONDS_BITS, age};
 
@@ -27,6 +28,7 @@ const BUSY: u64 = 1 << 62;
 const VALID: u64 = 1 << 63;
 const STATUS_MASK: u64 = BUSY | VALID;
 const MARKS_MASK: u64 = OVERFLOWED | RECENT;
+const WRITERS_STATE: u64 = (BEING_WRITTEN as u64) << STATE_SHIFT;
 
 const _: () = assert!(GENERATION_SHIFT + GENERATION_BITS == 59);
 
@@ -163,11 +165,11 @@ impl Meta {
         Self(self.0 & !MARKS_MASK)
     }
 
-    /// Claimed at second `now`: busy, of the next generation.
+    /// Claimed at second `now`: busy, of the next generation. It does not expire: it is for its writer to give back.
     #[inline(always)]
     pub(super) const fn claimed(self, now: u32) -> Self {
         let generation = self.0.wrapping_add(1 << GENERATION_SHIFT) & GENERATION_MASK;
-        Self(self.0 & MARKS_MASK | BUSY | generation | now as u64 & SEEN_MASK)
+        Self(self.0 & MARKS_MASK | BUSY | generation | WRITERS_STATE | now as u64 & SEEN_MASK)
     }
 
     /// This claim, published with the destination, state and second of `content`, and who told of it.

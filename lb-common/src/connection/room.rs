@@ -63,11 +63,7 @@ impl<const K: usize> Room<'_, K> {
         if is_alive(before, timeouts, now) != 0 || !way.meta.compare_exchange(before.word(), claim.word()) {
             return false;
         }
-        let published = claim.published(content);
-        if !publish(way, key, claim, published) {
-            account(before, claim);
-            return false;
-        }
+        let published = publish(way, key, claim, content);
         account(before, published);
         // Of two CPUs that publish one flow at the same time, at least one sees the other's entry; and of one that marks the
         // bucket and one that publishes in it, at least one sees what the other did.

@@ -5,7 +5,7 @@
 
 use crate::Setting;
 #[cfg(not(target_arch = "bpf"))]
-use crate::{clock::MAX_TIMEOUT_SECONDS, connection::BUSY_SECONDS};
+use crate::clock::MAX_TIMEOUT_SECONDS;
 
 /// The state of a connection; the numbers are IPVS's (`include/net/ip_vs.h`) for TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,8 +167,24 @@ impl Timeouts {
     }
 }
 
+/// In place of a state in an entry that is being written: it does not expire.
+pub(super) const BEING_WRITTEN: u32 = 15;
+
+/// How long an entry is remembered in which nothing was seen, or that has left for the other table.
+#[cfg(not(target_arch = "bpf"))]
+const LEFT_SECONDS: u32 = 2;
+
+/// Longer than ages are told apart.
+#[cfg(not(target_arch = "bpf"))]
+const FOREVER: u32 = 1 << 30;
+
 #[cfg(not(target_arch = "bpf"))]
 impl Timeouts {
+    /// Has entries that are being written not expire, where the timeouts are those of an earlier version's daemon.
+    pub fn protect_writers(&self) {
+        self.0[BEING_WRITTEN as usize].set(FOREVER);
+    }
+
     /// IPVS's defaults (`tcp_timeouts` and `udp_timeouts`): TCP 15 min, after FIN 2 min, UDP 5 min.
     #[must_use]
     pub const fn ipvs() -> Self {
@@ -184,8 +200,7 @@ impl Timeouts {
             Setting::new(if seconds > MAX_TIMEOUT_SECONDS { MAX_TIMEOUT_SECONDS } else { seconds })
         }
         Self([
-            // An entry that is being written is in state NONE, so that state's timeout is the writer's.
-            setting(BUSY_SECONDS),
+            setting(LEFT_SECONDS),
             setting(tcp),
             setting(120),
             setting(60),
@@ -200,7 +215,7 @@ impl Timeouts {
             setting(0),
             setting(0),
             setting(0),
-            setting(0),
+            Setting::new(FOREVER),
         ])
     }
 
@@ -221,7 +236,7 @@ impl Timeouts {
     #[must_use]
     pub const fn half_open_ranks() -> Self {
         let mut ranks = [const { Setting::new(60) }; 16];
-        ranks[State::None as usize] = Setting::new(BUSY_SECONDS);
+        ranks[State::None as usize] = Setting::new(LEFT_SECONDS);
         Self(ranks)
     }
 

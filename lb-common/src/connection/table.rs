@@ -1,6 +1,6 @@
 //! Look-up, insert and sweep: the protocol of the module above, run by the kernel and by the daemon alike.
 
-use super::{Bucket, Entry, Meta, Timeouts, WAYS, Way};
+use super::{BUSY_SECONDS, Bucket, Entry, Meta, Timeouts, WAYS, Way};
 use crate::clock::SECONDS_MASK;
 use crate::hash::{FlowHash, FlowSeed};
 
@@ -182,11 +182,7 @@ pub fn insert<const K: usize, B: Buckets<K>>(
     if !way.meta.compare_exchange(before.word(), claim.word()) {
         return Inserted::Lost;
     }
-    let published = claim.published(content);
-    if !publish(way, key, claim, published) {
-        account(before, claim);
-        return Inserted::Lost;
-    }
+    let published = publish(way, key, claim, content);
     account(before, published);
     // Of two CPUs that publish one flow at the same time, at least one sees the other's entry.
     crate::atomic::full_fence();
@@ -199,14 +195,15 @@ pub fn insert<const K: usize, B: Buckets<K>>(
     if place.evicts { Inserted::EvictedLive } else { Inserted::Stored }
 }
 
-/// Writes the keys of an entry that was claimed, and makes it valid.
-///
-/// The claim is ours, unless we sleep so long that somebody takes us for dead: hence no plain stores.
+/// Writes the keys of an entry that was claimed, and makes it valid: what it is then.
 #[inline(always)]
-pub(super) fn publish<const K: usize>(way: &Way<K>, key: &[u64; K], claim: Meta, published: Meta) -> bool {
-    let old: [u64; K] = core::array::from_fn(|i| way.key[i].load());
-    (0..K).rev().all(|i| way.key[i].compare_exchange(old[i], key[i]))
-        && way.meta.compare_exchange(claim.word(), published.word())
+pub(super) fn publish<const K: usize>(way: &Way<K>, key: &[u64; K], claim: Meta, content: Meta) -> Meta {
+    // A claim is nobody else's, however long it takes; only its marks may change.
+    for (word, value) in way.key.iter().zip(key) {
+        word.store(*value);
+    }
+    let change = claim.published(content).word().wrapping_sub(claim.word());
+    Meta::from_word(way.meta.fetch_add(change).wrapping_add(change))
 }
 
 /// The buckets that a flow may lie in; their ways are numbered through, 0 being the first of its own bucket.
@@ -363,9 +360,7 @@ pub(super) const fn lowest_bit(bits: u64) -> usize {
     (NUMBERS >> (4 * position)) as usize & (WAYS - 1)
 }
 
-/// 1 if an entry is valid or busy and has time left, else 0; without a branch.
-///
-/// A busy entry has the time of a flow in which nothing was seen yet: [`super::BUSY_SECONDS`].
+/// 1 if an entry is valid and has time left, or is busy, else 0; without a branch.
 #[inline(always)]
 pub(super) fn is_alive(meta: Meta, timeouts: &Timeouts, now: u32) -> u64 {
     left(meta, timeouts, now).wrapping_add(u64::from(u32::MAX)) >> 32 & meta.is_taken()
@@ -386,6 +381,20 @@ fn mark_overflowed<const K: usize>(home: &Bucket<K>) -> bool {
     let meta = Meta::from_word(home.ways[0].meta.load());
     let marked = meta.with_overflow();
     meta == marked || home.ways[0].meta.compare_exchange(meta.word(), marked.word())
+}
+
+/// Frees entries whose writer was killed. For a daemon that has just begun, and whose predecessor has ended: nobody else
+/// can tell a writer that was killed from one that sleeps.
+pub fn free_abandoned<const K: usize, B: Buckets<K>>(buckets: &B, now: u32) -> u64 {
+    let ways = (0..buckets.len()).filter_map(|i| buckets.bucket(i)).flat_map(|bucket| &bucket.ways);
+    let free = |way: &&Way<K>| {
+        let meta = Meta::from_word(way.meta.load());
+        // A program's claim is no older than the program's run.
+        meta.is_busy()
+            && meta.age(now) >= BUSY_SECONDS
+            && way.meta.compare_exchange(meta.word(), meta.freed().word())
+    };
+    ways.filter(free).count() as u64
 }
 
 /// What a [`sweep`] found.
@@ -416,6 +425,9 @@ pub fn clear_recent<const K: usize, B: Buckets<K>>(buckets: &B) {
 pub fn entries<const K: usize>(bucket: &Bucket<K>) -> impl Iterator<Item = ([u64; K], Entry<'_>)> {
     bucket.ways.iter().filter_map(|way| {
         let before = Meta::from_word(way.meta.load());
+        if !before.is_valid() {
+            return None;
+        }
         let key = core::array::from_fn(|i| way.key[i].load());
         let meta = Meta::from_word(way.meta.load());
         meta.is_still(before).then(|| (key, Entry::new(&way.meta, meta)))

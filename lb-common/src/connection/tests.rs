@@ -208,15 +208,18 @@ fn when_all_are_live_the_one_that_would_expire_first_goes() {
 }
 
 #[test]
-fn an_entry_left_busy_by_a_dead_writer_is_taken_over() {
+fn an_entry_left_busy_by_a_dead_writer_is_free_when_the_next_daemon_begins() {
     let table = Table::new(3);
     for bucket in &table.0 {
         for way in &bucket.ways {
             way.meta.store(Meta::from_word(0).claimed(NOW).word());
         }
     }
-    assert_eq!(table.insert(flow(1), established(7, NOW + BUSY_SECONDS - 1)), Inserted::Lost);
-    assert_eq!(table.insert(flow(1), established(7, NOW + BUSY_SECONDS)), Inserted::Stored);
+    let later = established(7, NOW + 100_000);
+    assert_eq!(table.insert(flow(1), later), Inserted::Lost, "it may be asleep");
+    assert_eq!(free_abandoned(&table, NOW + BUSY_SECONDS - 1), 0);
+    assert_eq!(free_abandoned(&table, NOW + BUSY_SECONDS), 3 * WAYS as u64);
+    assert_eq!(table.insert(flow(1), later), Inserted::Stored);
     assert!(table.lookup(flow(1)).is_some());
 }
 

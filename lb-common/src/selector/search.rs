@@ -44,8 +44,10 @@ pub struct Search {
 const ANY: u32 = 0;
 /// The one with the least cost.
 const LEAST: u32 = 1;
-/// The same, where a cost is `ip_vs_dest_conn_overhead`, and nobody asks for spare ones: lc, wlc.
+/// The same, where a cost is `ip_vs_dest_conn_overhead`: lc, wlc.
 const LEAST_OVERHEAD: u32 = 4;
+/// The same, and whether any has room to spare: lblc, lblcr.
+const LEAST_OVERHEAD_AND_SPARE: u32 = 5;
 /// The sum of weights.
 const SUM: u32 = 2;
 /// The servers that random numbers fall on.
@@ -206,6 +208,7 @@ impl Search {
         let aim = match selector {
             Selector::TwoChoices => SUM,
             Selector::LeastConnection | Selector::WeightedLeastConnection => LEAST_OVERHEAD,
+            Selector::Locality | Selector::ReplicatedLocality => LEAST_OVERHEAD_AND_SPARE,
             _ => LEAST,
         };
         Self::of(aim, Price::of(selector), first, length)
@@ -230,7 +233,7 @@ impl Search {
     #[inline(always)]
     #[must_use]
     pub const fn steps(&self) -> (u32, bool) {
-        if matches!(self.aim, LEAST | LEAST_OVERHEAD) {
+        if matches!(self.aim, LEAST | LEAST_OVERHEAD | LEAST_OVERHEAD_AND_SPARE) {
             (self.length.div_ceil(STRIDE), true)
         } else {
             (self.length, false)
@@ -278,11 +281,14 @@ impl Search {
         slots: impl Fn(u32) -> Option<Slot>,
         loads: impl Fn(u32) -> Option<&'a Load>,
     ) -> bool {
-        if self.aim == LEAST_OVERHEAD {
-            return self.stride_by_overhead(i, slots, loads);
+        match self.aim {
+            LEAST_OVERHEAD => return self.stride_by_overhead::<false>(i, slots, loads),
+            LEAST_OVERHEAD_AND_SPARE => return self.stride_by_overhead::<true>(i, slots, loads),
+            _ => {}
         }
+        // What these have in common: inactive connections cost nothing, and all costs are divided by weights.
+        let Price { active: each, new, idle_is_free, has_limit, .. } = self.price;
         let (mut best, mut cost, mut divisor) = (u64::from(self.best), self.cost, self.divisor);
-        let mut has_spare = u64::from(self.has_spare);
         let mut is_over = false;
         let from = i.wrapping_mul(STRIDE);
         for i in (0..STRIDE).map(|i| from.wrapping_add(i)) {
@@ -292,31 +298,29 @@ impl Search {
             }
             let Some(slot) = slots(self.first + i) else { break };
             let Some(load) = loads(slot.destination()) else { break };
-            let (weight, counts) = (u64::from(slot.weight()), load.counts());
-            let (its_cost, its_divisor) = self.price.of_server(counts, weight);
-            let active = u64::from(counts.active);
-            let takes_none = spread_sign(load.overloaded()) | is_less(weight, active) & self.price.has_limit;
-            has_spare |= is_less(active * 2, weight) & !takes_none & 1;
+            let (weight, active) = (u64::from(slot.weight()), u64::from(load.counts().active));
+            let takes_none = spread_sign(load.overloaded()) | is_less(weight, active) & has_limit;
+            let its_cost = (active * each + new) & !(is_less(active, 1) & idle_is_free);
             // Both products are below 2^57.
-            let is_better = is_less(its_cost * divisor, cost * its_divisor) & !takes_none;
-            best = best & !is_better | u64::from(slot.destination()) & is_better;
-            cost = cost & !is_better | its_cost & is_better;
-            divisor = divisor & !is_better | its_divisor & is_better;
+            let is_better = is_less(its_cost * divisor, cost * weight) & !takes_none;
+            best ^= (best ^ u64::from(slot.destination())) & is_better;
+            cost ^= (cost ^ its_cost) & is_better;
+            divisor ^= (divisor ^ weight) & is_better;
         }
-        (self.best, self.cost, self.divisor, self.has_spare) = (best as u32, cost, divisor, has_spare as u32);
+        (self.best, self.cost, self.divisor) = (best as u32, cost, divisor);
         !is_over
     }
 
-    /// The same with as few instructions as it takes: half of them.
+    /// The same by `ip_vs_dest_conn_overhead`; with `SPARE` also whether a server has room to spare.
     #[inline(always)]
-    fn stride_by_overhead<'a>(
+    fn stride_by_overhead<'a, const SPARE: bool>(
         &mut self,
         i: u32,
         slots: impl Fn(u32) -> Option<Slot>,
         loads: impl Fn(u32) -> Option<&'a Load>,
     ) -> bool {
         let (mut best, mut cost, mut divisor) = (u64::from(self.best), self.cost, self.divisor);
-        let by_weight = self.price.by_weight;
+        let (by_weight, mut has_spare) = (self.price.by_weight, u64::from(self.has_spare));
         let mut is_over = false;
         let from = i.wrapping_mul(STRIDE);
         for i in (0..STRIDE).map(|i| from.wrapping_add(i)) {
@@ -327,13 +331,17 @@ impl Search {
             let Some(slot) = slots(self.first + i) else { break };
             let Some(load) = loads(slot.destination()) else { break };
             let its_divisor = u64::from(slot.weight()) & by_weight | 1 & !by_weight;
-            let its_cost = load.read().overhead();
-            let is_better = is_less(its_cost * divisor, cost * its_divisor) & !spread_sign(load.overloaded());
+            let (reading, takes_none) = (load.read(), spread_sign(load.overloaded()));
+            let its_cost = reading.overhead();
+            if SPARE {
+                has_spare |= is_less(u64::from(reading.counts().active) * 2, its_divisor) & !takes_none & 1;
+            }
+            let is_better = is_less(its_cost * divisor, cost * its_divisor) & !takes_none;
             best ^= (best ^ u64::from(slot.destination())) & is_better;
             cost ^= (cost ^ its_cost) & is_better;
             divisor ^= (divisor ^ its_divisor) & is_better;
         }
-        (self.best, self.cost, self.divisor) = (best as u32, cost, divisor);
+        (self.best, self.cost, self.divisor, self.has_spare) = (best as u32, cost, divisor, has_spare as u32);
         !is_over
     }
 

@@ -4,7 +4,7 @@ use lb_common::connection::{Inserted, State, WAYS, clear_recent};
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::{BUCKETS, NOW, Table, check, flow};
+use crate::{BUCKETS, NOW, Table, beside, check, flow};
 
 #[test]
 fn of_two_inserts_of_one_flow_one_stays() {
@@ -50,14 +50,15 @@ fn a_reader_never_gets_the_destination_of_a_flow_that_takes_its_place() {
     check(|| {
         let table = Table::new();
         table.insert(flow(0), 1);
-        let other = Arc::clone(&table);
-        let thread = thread::spawn(move || {
+        let (other, reader) = (Arc::clone(&table), Arc::clone(&table));
+        let write = move || {
             other.free(flow(0));
             other.insert(flow(1), 2)
+        };
+        beside(write, move || {
+            assert!(matches!(reader.destination(flow(0)), None | Some(1)));
+            assert!(matches!(reader.destination(flow(1)), None | Some(2)));
         });
-        assert!(matches!(table.destination(flow(0)), None | Some(1)));
-        assert!(matches!(table.destination(flow(1)), None | Some(2)));
-        thread.join().unwrap();
         table.is_counted_right();
     });
 }
@@ -71,13 +72,15 @@ fn a_reader_never_gets_the_destination_of_a_flow_that_evicts_it() {
         for n in 0..residents {
             table.insert(flow(n), 1);
         }
-        let other = Arc::clone(&table);
-        let thread = thread::spawn(move || other.insert(flow(residents), 2));
-        for n in 0..2 {
-            assert!(matches!(table.destination(flow(n)), None | Some(1)));
-        }
-        assert!(matches!(table.destination(flow(residents)), None | Some(2)));
-        assert_eq!(thread.join().unwrap(), Inserted::EvictedLive);
+        let (other, reader) = (Arc::clone(&table), Arc::clone(&table));
+        let read = move || {
+            for n in 0..2 {
+                assert!(matches!(reader.destination(flow(n)), None | Some(1)));
+            }
+            assert!(matches!(reader.destination(flow(residents)), None | Some(2)));
+        };
+        let (inserted, ()) = beside(move || other.insert(flow(residents), 2), read);
+        assert_eq!(inserted, Inserted::EvictedLive);
         assert_eq!(table.destination(flow(residents)), Some(2));
         table.is_counted_right();
     });
@@ -88,16 +91,15 @@ fn a_sweep_never_frees_a_flow_that_lives() {
     check(|| {
         let table = Table::new();
         table.insert(flow(0), 1);
-        let other = Arc::clone(&table);
+        let (other, swept) = (Arc::clone(&table), Arc::clone(&table));
         let later = NOW + 900;
         // It would have expired, but is seen just now.
-        let thread = thread::spawn(move || {
+        let touch = move || {
             other
                 .find(flow(0))
                 .is_some_and(|entry| other.change(entry, entry.meta.touched(State::FinWait as u32, later)))
-        });
-        table.sweep(later);
-        let touched = thread.join().unwrap();
+        };
+        let ((), touched) = beside(move || swept.sweep(later), touch);
         assert_eq!(table.destination(flow(0)).is_some(), touched);
         table.is_counted_right();
     });
@@ -112,10 +114,8 @@ fn a_sweep_does_not_hide_a_flow_that_overflows_meanwhile() {
         }
         // The first half of a sweep, and the wait for programs that run, are over.
         clear_recent(&*table);
-        let other = Arc::clone(&table);
-        let thread = thread::spawn(move || other.insert(flow(WAYS), 2));
-        table.sweep(NOW);
-        match thread.join().unwrap() {
+        let (other, swept) = (Arc::clone(&table), Arc::clone(&table));
+        match beside(move || other.insert(flow(WAYS), 2), move || swept.sweep(NOW)).0 {
             Inserted::Stored => assert_eq!(table.destination(flow(WAYS)), Some(2)),
             // The mark was lost to the sweep.
             Inserted::Lost => assert_eq!(table.destination(flow(WAYS)), None),
@@ -130,13 +130,13 @@ fn a_reader_follows_a_flow_that_is_moved() {
     check(|| {
         let table = Table::new();
         table.insert(flow(0), 1);
-        let other = Arc::clone(&table);
-        let thread = thread::spawn(move || {
+        let (other, reader) = (Arc::clone(&table), Arc::clone(&table));
+        let change = move || {
             let entry = other.find(flow(0)).expect("it is there");
             assert!(other.change(entry, entry.meta.moved(2, State::FinWait as u32, NOW)));
-        });
-        assert!(matches!(table.destination(flow(0)), Some(1 | 2)));
-        thread.join().unwrap();
+        };
+        let ((), found) = beside(change, move || reader.destination(flow(0)));
+        assert!(matches!(found, Some(1 | 2)));
         assert_eq!(table.destination(flow(0)), Some(2));
         table.is_counted_right();
     });

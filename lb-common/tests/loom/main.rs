@@ -18,6 +18,7 @@ use lb_common::connection::{
 use lb_common::hash::{FlowHash, FlowSeed};
 use lb_common::load::{Counts, Load, account};
 use loom::sync::Arc;
+use loom::thread;
 
 const SEED: FlowSeed = FlowSeed { first: 1, second: 2 };
 const BUCKETS: usize = 3;
@@ -157,6 +158,20 @@ fn flow(n: usize) -> [u64; 2] {
         .filter(|key| Table::home(*key) == 0)
         .nth(n)
         .expect("there are plenty")
+}
+
+/// Runs both at the same time, the one that changes more first.
+///
+/// Neither on the thread of the model, which loom would begin with: it keeps for each word who accessed it last, be it by a
+/// load (0.7.2, `rt/atomic.rs`, `set_last_access`). A thread that loads a word before it changes it thus hides that another
+/// one has loaded it before, and nothing else than that order is tried. If the one that only reads comes last, each of its
+/// loads is tried before each of the other's changes.
+fn beside<A: 'static, B: 'static>(
+    writer: impl FnOnce() -> A + 'static,
+    reader: impl FnOnce() -> B + 'static,
+) -> (A, B) {
+    let (writer, reader) = (thread::spawn(writer), thread::spawn(reader));
+    (writer.join().unwrap(), reader.join().unwrap())
 }
 
 fn check(test: impl Fn() + Sync + Send + 'static) {

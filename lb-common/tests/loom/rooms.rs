@@ -4,7 +4,7 @@ use lb_common::connection::WAYS;
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::{NOW, Table, check, flow};
+use crate::{NOW, Table, beside, check, flow};
 
 #[test]
 fn of_one_flow_that_two_cpus_record_at_most_one_entry_stays() {
@@ -55,11 +55,12 @@ fn a_reader_never_gets_the_destination_of_a_flow_that_takes_an_expired_ones_room
     check(|| {
         let table = Table::new();
         table.insert_at(flow(0), 1, NOW - 1000);
-        let other = Arc::clone(&table);
-        let thread = thread::spawn(move || other.record(flow(1), 2));
-        assert!(matches!(table.destination(flow(0)), None | Some(1)));
-        assert!(matches!(table.destination(flow(1)), None | Some(2)));
-        thread.join().unwrap();
+        let (other, reader) = (Arc::clone(&table), Arc::clone(&table));
+        let read = move || {
+            assert!(matches!(reader.destination(flow(0)), None | Some(1)));
+            assert!(matches!(reader.destination(flow(1)), None | Some(2)));
+        };
+        beside(move || other.record(flow(1), 2), read);
         table.is_counted_right();
     });
 }

@@ -5,7 +5,7 @@ use lb_common::connection::{Inserted, Meta, State};
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::{NOW, Table, check, flow};
+use crate::{NOW, Table, beside, check, flow};
 
 /// What the other director says of a flow.
 fn told() -> Meta {
@@ -29,11 +29,12 @@ fn a_reader_sees_all_of_a_synchronised_flow_or_nothing() {
     check(|| {
         let table = Table::new();
         table.insert(flow(1), 2);
-        let other = Arc::clone(&table);
-        let thread = thread::spawn(move || synchronise(&other, 0));
-        assert!(table.find(flow(0)).is_none_or(|entry| is_as_told(entry.meta)));
-        assert_eq!(table.destination(flow(1)), Some(2), "a neighbour in its bucket");
-        assert!(thread.join().unwrap());
+        let (other, reader) = (Arc::clone(&table), Arc::clone(&table));
+        let read = move || {
+            assert!(reader.find(flow(0)).is_none_or(|entry| is_as_told(entry.meta)));
+            assert_eq!(reader.destination(flow(1)), Some(2), "a neighbour in its bucket");
+        };
+        assert!(beside(move || synchronise(&other, 0), read).0);
         assert!(is_as_told(table.find(flow(0)).unwrap().meta));
         table.is_counted_right();
     });
@@ -44,15 +45,17 @@ fn a_synchronised_flow_takes_no_other_flows_place_unseen() {
     check(|| {
         let table = Table::new();
         table.insert(flow(0), 3);
-        let other = Arc::clone(&table);
+        let (other, reader) = (Arc::clone(&table), Arc::clone(&table));
         // The way of a flow that ends here is the one that another is written to.
-        let thread = thread::spawn(move || {
+        let write = move || {
             other.free(flow(0));
             synchronise(&other, 1)
-        });
-        assert!(matches!(table.destination(flow(0)), None | Some(3)));
-        assert!(table.find(flow(1)).is_none_or(|entry| is_as_told(entry.meta)));
-        assert!(thread.join().unwrap());
+        };
+        let read = move || {
+            assert!(matches!(reader.destination(flow(0)), None | Some(3)));
+            assert!(reader.find(flow(1)).is_none_or(|entry| is_as_told(entry.meta)));
+        };
+        assert!(beside(write, read).0);
         table.is_counted_right();
     });
 }
@@ -82,13 +85,15 @@ fn a_flow_that_is_seen_while_it_is_synchronised_is_counted_once() {
     check(|| {
         let table = Table::new();
         table.insert(flow(0), 2);
-        let other = Arc::clone(&table);
-        let thread = thread::spawn(move || synchronise(&other, 0));
-        if let Some(entry) = table.find(flow(0)) {
+        let (other, cpu) = (Arc::clone(&table), Arc::clone(&table));
+        let touch = move || {
             // A CPU that is late does without.
-            table.change(entry, entry.meta.touched(State::Established as u32, NOW + 1));
-        }
-        thread.join().unwrap();
+            cpu.find(flow(0)).is_some_and(|entry| {
+                cpu.change(entry, entry.meta.touched(State::Established as u32, NOW + 1))
+            })
+        };
+        let (told, touched) = beside(move || synchronise(&other, 0), touch);
+        assert!(told || touched, "one of them was first");
         assert!(table.find(flow(0)).is_some());
         table.is_counted_right();
     });

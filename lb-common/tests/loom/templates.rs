@@ -5,7 +5,7 @@ use lb_common::persistence::{Persistence, is_template};
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::{BUCKETS, NOW, Table, check, flow};
+use crate::{BUCKETS, NOW, Table, beside, check, flow};
 
 const CLIENTS: Persistence = Persistence::new(60, 32);
 
@@ -71,10 +71,10 @@ fn a_template_that_is_evicted_leads_nobody_elsewhere() {
         for n in 0..BUCKETS * WAYS - 1 {
             table.insert(flow(n), 2);
         }
-        let other = Arc::clone(&table);
-        let thread = thread::spawn(move || other.insert(flow(BUCKETS * WAYS), 3));
-        assert!(matches!(table.destination(template(0)), None | Some(1)));
-        thread.join().unwrap();
+        let (other, reader) = (Arc::clone(&table), Arc::clone(&table));
+        let insert = move || other.insert(flow(BUCKETS * WAYS), 3);
+        let (_, found) = beside(insert, move || reader.destination(template(0)));
+        assert!(matches!(found, None | Some(1)));
         assert!(matches!(table.destination(template(0)), None | Some(1)));
         assert!(matches!(table.destination(flow(BUCKETS * WAYS)), None | Some(3)));
         table.is_counted_right();
@@ -86,14 +86,14 @@ fn a_template_that_is_used_while_it_is_swept_stays_or_is_made_anew() {
     check(|| {
         let table = Table::new();
         table.insert_as(template(0), Meta::new(1, State::Template, NOW - 59));
-        let other = Arc::clone(&table);
-        let thread = thread::spawn(move || {
+        let (other, daemon) = (Arc::clone(&table), Arc::clone(&table));
+        let touch = move || {
             let touch = |entry: Entry<'_>| other.change(entry, entry.meta.touched(entry.meta.state(), NOW));
             other.find(template(0)).is_some_and(touch)
-        });
+        };
         // The daemon ends a template that has no connections (`dataplane/templates.rs`).
-        let ended = table.find(template(0)).is_some_and(|entry| table.free_entry(entry));
-        let touched = thread.join().unwrap();
+        let end = move || daemon.find(template(0)).is_some_and(|entry| daemon.free_entry(entry));
+        let (touched, ended) = beside(touch, end);
         assert!(ended || touched, "one of them was first");
         assert_eq!(table.destination(template(0)).is_some(), !ended);
         table.is_counted_right();

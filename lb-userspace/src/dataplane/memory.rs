@@ -12,7 +12,7 @@ use super::layout::{Capacity, TableBuckets};
 use super::occupancy::LastSweep;
 use super::stats::Baseline;
 use lb_common::Word;
-use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6};
+use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6, free_abandoned};
 use lb_common::destination::Destination;
 use lb_common::form::{FORM_SPANS, FORM_WORDS, Span};
 use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICES, SLOT_WORDS};
@@ -166,6 +166,16 @@ impl Memory {
     /// The one element of the settings map.
     pub(super) fn settings(&self) -> &Settings {
         &self.settings[0]
+    }
+
+    /// Frees entries that a daemon was writing when it was killed. Nobody else writes any yet.
+    pub(super) fn free_abandoned(&self, now: u32) {
+        let v4 = self.v4.tables().map(|table| free_abandoned(table, now));
+        let v6 = self.v6.tables().map(|table| free_abandoned(table, now));
+        let freed: u64 = v4.iter().chain(&v6).sum();
+        if freed > 0 {
+            tracing::debug!("freed {freed} entries that a daemon was writing when it was killed");
+        }
     }
 
     /// The rules for clients.

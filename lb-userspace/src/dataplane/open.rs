@@ -143,6 +143,10 @@ impl Dataplane {
         first.store(seed.first);
         second.store(seed.second);
         let clock = KernelClock::measure(|| jiffies(&ebpf))?;
+        memory.settings().timeouts.protect_writers();
+        if taken_over {
+            memory.free_abandoned(clock.now()?);
+        }
         let devices = devices(&mut ebpf)?;
         let explainer = Explainer::open(&mut ebpf, &directory, Arc::clone(&memory), clock)?;
         let counters = per_cpu(&mut ebpf, "COUNTERS")?;

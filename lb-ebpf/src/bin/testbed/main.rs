@@ -37,6 +37,9 @@ static SOURCE_MASK: Global<u32> = Global::new(0);
 /// Where the last four bytes of the source address lie in a frame: by default those of IPv4.
 #[unsafe(no_mangle)]
 static SOURCE_AT: Global<u32> = Global::new(14 + 12);
+/// Where a frame says in which order the sources take turns ([`vary`]): by default in the identification of IPv4.
+#[unsafe(no_mangle)]
+static ORDER_AT: Global<u32> = Global::new(IDENTIFICATION as u32);
 /// The first of the sources whose frames `tally` counts.
 #[unsafe(no_mangle)]
 static FIRST_SOURCE: Global<u32> = Global::new(0);
@@ -222,10 +225,17 @@ fn untag(context: XdpContext) -> u32 {
     vlan::untag(&context)
 }
 
-/// Steps the source address to the next of `SOURCE_MASK + 1`: for a frame that is fed back as it became.
+/// Steps the source address to the next of `SOURCE_MASK + 1`: for a frame that is fed back as it became. The next is the
+/// last times a factor, which the frame says, plus one: each comes once, if the factor is one more than a multiple of
+/// four (a linear congruential generator's full period, by Hull and Dobell).
 #[inline(always)]
 fn vary(context: &XdpContext) {
-    set_source(context, |address| address.wrapping_add(1));
+    let order = context.data() + ORDER_AT.load() as usize;
+    if order + 2 <= context.data_end() {
+        // SAFETY: the verifier has just seen that the bytes lie in the frame.
+        let factor = u32::from(unsafe { (order as *const u16).read_unaligned() });
+        set_source(context, |address| address.wrapping_mul(factor).wrapping_add(1));
+    }
 }
 
 /// Sets the source address to the next of `SOURCE_MASK + 1`: for many frames that take turns.

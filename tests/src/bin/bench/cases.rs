@@ -83,6 +83,8 @@ pub(crate) struct Case {
     /// How many frames go through the program before the first round, beside a few: so many that every table is as
     /// full as it becomes.
     pub(crate) warm_up: u32,
+    /// In which order they do: each is the one before times this, plus one.
+    pub(crate) order: u16,
     /// How many frames a measurement has at least, whatever the time.
     pub(crate) fewest_frames: u32,
     /// What goes through the program once before each round.
@@ -127,6 +129,11 @@ const FEWER_FLOWS: u32 = 1 << 16;
 /// How often each of many flows has its turn in one measurement, at least: a million of them as often as in a second
 /// of full load.
 const TURNS: u32 = 4;
+/// One source after the other.
+pub(crate) const IN_TURN: u16 = 1;
+/// As good as random. Flows are not recorded in the order in which their frames come later: in the order in which the
+/// reference's lie side by side in memory, the CPU would have fetched each before it is asked for.
+const SCATTERED: u16 = 25_173;
 /// More than come in one run: nearly every frame is of a flow that nobody has seen.
 const UNSEEN: u32 = 1 << 24;
 
@@ -141,6 +148,7 @@ impl Case {
             program: Program::Product,
             sources: 1,
             source_at: SOURCE_V4,
+            order: IN_TURN,
             frame,
             warm_up: 0,
             fewest_frames: 0,
@@ -282,7 +290,7 @@ fn flows() -> Result<Vec<Case>> {
         let case = Case::of_many(Group::Flows, &id, &label, Setting::Flows(flows), flows, frame);
         // A flow's first frame in a second is dearer than the others, for it writes. Were each flow's frame the first
         // since the last round, only those would be measured.
-        Case { fewest_frames: TURNS * flows, ..case }
+        Case { fewest_frames: TURNS * flows, order: SCATTERED, ..case }
     };
     for flows in FLOWS {
         let label = format!("one line of the table, {} sources", grouped(flows));

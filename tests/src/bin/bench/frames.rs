@@ -14,6 +14,14 @@ pub(crate) const SOURCE_V4: u32 = 14 + 12;
 /// Where those of an IPv6 address lie.
 pub(crate) const SOURCE_V6: u32 = 14 + 8 + 12;
 
+/// Where a frame says in which order sources take turns, by where its source lies: in the identification of IPv4, or the
+/// last 16 bits of IPv6's flow label. Nobody looks at them in a frame that is no fragment.
+pub(crate) fn order_at(source_at: u32) -> u32 {
+    const IDENTIFICATION: u32 = 14 + 4;
+    const FLOW_LABEL: u32 = 14 + 2;
+    if source_at == SOURCE_V6 { FLOW_LABEL } else { IDENTIFICATION }
+}
+
 /// The shortest frame that Ethernet has, without its checksum.
 const SHORTEST: usize = 60;
 const ETHERNET: usize = 14;

@@ -15,7 +15,8 @@ use indicatif::ProgressBar;
 use lb_lab::Lab;
 use serde::Serialize;
 
-use crate::cases::{Case, Program};
+use crate::cases::{Case, IN_TURN, Program};
+use crate::frames::order_at;
 use crate::plane::Plane;
 use crate::setting::Setting;
 use crate::testbed::{Selection, Testbed, run};
@@ -107,12 +108,19 @@ impl Bench {
     /// Brings a program into the caches, lets the reference record its flows, and finds out how many frames are
     /// enough.
     fn warm_up<'a>(&'a self, case: &'a Case, frames: u32) -> Result<Turn<'a>> {
-        let mut turn =
-            Turn { case, program: self.program(case)?, next: 0, frames: FEWEST_FRAMES, results: Vec::new() };
+        let mut turn = Turn {
+            case,
+            program: self.program(case)?,
+            next: 0,
+            order: IN_TURN,
+            frames: FEWEST_FRAMES,
+            results: Vec::new(),
+        };
         let mut nanoseconds = turn.run(FEWEST_FRAMES)?;
         if case.warm_up > 0 {
             nanoseconds = turn.run(case.warm_up)?;
         }
+        turn.order = case.order;
         let affordable = frames_in(LONGEST_NANOSECONDS, nanoseconds);
         turn.frames = affordable.clamp(FEWEST_FRAMES, frames).max(case.fewest_frames);
         Ok(turn)
@@ -134,6 +142,7 @@ struct Turn<'a> {
     program: &'a Xdp,
     /// The first source of the next run: a flow that was seen is not new.
     next: u32,
+    order: u16,
     frames: u32,
     results: Vec<u64>,
 }
@@ -148,6 +157,12 @@ impl Turn<'_> {
         if let Some(source) = frame.get_mut(at..).and_then(|source| source.first_chunk_mut::<4>()) {
             let first = u32::from_be_bytes(*source) | self.next;
             *source = first.to_be_bytes();
+        }
+        let at = order_at(self.case.source_at) as usize;
+        if self.case.sources > 1
+            && let Some(order) = frame.get_mut(at..).and_then(|order| order.first_chunk_mut())
+        {
+            *order = self.order.to_le_bytes();
         }
         self.next = self.next.wrapping_add(frames) & (self.case.sources - 1);
         let ran = run(self.program, &frame, frames)?;

@@ -11,7 +11,7 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use aya_obj::Object;
 
 use crate::Result;
-use crate::frames::SOURCE_V4;
+use crate::frames::{SOURCE_V4, order_at};
 use crate::plane::Plane;
 use crate::setting::{MAC, VIP, WEB};
 
@@ -82,13 +82,14 @@ impl Testbed {
             format!("{VARIABLE} is not set: run `cargo xtask bench`, which builds it and sets it")
         })?;
         let object = fs::read(&path)?;
-        let mask = selection.sources - 1;
+        let (mask, order_at) = (selection.sources - 1, order_at(selection.source_at));
         let pins = pins(plane)?;
         let mut loader = EbpfLoader::new();
         loader
             .btf(None)
             .override_global("SOURCE_MASK", &mask, true)
             .override_global("SOURCE_AT", &selection.source_at, true)
+            .override_global("ORDER_AT", &order_at, true)
             .override_global("TARGET", &selection.target, true);
         share(&mut loader, plane, &pins);
         let has_reference = selection.programs.iter().any(|program| program.contains("reference"));
