@@ -48,6 +48,7 @@ pub struct VrrpInstance {
     /// The addresses that the master has, as `address/prefix length`.
     pub virtual_addresses: Vec<String>,
     /// Those that it has too, and that are not in its adverts.
+    #[serde(default)]
     pub excluded_addresses: Vec<String>,
     /// Who else has the addresses and is not the master, in words: a split brain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
