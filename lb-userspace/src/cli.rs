@@ -49,6 +49,7 @@ Examples:
   sudo lb run --config /etc/lb/lb.toml       forward
   sudo lb reload                             the file was changed
   sudo lb list -n                            what goes where
+  sudo lb top                                and how much, as it changes
   sudo lb drain web 192.168.2.212            take a real server out of service
   sudo lb explain 198.51.100.7:4000 192.168.2.240:80 tcp
                                              and why

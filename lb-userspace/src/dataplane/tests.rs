@@ -125,6 +125,32 @@ fn a_sweep_frees_the_connections_of_a_server_that_is_gone_and_knows_who_is_left(
     assert_eq!(destination_of(memory.half_open_v4(), 2), Some(4));
 }
 
+/// What metrics tell of the tables.
+#[test]
+fn a_sweep_counts_entries_by_state_and_by_table() {
+    let memory = memory(1024);
+    let mut tables = Tables::in_process(Arc::clone(&memory));
+    usable(&mut tables, 3);
+    let sweeper = Sweeper::in_process(Arc::clone(&memory), SEED).expect("there is a clock");
+    let observer = Observer::in_process(Arc::clone(&memory)).expect("there is a clock");
+    assert_eq!(observer.occupancy(), Occupancy::default(), "nobody has looked");
+    let now = KernelClock::in_process().expect("there is a clock").now().expect("it runs");
+    for n in 0..7 {
+        record(memory.connections_v4(), n, 3, State::Established, now, 0);
+    }
+    record(memory.connections_v4(), 8, 3, State::Close, now, 0);
+    record(memory.connections_v4(), 9, 3, State::Close, now, 1000);
+    record(memory.half_open_v4(), 10, 3, State::SynRecv, now, 0);
+    sweeper.sweep().expect("there is a clock");
+    let found = observer.occupancy();
+    let count = |state: State| found.states[state as usize];
+    assert_eq!([State::Established, State::Close, State::SynRecv, State::Udp].map(count), [7, 1, 1, 0]);
+    let entries: Vec<_> = found.tables.iter().map(|table| (table.table, table.entries)).collect();
+    let expected = [("ipv4", 8), ("ipv4_half_open", 1), ("ipv6", 0), ("ipv6_half_open", 0)];
+    assert_eq!((entries, found.sweeps, found.freed), (expected.to_vec(), 1, 1));
+    assert!(found.tables[0].capacity >= 1024 && found.tables[0].places > found.tables[0].capacity);
+}
+
 #[test]
 fn a_sweep_frees_the_connections_of_clients_that_are_refused_and_no_others() {
     let memory = memory(1024);

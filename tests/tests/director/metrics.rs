@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use aya::maps::{Map, MapData, PerCpuArray};
 use lb_common::counter::RealServerStats;
 use lb_lab::{
-    Director, Exposition, Lab, Load, Result, TestResult, VirtualServer, try_wait_until, wait_until,
+    Director, Exposition, Host, Lab, Load, Result, TestResult, VirtualServer, try_wait_until, wait_until,
 };
 use serde_json::Value;
 
@@ -104,7 +104,8 @@ fn in_the_kernel(director: &Director) -> RealServerStats {
     let pin = versions.filter_map(std::result::Result::ok).map(|entry| entry.path().join("REAL_STATS"));
     let pin = pin.into_iter().find(|pin| pin.exists()).expect("the map is pinned");
     let map = MapData::from_pin(pin).expect("it can be opened");
-    let map: PerCpuArray<_, RealServerStats> = Map::PerCpuArray(map).try_into().expect("it is what it is");
+    let map = PerCpuArray::<MapData, RealServerStats>::try_from(Map::PerCpuArray(map));
+    let map = map.expect("it has these values");
     let cpus = map.iter().flat_map(|values| values.expect("it can be read").to_vec());
     cpus.fold(RealServerStats::default(), |sum, cpu| RealServerStats {
         packets: sum.packets + cpu.packets,
@@ -181,7 +182,7 @@ fn what_is_scraped_is_what_commands_and_the_kernel_say_to_the_last_connection() 
 /// A director with everything that there are metrics of, and another one that it shares connections with.
 fn with_everything(lab: &Lab) -> Result<(Director, Director)> {
     let key = lab.directory().join("sync.key");
-    std::fs::write(&key, "a key\n").expect("the lab has a directory");
+    std::fs::write(&key, "a key of directors in a lab\n").expect("the lab has a directory");
     std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("it is there");
     let sync = format!("[sync]\ninterface = \"eth0\"\ngroup = \"224.0.0.81:8848\"\nkey_file = {key:?}\n");
     let servers = lab.real_servers();
@@ -201,7 +202,9 @@ fn with_everything(lab: &Lab) -> Result<(Director, Director)> {
         )
     };
     let start = |name: &str, priority| {
-        Director::on(&lab.host(name)).config(format!("{web}\n{}\n{sync}", instance(priority))).start()
+        let host = lab.host(name);
+        let director = Director::on(&host).config(format!("{web}\n{}\n{sync}", instance(priority)));
+        director.setting("http", format!("\"{}:9811\"", host.address())).start()
     };
     Ok((start("a", 150)?, start("b", 100)?))
 }
@@ -227,6 +230,11 @@ fn a_director_with_everything_exports_what_alerts_dashboard_and_documentation_na
     assert_eq!(scraped.value("lb_vrrp_priority", &[]), number(&vrrp["priority"]));
     let first = lab.real_servers()[0].address().to_string();
     assert!(scraped.value("lb_health_check_latency_seconds", &[("real_server", &first)]) > 0.0);
+    // The same for whoever reaches director.http.
+    let url = format!("http://{}:9811/metrics", director.host().address());
+    let names =
+        |scraped: &Exposition| scraped.families.iter().map(|family| family.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&curl(&lab.client(), &[&url])?), names(&scraped));
     contrib::documentation_has_all(&scraped);
     contrib::alerts_use_what_there_is(&scraped);
     contrib::the_dashboard_uses_what_there_is(&scraped);

@@ -37,19 +37,20 @@ struct Restored;
 
 impl Drop for Restored {
     fn drop(&mut self) {
-        ratatui::restore();
+        // A terminal that is gone needs nothing.
+        let _ = ratatui::try_restore();
     }
 }
 
 /// Shows what the daemon says until somebody quits.
 pub(super) async fn run(socket: &Path, interval: Duration, first: Sample) -> Result<(), Failure> {
-    // Before there is anything to restore: a panic then restores as well (`set_panic_hook`).
     let [mut terminate, mut hangup, mut interrupt] =
         [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()].map(signal);
     let (Ok(terminate), Ok(hangup), Ok(interrupt)) = (&mut terminate, &mut hangup, &mut interrupt) else {
         return Err(Failure::because("handle signals: the system does not let lb".to_owned()));
     };
-    let restored = Restored;
+    // Whatever ends this; a panic restores by the hook that `try_init` sets.
+    let _restored = Restored;
     let mut terminal = ratatui::try_init()?;
     let (news, mut heard) = mpsc::channel(16);
     let mut view = View::default();
@@ -61,7 +62,7 @@ pub(super) async fn run(socket: &Path, interval: Duration, first: Sample) -> Res
         move || read_keys(&news)
     });
     tokio::spawn(look_often(socket.to_owned(), interval, news.clone()));
-    let ended = loop {
+    loop {
         show(&mut terminal, &view)?;
         let next = tokio::select! {
             next = heard.recv() => next,
@@ -70,19 +71,17 @@ pub(super) async fn run(socket: &Path, interval: Duration, first: Sample) -> Res
             _ = interrupt.recv() => None,
         };
         match next {
-            None | Some(News::Closed) => break Ok(()),
+            None | Some(News::Closed) => return Ok(()),
             Some(News::Redraw) => {}
             Some(News::Looked(looked)) => take(&mut view, *looked, &mut last),
             Some(News::Done(done)) => view.finish(done),
             Some(News::Key(key)) => match view.press(key) {
                 Step::Nothing => {}
-                Step::Quit => break Ok(()),
+                Step::Quit => return Ok(()),
                 Step::Do(order) => drop(tokio::spawn(carry_out(socket.to_owned(), order, news.clone()))),
             },
         }
-    };
-    drop(restored);
-    ended
+    }
 }
 
 fn show(terminal: &mut DefaultTerminal, view: &View) -> io::Result<()> {
