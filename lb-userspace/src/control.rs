@@ -16,11 +16,14 @@ mod guard;
 mod health;
 mod http;
 mod limits;
+mod live;
 mod operation;
+mod page;
 mod rates;
 mod request;
 mod routes;
 mod server;
+mod since;
 mod sync;
 mod vrrp;
 
