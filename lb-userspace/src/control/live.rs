@@ -35,7 +35,7 @@ use super::vrrp::vrrp;
 use crate::state::{Event, Happening};
 
 /// What happens within this time is shown together.
-const SETTLE: Duration = Duration::from_millis(150);
+const SETTLE: Duration = Duration::from_millis(250);
 /// How soon a browser asks again whose connection has ended, in milliseconds.
 const RETRY: &str = "retry: 2000\n\n";
 

@@ -57,7 +57,11 @@ fn shown(browser: &Browser) -> Result<Vec<Value>> {
 fn it_shows_what_lb_list_shows_and_follows_it() -> TestResult {
     let lab = lab()?;
     let director = director(&lab, services(&lab))?;
-    let load = Load::to((lab.vip(), 80)).at_once(4).requests(400).run(&lab.client())?;
+    wait_until("all real servers are up", SOON, || {
+        let states = director.json(["list"]).map(|list| listed(&list)).unwrap_or_default();
+        !states.is_empty() && states.iter().all(|server| server["state"] == "up")
+    });
+    let load = Load::to((lab.vip(), 80)).at_once(4).requests(400).timeout(SOON).run(&lab.client())?;
     assert_eq!(load.failed(), 0, "{load:?}");
     let browser = browser(&lab)?;
     browser.run("window.isTheSame = true")?;
@@ -100,7 +104,7 @@ fn it_shows_what_lb_list_shows_and_follows_it() -> TestResult {
     let list = director.json(["list"])?;
     let csv = browser.run("return fetch('/status.csv').then((answer) => answer.text())")?;
     let csv = csv.as_str().expect("text").to_owned();
-    let lines: Vec<Vec<&str>> = csv.split("\r\n").map(|line| line.split(',').collect()).collect();
+    let lines: Vec<Vec<String>> = csv.split("\r\n").map(cells).collect();
     let expected = listed(&list);
     assert_eq!(lines.len(), expected.len() + 2, "a heading, and an end of the last line: {csv}");
     for (line, expected) in lines[1..].iter().zip(&expected) {
@@ -122,6 +126,19 @@ fn it_shows_what_lb_list_shows_and_follows_it() -> TestResult {
     Ok(())
 }
 
+/// The cells of a line of RFC 4180 without line breaks in them.
+fn cells(line: &str) -> Vec<String> {
+    let (mut cells, mut is_quoted) = (vec![String::new()], false);
+    for character in line.chars() {
+        match character {
+            '"' => is_quoted = !is_quoted,
+            ',' if !is_quoted => cells.push(String::new()),
+            other => cells.last_mut().expect("there is one").push(other),
+        }
+    }
+    cells
+}
+
 /// For the documentation, if somebody has asked for them, with something to be seen.
 fn pictures(lab: &Lab, browser: &Browser) -> TestResult {
     let (Some(light), Some(dark)) = (picture("status-page.png"), picture("status-page-dark.png")) else {
@@ -136,7 +153,7 @@ fn pictures(lab: &Lab, browser: &Browser) -> TestResult {
         "return document.querySelector('.of-trend path').getAttribute('d').split('L').length > 14",
     )?;
     for (file, scheme) in [(light, "light"), (dark, "dark")] {
-        browser.look(1280, 860, scheme)?;
+        browser.look(1280, 800, scheme)?;
         let write = format!("base64 -d > '{}'", file.display());
         lab.director().command("sh").args(["-c", &write]).input(browser.screenshot()?).run()?.success()?;
         assert!(fs::metadata(&file)?.len() < 150_000, "{} is too large for a document", file.display());

@@ -1,12 +1,14 @@
 //! What the status page follows.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
 use super::super::client;
+use super::super::since::Since;
 use super::*;
+use crate::state::ServerState;
 
 /// The names and data of events that come until there are enough.
 async fn listen(
@@ -99,4 +101,25 @@ async fn so_many_listen_and_no_more_and_all_end_with_the_daemon() {
     for listening in listening {
         listening.await.expect("the stream ends");
     }
+}
+
+#[tokio::test]
+async fn a_state_lasts_from_when_it_was_first_seen() {
+    let world = World::new();
+    let mut published = (**world.parts.published.borrow()).clone();
+    let (since, health) = (Since::default(), Board::default());
+    let time = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    since.look(&published, &health, time(10));
+    since.look(&published, &health, time(15));
+    let [first, second] = [0, 1].map(|place| published.services[0].servers[place].clone());
+    assert_eq!(since.of("web", &first), Some(time(10)));
+    assert_eq!(since.of("dns", &first), None, "another's");
+    published.services[0].servers[0].state = ServerState::Down;
+    let down = published.services[0].servers[0].clone();
+    assert_eq!(since.of("web", &down), None, "nobody has looked yet");
+    since.look(&published, &health, time(20));
+    assert_eq!((since.of("web", &down), since.of("web", &second)), (Some(time(20)), Some(time(10))));
+    published.services.remove(0);
+    since.look(&published, &health, time(30));
+    assert_eq!(since.of("web", &down), None, "it is gone, and is new when it comes back");
 }
