@@ -16,12 +16,15 @@ mod guard;
 mod health;
 mod http;
 mod limits;
+mod live;
 mod metrics;
 mod operation;
+mod page;
 mod rates;
 mod request;
 mod routes;
 mod server;
+mod since;
 mod sync;
 mod vrrp;
 

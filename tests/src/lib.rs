@@ -28,6 +28,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "labs measure real time")]
 
+mod browser;
 mod builder;
 mod capture;
 mod change;
@@ -63,6 +64,7 @@ mod udp;
 mod wait;
 mod web;
 
+pub use browser::Browser;
 pub use builder::{LabBuilder, Subnet};
 pub use capture::{Capture, Captured, Direction};
 pub use choice::HashTable;

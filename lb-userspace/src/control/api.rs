@@ -4,6 +4,7 @@ mod change;
 mod connections;
 mod events;
 mod health;
+mod overview;
 mod table;
 mod vrrp;
 
@@ -22,6 +23,7 @@ pub use change::{
 pub use connections::{Connection, ConnectionFilter, ConnectionKind};
 pub use events::EventFilter;
 pub use health::{CheckNow, Health, HealthCheck, HealthChecks, HealthState, Probed};
+pub use overview::{Counted, CountedKind, LiveEvent, Overview};
 pub use table::{ConnectionTable, ConnectionTables, Metrics, XdpRuns};
 pub use vrrp::{Vrrp, VrrpAdverts, VrrpInstance, VrrpMaster, VrrpScript, VrrpTransitions};
 
@@ -133,6 +135,9 @@ pub struct RealServer {
     pub persistent_connections: Option<u64>,
     /// What it may get.
     pub state: State,
+    /// Since when; RFC 3339, UTC. Not there in the moment in which that changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
     /// Whether it, or anything of it, was changed while the daemon ran.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub runtime: bool,
@@ -199,6 +204,9 @@ impl Sum for Rate {
 pub struct Director {
     /// Of the daemon.
     pub version: String,
+    /// Since when the daemon runs; RFC 3339, UTC.
+    #[serde(default)]
+    pub since: String,
     /// Where frames come in and go out; several are separated by commas.
     pub interface: String,
     /// `native` or `generic`; if interfaces differ, of each.

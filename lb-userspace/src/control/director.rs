@@ -61,6 +61,7 @@ pub(super) fn list(shared: &Shared, clients: Option<&Clients>) -> Result<api::Vi
                     of.and_then(|of| clients.get(&of)).copied().unwrap_or(0)
                 }),
                 state: server.state,
+                since: shared.since.of(&service.name, server).map(health::time),
                 runtime: server.is_runtime,
                 mac: server.mac.map(mac_text),
                 active_connections: connections.active.into(),
@@ -108,6 +109,7 @@ pub(super) async fn director(shared: Arc<Shared>) -> Result<api::Director, Failu
     let facts = &shared.facts;
     Ok(api::Director {
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        since: health::time(shared.since.started()),
         interface: facts.interfaces.names(),
         xdp_mode: facts.xdp_mode.clone(),
         max_connections: facts.max_connections,

@@ -57,6 +57,7 @@ fn describe(operation: Operation, problem: &str) -> (OperationBuilder, Schemas) 
         Media::Lines => {
             "What was asked for: an object of this schema on each line. Empty lines mean nothing."
         }
+        Media::Events => "Server-sent events, whose data are objects of this schema.",
     };
     let done = ResponseBuilder::new()
         .description(lines)

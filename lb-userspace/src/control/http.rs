@@ -18,9 +18,9 @@ use tokio::time::{sleep, timeout};
 
 use super::connection::{ended, serve};
 use super::limits::Limits;
-use super::rates::Rates;
+use super::live;
 use super::routes::{Access, router};
-use super::server::{Parts, Shared};
+use super::server::{Parts, Seen, Shared};
 use crate::config::Config;
 use crate::state::Followed;
 
@@ -76,12 +76,12 @@ fn bind(address: SocketAddr) -> Result<StdTcpListener, HttpError> {
 }
 
 /// Serves at the address that is configured, and at another when it changes, until `stopping` becomes true.
-pub(super) async fn keep(parts: Parts, rates: Arc<Rates>, mut stopping: watch::Receiver<bool>) {
+pub(super) async fn keep(parts: Parts, seen: Seen, mut stopping: watch::Receiver<bool>) {
     let mut configs = parts.configs.clone();
     while !*stopping.borrow() {
         let wanted = configs.borrow_and_update().config().director.http;
         let (stop, stopped) = watch::channel(false);
-        let mut serving = pin!(hold(wanted, &parts, &rates, stopped));
+        let mut serving = pin!(hold(wanted, &parts, &seen, stopped));
         tokio::select! {
             () = ended(&mut stopping) => {}
             () = changed(&mut configs, wanted) => {}
@@ -103,20 +103,18 @@ async fn changed(configs: &mut watch::Receiver<Followed>, wanted: Option<SocketA
 }
 
 /// Serves at this address until `stopping` becomes true.
-async fn hold(
-    address: Option<SocketAddr>,
-    parts: &Parts,
-    rates: &Arc<Rates>,
-    mut stopping: watch::Receiver<bool>,
-) {
+async fn hold(address: Option<SocketAddr>, parts: &Parts, seen: &Seen, mut stopping: watch::Receiver<bool>) {
     let listener = match address {
         None => None,
         Some(address) => listen(address, &mut stopping).await,
     };
     let Some(listener) = listener else { return ended(&mut stopping).await };
     let (limits, access) = (Limits::for_anybody(), Access::ReadOnly);
-    let shared = Shared::new(parts.clone(), Arc::clone(rates), access, limits, stopping.clone());
-    serve(listener, router(Arc::new(shared), access), limits, stopping).await;
+    let shared = Arc::new(Shared::new(parts.clone(), seen.clone(), access, limits, stopping.clone()));
+    tokio::select! {
+        () = serve(listener, router(Arc::clone(&shared), access), limits, stopping) => {}
+        () = live::make(&shared) => {}
+    }
 }
 
 /// Listens as soon as that is possible, unless `stopping` becomes true before.
@@ -126,7 +124,7 @@ async fn listen(address: SocketAddr, stopping: &mut watch::Receiver<bool>) -> Op
         let error = match bind(address) {
             Ok(listener) => match TcpListener::from_std(listener) {
                 Ok(listener) => {
-                    tracing::info!("who asks at http://{address}/ may read, and change nothing");
+                    tracing::info!("the status page is at http://{address}/");
                     return Some(listener);
                 }
                 Err(source) => HttpError { address, source },

@@ -31,6 +31,8 @@ pub(super) struct Limits {
     pub(super) readings: usize,
     /// Streams of events at a time.
     pub(super) followers: usize,
+    /// Status pages at a time that are kept up to date.
+    pub(super) listeners: usize,
     /// How long a request waits for its turn where there are as many at a time.
     pub(super) turn: Duration,
     /// How often a stream of events says that it is there.
@@ -52,6 +54,7 @@ impl Default for Limits {
             changes_at_once: 10_000,
             readings: 2,
             followers: 64,
+            listeners: 8,
             turn: Duration::from_secs(10),
             heartbeat: Duration::from_secs(10),
         }
@@ -72,7 +75,8 @@ impl Limits {
             changes: 4,
             changes_at_once: 1,
             readings: 1,
-            followers: 16,
+            followers: 8,
+            listeners: 32,
             ..Self::default()
         }
     }

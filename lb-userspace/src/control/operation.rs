@@ -54,6 +54,8 @@ pub(super) enum Media {
     Lines,
     /// Metrics, as text.
     OpenMetrics,
+    /// Server-sent events, whose data are JSON objects.
+    Events,
 }
 
 impl Media {
@@ -62,6 +64,7 @@ impl Media {
             Self::Json => "application/json",
             Self::Lines => "application/x-ndjson",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Events => "text/event-stream",
         }
     }
 }
@@ -129,13 +132,28 @@ impl Operation {
         Q: DeserializeOwned + IntoParams + Send + 'static,
         R: Future<Output = Result<Body, Failure>> + Send + 'static,
     {
+        Self::stream::<A, Q, R>(path, summary, Media::Lines, answer)
+    }
+
+    /// One that answers with `A` after `A`, in the form of this medium, and takes a query.
+    pub(super) fn stream<A, Q, R>(
+        path: &'static str,
+        summary: &'static str,
+        media: Media,
+        answer: fn(Arc<Shared>, Q) -> R,
+    ) -> Self
+    where
+        A: ToSchema,
+        Q: DeserializeOwned + IntoParams + Send + 'static,
+        R: Future<Output = Result<Body, Failure>> + Send + 'static,
+    {
         let route = get(move |Extract(shared): Extract<Arc<Shared>>, uri: Uri| async move {
-            let lines = answer(shared, query(&uri)?).await?;
-            Ok::<_, Failure>(([(CONTENT_TYPE, Media::Lines.name())], lines))
+            let stream = answer(shared, query(&uri)?).await?;
+            Ok::<_, Failure>(([(CONTENT_TYPE, media.name())], stream))
         });
         let parameters = Q::into_params(|| Some(ParameterIn::Query));
         let new = Self::new(HttpMethod::Get, path, summary, Described::of::<A>(), route);
-        Self { parameters, media: Media::Lines, ..new }
+        Self { parameters, media, ..new }
     }
 
     /// One that answers with text, which the document describes as an `A`.

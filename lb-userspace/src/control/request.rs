@@ -31,6 +31,7 @@ pub(super) struct Turns {
     changes: Arc<Semaphore>,
     readings: Arc<Semaphore>,
     followers: Arc<Semaphore>,
+    listeners: Arc<Semaphore>,
 }
 
 impl Turns {
@@ -41,6 +42,7 @@ impl Turns {
             changes: of(limits.changes),
             readings: of(limits.readings),
             followers: of(limits.followers),
+            listeners: of(limits.listeners),
         }
     }
 
@@ -57,6 +59,11 @@ impl Turns {
     /// The right to follow events; nobody waits for those who may follow for days.
     pub(super) fn follower(&self) -> Result<OwnedSemaphorePermit, Failure> {
         Arc::clone(&self.followers).try_acquire_owned().map_err(|_| Failure::busy())
+    }
+
+    /// The right to be shown everything again and again, likewise.
+    pub(super) fn listener(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        Arc::clone(&self.listeners).try_acquire_owned().map_err(|_| Failure::busy())
     }
 }
 

@@ -9,9 +9,12 @@ use super::document::described;
 use super::failure::Failure;
 use super::guard::guarded;
 use super::operation::{Effect, Media, Operation};
+use super::page::with_page;
 use super::request::Size;
 use super::server::Shared;
-use super::{acl, api, change, configuration, connections, director, events, health, metrics, sync, vrrp};
+use super::{
+    acl, api, change, configuration, connections, director, events, health, live, metrics, sync, vrrp,
+};
 
 /// Who is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +86,12 @@ pub(super) fn operations() -> Vec<Operation> {
             "What happens, as it happens: an object on each line.",
             events::follow,
         ),
+        Operation::stream::<api::LiveEvent, _, _>(
+            "/v1/live",
+            "Everything that there is to see, every two seconds and whenever something is done, and what happens.",
+            Media::Events,
+            live::listen,
+        ),
         Operation::get(
             "/v1/configuration",
             "The configuration file, and what was changed since it was read.",
@@ -111,7 +120,7 @@ pub(super) fn router(shared: Arc<Shared>, access: Access) -> Router {
         operations().into_iter().fold(Router::new(), route).fallback(none).method_not_allowed_fallback(wrong);
     let router = match access {
         Access::Full => router,
-        Access::ReadOnly => guarded(router, &shared),
+        Access::ReadOnly => guarded(with_page(router), &shared),
     };
     router.with_state(shared)
 }

@@ -15,9 +15,11 @@ use super::connection::serve;
 use super::explain::Interfaces;
 use super::http;
 use super::limits::Limits;
+use super::live::{self, Live};
 use super::rates::{PERIOD, Rates};
 use super::request::Turns;
 use super::routes::{Access, router};
+use super::since::Since;
 use crate::dataplane::{Explainer, Observer};
 use crate::health::Board;
 use crate::state::{EventLog, Followed, Happening, Input, Published, PublishedService};
@@ -87,6 +89,8 @@ pub(super) struct Shared {
     pub(super) configs: watch::Receiver<Followed>,
     pub(super) reloads: mpsc::Sender<ReloadOrder>,
     pub(super) rates: Arc<Rates>,
+    pub(super) since: Arc<Since>,
+    pub(super) live: Live,
     pub(super) events: EventLog,
     pub(super) health: Board,
     pub(super) sync: SyncBoard,
@@ -97,6 +101,9 @@ pub(super) struct Shared {
     /// True when the daemon ends.
     pub(super) stopping: watch::Receiver<bool>,
 }
+
+/// What is seen while the daemon runs, whoever asks.
+pub(super) type Seen = (Arc<Rates>, Arc<Since>);
 
 /// What the daemon that answers is made of.
 #[derive(Clone)]
@@ -167,8 +174,15 @@ impl Server {
         let (stopped, stopping) = watch::channel(false);
         let events = parts.events.clone();
         let rates = Arc::new(Rates::default());
-        let for_all = tokio::spawn(http::keep(parts.clone(), Arc::clone(&rates), stopping.clone()));
-        let shared = Arc::new(Shared::new(parts, rates, Access::Full, limits, stopping.clone()));
+        let since = Arc::new(Since::default());
+        let seen = (Arc::clone(&rates), Arc::clone(&since));
+        let for_all = tokio::spawn(http::keep(parts.clone(), seen, stopping.clone()));
+        let shared = Arc::new(Shared::new(parts, (rates, since), Access::Full, limits, stopping.clone()));
+        let followed = Arc::clone(&shared);
+        let following = tokio::spawn(async move {
+            let (published, health) = (followed.published.clone(), followed.health.clone());
+            tokio::join!(followed.since.follow(published, health), live::make(&followed));
+        });
         let sampling = tokio::spawn(sample(Arc::clone(&shared)));
         let serving = serve(listener, router(shared, Access::Full), limits, stopping);
         let stop = async {
@@ -178,6 +192,7 @@ impl Server {
         };
         let _ = tokio::join!(serving, stop, for_all);
         sampling.abort();
+        following.abort();
         drop(place);
     }
 }
@@ -185,7 +200,7 @@ impl Server {
 impl Shared {
     pub(super) fn new(
         parts: Parts,
-        rates: Arc<Rates>,
+        (rates, since): Seen,
         access: Access,
         limits: Limits,
         stopping: watch::Receiver<bool>,
@@ -217,6 +232,8 @@ impl Shared {
             configs,
             reloads,
             rates,
+            since,
+            live: Live::default(),
             access,
             limits,
             turns,

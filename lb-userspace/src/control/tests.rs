@@ -2,6 +2,7 @@
 
 mod described;
 mod hostile;
+mod live;
 mod open;
 mod told;
 
@@ -121,7 +122,7 @@ impl World {
     /// A router that answers in this process.
     fn router(self, access: Access) -> (TempDir, Router) {
         let (_, stopping) = watch::channel(false);
-        let shared = Shared::new(self.parts, Arc::default(), access, Limits::default(), stopping);
+        let shared = Shared::new(self.parts, Default::default(), access, Limits::default(), stopping);
         (self.directory, router(Arc::new(shared), access))
     }
 
@@ -185,6 +186,14 @@ async fn ask(router: &Router, method: &str, path: &str, body: Option<&Value>) ->
     }
     if media.starts_with("application/openmetrics-text") {
         return (status, String::from_utf8(bytes.into()).expect("it is text").into());
+    }
+    if media == "text/event-stream" {
+        let text = String::from_utf8(bytes.into()).expect("it is text");
+        let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        return (
+            status,
+            data.map(|data| serde_json::from_str::<Value>(data).expect("data are JSON")).collect(),
+        );
     }
     assert_eq!(media, "application/json", "{method} {path}");
     (status, serde_json::from_slice(&bytes).expect("it is JSON"))

@@ -214,6 +214,7 @@ fn server(address: &str, weight: u32) -> RealServer {
         lower_threshold: 0,
         persistent_connections: None,
         state: State::Up,
+        since: None,
         mac: Some("02:00:00:00:00:01".to_owned()),
         active_connections: 0,
         inactive_connections: 0,

@@ -5,7 +5,7 @@ use std::fs;
 use lb_lab::{Director, Host, Result, TestResult, wait_until};
 use serde_json::Value;
 
-use crate::support::{PATIENCE, answers, lab, list, web};
+use crate::support::{PATIENCE, answers, lab, lab6, list, web};
 
 /// What curl gets there: the status, and the body.
 fn curl(host: &Host, url: &str, options: &[&str]) -> Result<(String, String)> {
@@ -55,7 +55,7 @@ fn whoever_reaches_it_reads_what_root_reads_and_changes_nothing() -> TestResult 
 
 #[test]
 fn a_reload_moves_it_and_refuses_an_address_that_cannot_be_had() -> TestResult {
-    let lab = lab(1)?;
+    let lab = lab6(1)?;
     let config = Director::on(&lab.director()).config(web(&lab));
     let director = config.setting("http", "\"127.0.0.1:9811\"").start()?;
     let configure = |from: &str, to: &str| -> TestResult {

@@ -24,6 +24,8 @@ const PROGRAMS: &[Program] = &[
     Program { name: "script", debian: "bsdutils", fedora: "util-linux-script", arch: "util-linux" },
     Program { name: "setpriv", debian: "util-linux", fedora: "util-linux", arch: "util-linux" },
     Program { name: "c++", debian: "g++", fedora: "gcc-c++", arch: "gcc" },
+    Program { name: "chromium", debian: "chromium", fedora: "chromium", arch: "chromium" },
+    Program { name: "chromedriver", debian: "chromium-driver", fedora: "chromedriver", arch: "chromium" },
     Program { name: "bpftool", debian: "bpftool", fedora: "bpftool", arch: "bpf" },
 ];
 

@@ -30,6 +30,7 @@ fn a_server() -> RealServer {
         lower_threshold: 0,
         persistent_connections: None,
         state: State::Up,
+        since: None,
         runtime: false,
         mac: None,
         active_connections: 0,

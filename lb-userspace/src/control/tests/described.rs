@@ -78,6 +78,7 @@ fn requests() -> Vec<(&'static str, &'static str, Option<Value>)> {
         ("GET", "/metrics", None),
         ("POST", "/v1/check_now", Some(json!({ "server": "192.0.2.10" }))),
         ("GET", "/v1/events?last=100&follow=false", None),
+        ("GET", "/v1/live?last=100&follow=false", None),
     ]
 }
 
@@ -98,19 +99,21 @@ async fn every_answer_is_as_the_document_says() {
         // There is no program in this process that could be asked.
         let expected = if plain == "/v1/explain" { 500 } else { 200 };
         assert_eq!(status, expected, "{method} {path}: {answer}");
-        let (response, lines) = match status {
-            StatusCode::OK => (&operation["responses"]["200"], "application/x-ndjson"),
-            _ => (&operation["responses"]["default"], ""),
+        let response = match status {
+            StatusCode::OK => &operation["responses"]["200"],
+            _ => &operation["responses"]["default"],
         };
-        let (answers, schema) = match response["content"].get(lines) {
-            Some(_) => (answer.as_array().expect("lines").clone(), schema(response, lines)),
-            None => {
-                let (media, _) =
-                    response["content"].as_object().and_then(|kinds| kinds.iter().next()).expect("one");
-                (vec![answer], schema(response, media))
-            }
-        };
-        if plain == "/v1/events" {
+        let streams = ["application/x-ndjson", "text/event-stream"];
+        let (answers, schema) =
+            match streams.into_iter().find(|media| response["content"].get(media).is_some()) {
+                Some(media) => (answer.as_array().expect("a stream").clone(), schema(response, media)),
+                None => {
+                    let kinds = response["content"].as_object();
+                    let (media, _) = kinds.and_then(|kinds| kinds.iter().next()).expect("one");
+                    (vec![answer], schema(response, media))
+                }
+            };
+        if plain == "/v1/events" || plain == "/v1/live" {
             assert!(answers.len() > 5, "every change above: {answers:?}");
         }
         for answer in answers {
@@ -220,7 +223,8 @@ async fn read_only_reads_and_reveals_nothing() {
         let method = operation.method_name();
         if operation.effect == Effect::Reads {
             // Or the answer would not end.
-            let query = if operation.path == "/v1/events" { "?follow=false" } else { "" };
+            let streams = ["/v1/events", "/v1/live"];
+            let query = if streams.contains(&operation.path) { "?follow=false" } else { "" };
             let path = format!("{}{query}", operation.path);
             assert_eq!(send(&router, method, &path, None).await.status(), 200, "{path}");
             continue;
@@ -243,6 +247,7 @@ async fn read_only_reads_and_reveals_nothing() {
             "/v1/director",
             "/v1/events",
             "/v1/health",
+            "/v1/live",
             "/v1/openapi.json",
             "/v1/sync",
             "/v1/timeouts",

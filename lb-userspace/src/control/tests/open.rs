@@ -67,6 +67,16 @@ async fn who_asks_there_reads_and_changes_nothing() {
     let head = get(address, "HEAD", "/v1/virtual_servers").await;
     assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
     assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+    let page = get(address, "GET", "/").await;
+    let policy = "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; ";
+    assert!(page.contains(policy) && page.contains("<title>lb</title>"), "{page}");
+    for path in ["/page.css", "/page.js", "/icon.svg"] {
+        assert!(get(address, "GET", path).await.starts_with("HTTP/1.1 200"), "{path}");
+    }
+    let table = get(address, "GET", "/status.csv").await;
+    let line = "web,192.0.2.1:80 192.0.2.1:443,tcp,sh,192.0.2.10,real,up,";
+    assert!(table.contains("text/csv") && table.contains(line), "{table}");
+    assert!(table.contains(",192.0.2.12,sorry,") && table.ends_with("\r\n"), "{table}");
     for path in ["/v1/configuration", "/v1/connections"] {
         let answer = get(address, "GET", path).await;
         assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("read_only"), "{path}: {answer}");

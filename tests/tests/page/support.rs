@@ -1,0 +1,55 @@
+//! A lab with a page, and a browser that has opened it.
+
+use std::env;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lb_lab::{Browser, Director, Lab, Result};
+use serde_json::Value;
+
+/// Where the page is, in the director's network.
+pub(crate) const PAGE: &str = "http://127.0.0.1:9811/";
+/// Enough for something that comes at once, however busy the machine.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+/// Names a directory that pictures for the documentation go to.
+const PICTURES: &str = "LB_PICTURES";
+
+/// A daemon with a page.
+pub(crate) fn director(lab: &Lab, config: impl fmt::Display) -> Result<Director> {
+    Director::on(&lab.director()).setting("http", "\"127.0.0.1:9811\"").config(config).start()
+}
+
+/// A browser that shows it.
+pub(crate) fn browser(lab: &Lab) -> Result<Browser> {
+    let browser = Browser::start(&lab.director(), &lab.directory())?;
+    browser.look(1280, 860, "light")?;
+    browser.open(PAGE)?;
+    browser.wait_for("the page shows something", "return document.body.dataset.shown ?? null")?;
+    Ok(browser)
+}
+
+/// Rows of the table: address, and what the columns say, without white space around it.
+pub(crate) fn rows(browser: &Browser) -> Result<Vec<Value>> {
+    let rows = browser.run(
+        "const text = (row, name) => row.querySelector(name)?.textContent.trim() ?? '';
+         return [...document.querySelectorAll('tr.server')].map((row) => ({
+           service: row.parentElement.querySelector('.name').textContent, address: text(row, '.address'),
+           mac: text(row, 'th small'), state: text(row, '.state'), weight: text(row, '.of-weight'),
+           active: text(row, '.of-active'), inactive: text(row, '.of-inactive'), check: text(row, '.of-check'),
+           since: text(row, '.of-since'), share: text(row, '.of-share'),
+         }));",
+    )?;
+    Ok(rows.as_array().cloned().unwrap_or_default())
+}
+
+/// Whether the browser has complained of anything.
+pub(crate) fn complaints(browser: &Browser) -> Result<Vec<Value>> {
+    let said = browser.console()?;
+    Ok(said.into_iter().filter(|line| line["level"] != "INFO" && line["level"] != "DEBUG").collect())
+}
+
+/// Where a picture is to be kept, if pictures are wanted.
+pub(crate) fn picture(name: &str) -> Option<PathBuf> {
+    Some(PathBuf::from(env::var_os(PICTURES)?).join(name))
+}
