@@ -20,6 +20,7 @@ mod request;
 mod routes;
 mod server;
 mod sync;
+mod trace;
 mod vrrp;
 
 pub use crate::state::fingerprint;

@@ -4,6 +4,7 @@ mod change;
 mod connections;
 mod events;
 mod health;
+mod trace;
 mod vrrp;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub use change::{
 pub use connections::{Connection, ConnectionFilter, ConnectionKind};
 pub use events::EventFilter;
 pub use health::{CheckNow, Health, HealthCheck, HealthChecks, HealthState, Probed};
+pub use trace::{TraceCounts, TraceFilter, TraceLine, TraceVerdict, TracedFrame};
 pub use vrrp::{Vrrp, VrrpAdverts, VrrpInstance, VrrpMaster, VrrpScript, VrrpTransitions};
 
 /// The query of `GET /v1/virtual_servers`.

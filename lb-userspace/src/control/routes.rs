@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::operation::{Effect, Operation};
 use super::request::Size;
 use super::server::Shared;
-use super::{acl, api, change, configuration, connections, director, events, health, sync, vrrp};
+use super::{acl, api, change, configuration, connections, director, events, health, sync, trace, vrrp};
 
 /// Who is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,12 @@ pub(super) fn operations() -> Vec<Operation> {
             "What happens, as it happens: an object on each line.",
             events::follow,
         ),
+        Operation::lines::<api::TraceLine, _, _>(
+            "/v1/trace",
+            "What becomes of frames, while this is read: an object on each line. One reader at a time.",
+            trace::follow,
+        )
+        .revealing(),
         Operation::get(
             "/v1/configuration",
             "The configuration file, and what was changed since it was read.",

@@ -17,7 +17,7 @@ use super::limits::Limits;
 use super::rates::{PERIOD, Rates};
 use super::request::Turns;
 use super::routes::{Access, router};
-use crate::dataplane::{Explainer, Observer};
+use crate::dataplane::{Explainer, Observer, Tracer};
 use crate::health::Board;
 use crate::state::{EventLog, Followed, Happening, Input, Published, PublishedService};
 use crate::sync::Board as SyncBoard;
@@ -83,6 +83,7 @@ pub(super) struct Shared {
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) observer: Observer,
     pub(super) explainer: Arc<Explainer>,
+    pub(super) tracer: Arc<Tracer>,
     pub(super) configs: watch::Receiver<Followed>,
     pub(super) reloads: mpsc::Sender<ReloadOrder>,
     pub(super) rates: Rates,
@@ -113,6 +114,8 @@ pub struct Parts {
     pub reloads: mpsc::Sender<ReloadOrder>,
     /// Dry runs.
     pub explainer: Arc<Explainer>,
+    /// Frames told of.
+    pub tracer: Arc<Tracer>,
     /// What happens.
     pub events: EventLog,
     /// What health checks found.
@@ -188,6 +191,7 @@ impl Shared {
             inputs,
             reloads,
             explainer,
+            tracer,
             events,
             health,
             sync,
@@ -200,6 +204,7 @@ impl Shared {
             inputs,
             observer,
             explainer,
+            tracer,
             events,
             health,
             sync,

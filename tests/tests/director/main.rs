@@ -38,6 +38,7 @@ mod service;
 mod steadiness;
 mod support;
 mod sync;
+mod trace;
 mod verifier;
 mod vip_probe;
 mod vips;
