@@ -17,6 +17,8 @@ mod list;
 mod man;
 mod output;
 mod real_server;
+#[cfg(test)]
+mod reference;
 mod reload;
 mod run;
 mod save;

@@ -5,6 +5,8 @@
 //! a later version adds by moving a line from `later` to `keys`.
 
 mod check;
+#[cfg(test)]
+mod reference;
 
 use super::diagnostic::Severity;
 pub(super) use check::{CheckSections, KEEPALIVED, OF_SERVER, OF_SERVICE, PROBES};

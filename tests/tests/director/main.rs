@@ -29,6 +29,7 @@ mod neighbours;
 mod operating;
 mod peers;
 mod persistence;
+mod quick_start;
 mod real_server;
 mod reload;
 mod restart;
