@@ -32,6 +32,7 @@ pub mod locality;
 pub mod persistence;
 pub mod policy;
 pub mod probe;
+pub mod sample;
 pub mod selector;
 pub mod service;
 pub mod settings;

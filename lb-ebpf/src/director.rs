@@ -20,6 +20,7 @@ use lb_common::interface::{Interface, mac_word, peer_bit};
 use lb_common::load::Load;
 use lb_common::locality::{LocalityKey, Members};
 use lb_common::persistence::Persistence;
+use lb_common::sample::Sample;
 use lb_common::selector::{HASH_SLOTS, Selector};
 use lb_common::service::{
     A_VIP, ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, AddressEntry, GENERATION_BUCKETS, Index,
@@ -37,7 +38,9 @@ use crate::reset::answer_with_reset;
 use crate::select::{Fallback, by_hash};
 use crate::tell::event;
 use crate::track::{Decision, Record, decide, schedule, try_record};
-use crate::{Buffers, DryRun, Families, Family, Frame as _, Outcome, Packet, Rehearsal, Tables, process};
+use crate::{
+    Buffers, DryRun, Families, Family, Frame as _, Outcome, Packet, Rehearsal, Tables, Traced, process,
+};
 
 pub(super) const DIRECTOR: [u8; 6] = [2, 0, 0, 0, 0, 1];
 pub(super) const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -273,6 +276,11 @@ impl Director {
     pub(super) fn rehearse(&self, frame: impl Into<Buffers>, trace: &Trace) -> (Went, Vec<u8>) {
         trace.begin(PLACE);
         send_through(&DryRun::new(self, trace), frame.into())
+    }
+
+    /// The same with a note of what became of it.
+    pub(super) fn trace(&self, frame: impl Into<Buffers>, sample: &Sample) -> (Went, Vec<u8>) {
+        send_through(&Traced::new(self, sample), frame.into())
     }
 
     /// The states of the entries in one of the IPv4 tables.

@@ -207,6 +207,12 @@ impl<const K: usize, const W: usize, T: Rehearsal<K, W>> Family<K, W> for DryRun
     }
 
     #[inline(always)]
+    fn see(&self, packet: &Packet<K>) {
+        self.note(Note::Transport, packet.key[K - 1]);
+        self.note(Note::Packet, u64::from(packet.length()) << 32 | u64::from(packet.tcp_flags()));
+    }
+
+    #[inline(always)]
     fn log_scheduled(&self, _packet: &Packet<K>, _destination: u32) {}
 
     #[inline(always)]

@@ -3,9 +3,11 @@
 mod classifier;
 mod explain;
 pub mod maps;
+mod traced;
 
 pub use classifier::drop_probe_replies;
 pub use explain::explain;
+pub use traced::trace;
 
 use core::ffi::c_void;
 use core::mem::MaybeUninit;

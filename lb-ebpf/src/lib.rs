@@ -8,7 +8,8 @@
 //!
 //! Each stage is a small file. They are generic over where the bytes lie ([`Frame`]) and where the tables lie
 //! ([`Tables`], [`Family`]), so the same Rust runs in the kernel on a frame and on BPF maps, and on the host on a slice
-//! and on vectors; and on tables that are read only ([`DryRun`]), which is how `lb explain` asks. Beside them, [`probe_replies`] is a program of its own behind XDP. The programs that tie them to the kernel are `main.rs` (the product's) and `bin/testbed.rs` (what
+//! and on vectors; and on tables that are read only ([`DryRun`]), which is how `lb explain` asks; and on tables that note what became of the
+//! frame ([`Traced`]), which is how `lb trace` knows. Beside them, [`probe_replies`] is a program of its own behind XDP. The programs that tie them to the kernel are `main.rs` (the product's) and `bin/testbed.rs` (what
 //! labs and benchmarks need); they build for the BPF target only.
 
 #![no_std]
@@ -33,6 +34,7 @@ pub mod reset;
 pub mod select;
 mod tables;
 pub mod tell;
+mod traced;
 pub mod track;
 mod unusual;
 mod verdict;
@@ -47,6 +49,7 @@ pub use frame::Frame;
 pub use packet::{Packet, PacketV4, PacketV6};
 pub use process::process;
 pub use tables::{Families, Family, Tables};
+pub use traced::Traced;
 pub use verdict::{Outcome, Verdict};
 
 #[cfg(not(target_arch = "bpf"))]

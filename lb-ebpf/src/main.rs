@@ -1,4 +1,5 @@
-//! The product's programs: `lb` on every interface, `explain` and `clock` for the daemon, and `probe_replies` where it sends
+//! The product's programs: `lb` on every interface, `traced` in its place while somebody traces, `explain` and `clock`
+//! for the daemon, and `probe_replies` where it sends
 //! probes to VIPs.
 
 #![no_std]
@@ -14,6 +15,13 @@ use lb_ebpf::kernel;
 #[xdp(frags)]
 fn lb(context: XdpContext) -> u32 {
     kernel::balance(&context)
+}
+
+/// Does what `lb` does, and tells the daemon what became of the frame, if that wants to know. Attached in the place of `lb`
+/// while somebody traces.
+#[xdp(frags)]
+fn traced(context: XdpContext) -> u32 {
+    kernel::trace(&context)
 }
 
 /// What `lb` would do with a frame, without doing it: rewrites the frame, notes what decided, and leaves every other map

@@ -37,8 +37,7 @@ pub(crate) fn match_service<const K: usize, const W: usize, T: Family<K, W>>(
 where
     Packet<K>: Addressed<W>,
 {
-    tables.note(Note::Transport, packet.key[K - 1]);
-    tables.note(Note::Packet, u64::from(packet.length()) << 32 | u64::from(packet.tcp_flags()));
+    tables.see(packet);
     let index = tables.index(settings);
     if index.is_empty() {
         return NO_SERVICE;

@@ -130,6 +130,9 @@ pub trait Family<const K: usize, const W: usize>: Tables {
     fn addresses(&self, position: u32) -> Option<&AddressBucket<W>>;
     /// [`form::find`](lb_common::form::find), out of line in the kernel.
     fn find_form(&self, index: Index, key: &[u64; W]) -> u32;
+    /// Notes whose packet it is.
+    #[inline(always)]
+    fn see(&self, _packet: &Packet<K>) {}
     /// Tells whoever follows the log that a flow was scheduled.
     fn log_scheduled(&self, packet: &Packet<K>, destination: u32);
 

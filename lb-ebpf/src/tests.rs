@@ -11,6 +11,7 @@ mod maglev;
 mod persistence;
 mod probe_replies;
 mod tell;
+mod traced;
 
 use std::collections::BTreeMap;
 use std::vec::Vec;

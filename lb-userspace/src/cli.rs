@@ -17,6 +17,8 @@ mod list;
 mod man;
 mod output;
 mod real_server;
+#[cfg(test)]
+mod reference;
 mod reload;
 mod run;
 mod save;
@@ -24,6 +26,7 @@ mod sync;
 mod timeouts;
 mod told;
 mod top;
+mod trace;
 mod vrrp;
 mod weight;
 mod zero;
@@ -53,6 +56,7 @@ Examples:
   sudo lb drain web 192.168.2.212            take a real server out of service
   sudo lb explain 198.51.100.7:4000 192.168.2.240:80 tcp
                                              and why
+  sudo lb trace --dropped                    what became of frames that came
   sudo lb doctor --real-servers              what is wrong, and what mends it
   sudo lb real-server up --vip 192.168.2.240 on a real server: accept the VIP's traffic
 
@@ -118,6 +122,8 @@ enum Command {
     Acl(acl::AclCommand),
     /// Say what would become of a frame, and what decides, without sending one
     Explain(explain::Explain),
+    /// Say what becomes of frames as they come, and write them to a file
+    Trace(trace::Trace),
     /// Do what ipvsadm would, with its options and in its words
     Ipvsadm(ipvsadm::Ipvsadm),
     /// Convert keepalived.conf, or what ipvsadm-save prints, and say what is not the same afterwards
@@ -196,6 +202,7 @@ impl Cli {
             Command::Events(events) => events.execute(),
             Command::Acl(acl) => acl.execute(),
             Command::Explain(explain) => explain.execute(),
+            Command::Trace(trace) => trace.execute(),
             Command::Ipvsadm(ipvsadm) => return ipvsadm.execute(),
             Command::Import(import) => import.execute(),
             Command::Doctor(doctor) => doctor.execute(),

@@ -26,6 +26,7 @@ mod routes;
 mod server;
 mod since;
 mod sync;
+mod trace;
 mod vrrp;
 
 pub use crate::state::fingerprint;

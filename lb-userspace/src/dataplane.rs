@@ -8,6 +8,7 @@
 //!     ├─ Observer: reads counters and connections, writes nothing; ConnectionReader: lists connections
 //!     ├─ FlowEvents, FlowTable: what is told of connections, and what others told written into the tables
 //!     ├─ ProbeReplies: keeps answers to probes of VIPs from the kernel's stack
+//!     ├─ Tracer: has another program tell what becomes of frames, while somebody wants to know
 //!     ├─ Explainer: runs the program on made-up frames, which change nothing
 //!     └─ Sweeper: frees expired connections, and those of clients that are refused
 //! ```
@@ -41,12 +42,15 @@ mod occupancy;
 mod offload;
 mod open;
 mod probe_replies;
+mod sampled;
 mod stats;
 mod sweeper;
 mod tables;
 mod templates;
+mod tracer;
 mod upgrade;
 mod view;
+mod wishes;
 
 pub use acl::{AclScope, AclView, AclViews, Rule};
 pub use attach::Attached;
@@ -67,9 +71,12 @@ pub use occupancy::{Occupancy, TableOccupancy};
 pub use offload::VlanOffload;
 pub use open::{Constants, Dataplane, FlowLog, Options, bpffs_mount_point, ensure_mounted, is_on_bpffs};
 pub use probe_replies::ProbeReplies;
+pub use sampled::{Sampled, SampledFlow};
 pub use sweeper::{SweepOrder, Sweeper, Swept};
 pub use tables::{Operation, Tables};
+pub use tracer::{TraceCounts, Tracer, Tracing};
 pub use view::{DestinationView, InterfaceView, ServiceAddress, ServiceView, View, Way};
+pub use wishes::Wishes;
 
 #[cfg(test)]
 mod tests;

@@ -206,6 +206,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     };
     let observer = dataplane.observer();
     let explainer = dataplane.explainer();
+    let tracer = dataplane.tracer(&links)?;
     let (inputs, received) = mpsc::channel(64);
     let (reloads, reload_orders) = mpsc::channel(4);
     let service = Service::default();
@@ -267,6 +268,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
         inputs: inputs.clone(),
         reloads: reloads.clone(),
         explainer,
+        tracer: Arc::clone(&tracer),
         events: happening,
         health,
         vrrp: routers.clone(),
@@ -355,6 +357,8 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     if tokio::time::timeout(Duration::from_secs(2), all).await.is_err() {
         tracing::debug!("a client was still being answered, or a table swept");
     }
+    // Whoever traced, and was still being answered, would leave the program that tells of it.
+    tracer.end();
     if ended.is_ok() {
         let on_exit = followed.borrow().config().director.on_exit;
         leave(on_exit, dataplane, &vips, &links).await?;

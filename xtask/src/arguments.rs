@@ -26,6 +26,8 @@ pub(crate) enum Request {
     Fuzz(u32),
     /// Make a Debian package.
     Package,
+    /// Write the pages that are generated, and build the book.
+    Docs,
     Ci,
 }
 
@@ -102,6 +104,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Outcome<Re
         "test" => selection(&rest).map(Request::Test),
         "fuzz" => seconds(&rest).map(Request::Fuzz),
         "package" => no_more("package", &rest).map(|()| Request::Package),
+        "docs" => no_more("docs", &rest).map(|()| Request::Docs),
         "ci" => no_more("ci", &rest).map(|()| Request::Ci),
         unknown => Err(Failure::usage(format!("no command `{unknown}`")).remedy(help::overview())),
     }
@@ -242,7 +245,9 @@ mod tests {
 
     #[test]
     fn every_command_explains_itself_with_an_example() {
-        for command in ["setup", "build-ebpf", "build", "run", "demo", "bench", "test", "package", "ci"] {
+        for command in
+            ["setup", "build-ebpf", "build", "run", "demo", "bench", "test", "package", "docs", "ci"]
+        {
             for line in [format!("{command} --help"), format!("help {command}"), format!("{command} -h")] {
                 let Request::Help(text) = request(&line) else { panic!("{line} is no request for help") };
                 assert!(text.contains("Examples:"), "{line}: {text}");

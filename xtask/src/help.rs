@@ -158,6 +158,19 @@ Examples:
   cargo xtask test package       # install, upgrade, remove and purge one, without changing this machine",
     },
     Topic {
+        name: "docs",
+        summary: "the pages that are generated, and the book",
+        text: "\
+Usage: cargo xtask docs
+
+Writes docs/configuration.md (every option, out of the table that tests compare with the parser's) and
+docs/commands.md (out of what --help shows) anew, and builds the book of all pages with mdBook into
+<target>/book/html. mdBook is the one on PATH, or is built once into $XDG_CACHE_HOME/lb-build.
+
+Examples:
+  cargo xtask docs",
+    },
+    Topic {
         name: "ci",
         summary: "formatting, lints with warnings denied, tests, fuzzing (root)",
         text: "\

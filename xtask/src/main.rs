@@ -10,6 +10,7 @@ mod arguments;
 mod build;
 mod ci;
 mod console;
+mod docs;
 mod ebpf;
 mod failure;
 mod fuzz;
@@ -59,6 +60,7 @@ fn carry_out(request: Request) -> Outcome {
         Request::Test(selection) => test::run(&workspace, &selection),
         Request::Package => package::run(&workspace),
         Request::Fuzz(seconds) => fuzz::run(&workspace, seconds),
+        Request::Docs => docs::run(&workspace),
         Request::Ci => ci::run(&workspace),
     }
 }

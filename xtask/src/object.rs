@@ -10,7 +10,7 @@ pub(crate) type Program = (&'static str, u64);
 
 /// What the product's object holds.
 pub(crate) const LB_PROGRAMS: &[Program] =
-    &[("lb", 100), ("explain", 100), ("clock", 4), ("probe_replies", 50)];
+    &[("lb", 100), ("traced", 100), ("explain", 100), ("clock", 4), ("probe_replies", 50)];
 
 const EM_BPF: u16 = 247;
 const INSTRUCTION_SIZE: u64 = 8;

@@ -1,5 +1,5 @@
-//! The maps. The daemon pins them, and they outlive it; all but HEADER, SEARCH, TEMPLATE, TRACE and PROBED_VIPS,
-//! which are its own.
+//! The maps. The daemon pins them, and they outlive it; all but HEADER, SEARCH, TEMPLATE, TRACE, WATCH, SAMPLE,
+//! SAMPLES and PROBED_VIPS, which are its own.
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
@@ -15,6 +15,7 @@ use lb_common::limits::{MAX_ACL_PREFIXES, MAX_DESTINATIONS, MAX_INTERFACES, MAX_
 use lb_common::load::Load;
 use lb_common::locality::{LocalityKey, MAX_LOCALITIES, Members};
 use lb_common::probe::{MAX_PROBED_VIPS, VipKey};
+use lb_common::sample::{MAX_SNAP, SAMPLE_RING_BYTES, Sample, Watch};
 use lb_common::selector::Search;
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
@@ -114,6 +115,26 @@ pub static TEMPLATE: PerCpuArray<PacketV6> = PerCpuArray::with_max_entries(1, 0)
 /// What a dry run noted.
 #[map]
 pub static TRACE: Array<Trace> = Array::with_max_entries(1, MMAPABLE);
+/// Which frames somebody wants to be told of.
+#[map]
+pub static WATCH: Array<Watch> = Array::with_max_entries(1, MMAPABLE);
+/// What becomes of the frame that is being balanced, and its first bytes as they came.
+#[map]
+pub static SAMPLE: PerCpuArray<Sampled> = PerCpuArray::with_max_entries(1, 0);
+/// Samples for the daemon.
+#[map]
+pub static SAMPLES: RingBuf = RingBuf::with_byte_size(SAMPLE_RING_BYTES, 0);
 /// The VIPs that the daemon sends probes to.
 #[map]
 pub static PROBED_VIPS: HashMap<VipKey, u8> = HashMap::with_max_entries(MAX_PROBED_VIPS, BPF_F_NO_PREALLOC);
+
+/// A sample as it goes to the daemon, and what is known of it before.
+#[repr(C)]
+pub struct Sampled {
+    /// Whether the daemon is to be told of the frame if it is as wanted: not at all, or counted only, or told.
+    pub chosen: Word,
+    /// What became of it.
+    pub sample: Sample,
+    /// Its first bytes.
+    pub frame: [u8; MAX_SNAP as usize],
+}

@@ -13,7 +13,7 @@ use crate::director::*;
 
 /// A frame to one of the services, or nearly.
 #[derive(Clone, Copy, Debug)]
-struct Sent {
+pub(super) struct Sent {
     is_ipv6: bool,
     is_udp: bool,
     vlan: Option<u16>,
@@ -23,7 +23,7 @@ struct Sent {
 }
 
 impl Sent {
-    fn frame(self) -> Vec<u8> {
+    pub(super) fn frame(self) -> Vec<u8> {
         let ethernet = PacketBuilder::ethernet2(ROUTER, DIRECTOR);
         let tag = self.vlan.map(|id| VlanId::try_new(id).expect("a VLAN"));
         let ip = match (self.is_ipv6, tag) {
@@ -50,7 +50,7 @@ impl Sent {
     }
 }
 
-fn sent() -> impl Strategy<Value = Sent> {
+pub(super) fn sent() -> impl Strategy<Value = Sent> {
     let port = prop_oneof![4 => Just(WEB), 2 => Just(HASHED), 1 => Just(22)];
     let flags = prop_oneof![Just(SYN), Just(ACK), Just(ACK | FIN), Just(RST)];
     let vlan = prop_oneof![3 => Just(None), 1 => Just(Some(100))];

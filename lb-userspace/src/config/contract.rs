@@ -3,6 +3,8 @@
 //! ONE table: it says which keys are known, what a typo may have meant, and where a misplaced key belongs.
 
 mod check;
+#[cfg(test)]
+mod reference;
 
 use super::sync::Sync;
 pub(super) use check::{CheckSections, KEEPALIVED, OF_SERVER, OF_SERVICE, PROBES};

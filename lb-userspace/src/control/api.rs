@@ -6,6 +6,7 @@ mod events;
 mod health;
 mod overview;
 mod table;
+mod trace;
 mod vrrp;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub use events::EventFilter;
 pub use health::{CheckNow, Health, HealthCheck, HealthChecks, HealthState, Probed};
 pub use overview::{Counted, CountedKind, LiveEvent, Overview};
 pub use table::{ConnectionTable, ConnectionTables, Metrics, XdpRuns};
+pub use trace::{TraceCounts, TraceFilter, TraceLine, TraceVerdict, TracedFrame};
 pub use vrrp::{Vrrp, VrrpAdverts, VrrpInstance, VrrpMaster, VrrpScript, VrrpTransitions};
 
 /// The query of `GET /v1/virtual_servers`.

@@ -345,7 +345,7 @@ fn address(server: Option<&DestinationView>) -> Option<String> {
     server.map(|server| server.address.to_string())
 }
 
-fn flag_names(flags: u8) -> Vec<String> {
+pub(super) fn flag_names(flags: u8) -> Vec<String> {
     TCP_FLAGS.iter().filter(|(_, bit)| flags & bit != 0).map(|(name, _)| (*name).to_owned()).collect()
 }
 

@@ -89,6 +89,11 @@ impl Failure {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", reason)
     }
 
+    /// It was tried.
+    pub(super) fn failed(reason: String) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", reason)
+    }
+
     /// Whoever would do it has ended.
     pub(super) fn stopping() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the daemon is stopping".to_owned())
@@ -110,7 +115,10 @@ impl std::error::Error for Failure {}
 
 impl From<DataplaneError> for Failure {
     fn from(error: DataplaneError) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", error.to_string())
+        match error {
+            DataplaneError::Traced => Self::conflict(error.to_string()),
+            error => Self::failed(error.to_string()),
+        }
     }
 }
 

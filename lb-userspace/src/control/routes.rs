@@ -13,7 +13,7 @@ use super::page::with_page;
 use super::request::Size;
 use super::server::Shared;
 use super::{
-    acl, api, change, configuration, connections, director, events, health, live, metrics, sync, vrrp,
+    acl, api, change, configuration, connections, director, events, health, live, metrics, sync, trace, vrrp,
 };
 
 /// Who is served.
@@ -92,6 +92,12 @@ pub(super) fn operations() -> Vec<Operation> {
             Media::Events,
             live::listen,
         ),
+        Operation::lines::<api::TraceLine, _, _>(
+            "/v1/trace",
+            "What becomes of frames, while this is read: an object on each line. One reader at a time.",
+            trace::follow,
+        )
+        .revealing(),
         Operation::get(
             "/v1/configuration",
             "The configuration file, and what was changed since it was read.",

@@ -20,7 +20,7 @@ use super::rates::{PERIOD, Rates};
 use super::request::Turns;
 use super::routes::{Access, router};
 use super::since::Since;
-use crate::dataplane::{Explainer, Observer};
+use crate::dataplane::{Explainer, Observer, Tracer};
 use crate::health::Board;
 use crate::state::{EventLog, Followed, Happening, Input, Published, PublishedService};
 use crate::sync::Board as SyncBoard;
@@ -86,6 +86,7 @@ pub(super) struct Shared {
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) observer: Observer,
     pub(super) explainer: Arc<Explainer>,
+    pub(super) tracer: Arc<Tracer>,
     pub(super) configs: watch::Receiver<Followed>,
     pub(super) reloads: mpsc::Sender<ReloadOrder>,
     pub(super) rates: Arc<Rates>,
@@ -122,6 +123,8 @@ pub struct Parts {
     pub reloads: mpsc::Sender<ReloadOrder>,
     /// Dry runs.
     pub explainer: Arc<Explainer>,
+    /// Frames told of.
+    pub tracer: Arc<Tracer>,
     /// What happens.
     pub events: EventLog,
     /// What health checks found.
@@ -213,6 +216,7 @@ impl Shared {
             inputs,
             reloads,
             explainer,
+            tracer,
             events,
             health,
             sync,
@@ -225,6 +229,7 @@ impl Shared {
             inputs,
             observer,
             explainer,
+            tracer,
             events,
             health,
             sync,

@@ -28,7 +28,7 @@ use super::routes::{Access, router};
 use super::server::Shared;
 use super::{Facts, Parts, ReloadOrder, Server};
 use crate::config::Diagnostics;
-use crate::dataplane::{Capacity, Explainer, Memory, Observer, Tables};
+use crate::dataplane::{Capacity, Explainer, Memory, Observer, Tables, Tracer};
 use crate::health::{Board, Verdicts};
 use crate::neighbour::{Resolution, Resolutions};
 use crate::state::{Configuration, Document, Followed, Input, Journal, Network, Reconciler, ReloadKind};
@@ -108,6 +108,7 @@ impl World {
             observer: Observer::in_process(Arc::clone(&memory)).expect("there is a clock"),
             inputs: inputs.clone(),
             reloads,
+            tracer: Arc::new(Tracer::in_process(Arc::clone(&memory)).expect("there is a clock")),
             explainer: Arc::new(Explainer::in_process(memory).expect("there is a clock")),
             events: reconciler.events(),
             health: Board::default(),

@@ -84,13 +84,17 @@ fn is_attached_as(found: Option<XdpAttachment>, mode: XdpMode) -> bool {
 }
 
 /// Puts `program` in the place of the one that the pinned link runs. False if the link's interface is gone.
-fn replace(program: &mut Xdp, pin: &Path, link: &Link) -> Result<bool, DataplaneError> {
+pub(super) fn replace(program: &mut Xdp, pin: &Path, link: &Link) -> Result<bool, DataplaneError> {
     let failed = |reason: String| DataplaneError::Attach { interface: link.name.clone(), reason };
     let pinned =
         PinnedLink::from_pin(pin).map_err(|error| failed(format!("open {}: {error}", pin.display())))?;
     let xdp_link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| failed(error.to_string()))?;
     match program.attach_to_link(xdp_link) {
-        Ok(_) => Ok(true),
+        Ok(id) => {
+            // The pin holds the link; or each time somebody traces there would be one more open file.
+            drop(program.take_link(id));
+            Ok(true)
+        }
         Err(error) if errno(&error) == Some(Errno::ENOLINK) => Ok(false),
         Err(error) => Err(failed(format!("replace the program of {}: {}", pin.display(), chain(&error)))),
     }

@@ -118,6 +118,11 @@ pub enum DataplaneError {
     /// A dry run could not be made.
     #[error("run the program on a made-up frame: {0}")]
     Explain(io::Error),
+    /// There is one tracer at a time.
+    #[error(
+        "somebody else traces already, and one does at a time; wait for the end, or have it end (`lb trace` ends with Ctrl-C)"
+    )]
+    Traced,
     /// No randomness.
     #[error("draw random numbers: {0}")]
     Random(getrandom::Error),

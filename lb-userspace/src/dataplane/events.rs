@@ -1,7 +1,7 @@
 //! What the programs tell of connections, for other directors.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use aya::maps::{MapData, RingBuf};
@@ -54,10 +54,7 @@ impl FlowEvents {
     /// # Errors
     /// Those of the kernel.
     pub fn watch(&self) -> io::Result<EventWatch> {
-        let ring = self.ring.as_fd().try_clone_to_owned()?;
-        // SAFETY: the descriptor is open until its owner goes, and whose it is does not change.
-        let registered = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
-        Ok(EventWatch(registered?))
+        EventWatch::of(self.ring.as_fd())
     }
 
     /// How many events found no room, since the maps were made.
@@ -72,6 +69,14 @@ impl FlowEvents {
 pub struct EventWatch(AsyncFd<OwnedFd>);
 
 impl EventWatch {
+    /// What waits for something in a ring.
+    pub(super) fn of(ring: BorrowedFd<'_>) -> io::Result<Self> {
+        let ring = ring.try_clone_to_owned()?;
+        // SAFETY: the descriptor is open until its owner goes, and whose it is does not change.
+        let registered = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
+        Ok(Self(registered?))
+    }
+
     /// Returns when there may be events. Those that come while nobody waits, and that are not taken, wake nobody.
     ///
     /// # Errors

@@ -133,7 +133,7 @@ pub struct Sent {
     pub vlan: Option<u16>,
 }
 
-/// What would become of a frame.
+/// What becomes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// It would be dropped.
@@ -157,6 +157,19 @@ const XDP_REDIRECT: u32 = 4;
 /// IEEE 802.1Q and 802.1ad.
 const VLAN_TAGS: [[u8; 2]; 2] = [[0x81, 0x00], [0x88, 0xa8]];
 
+impl Action {
+    /// Of the program's return value, and 1 more than the place of the interface that it redirected to, if it did.
+    pub(super) fn of(action: u32, place: u32) -> Self {
+        match action {
+            XDP_DROP => Self::Drop,
+            XDP_PASS => Self::Pass,
+            XDP_TX => Self::Transmit,
+            XDP_REDIRECT => Self::Redirect(place.saturating_sub(1)),
+            _ => Self::Abort,
+        }
+    }
+}
+
 impl Explanation {
     /// What was noted in `trace`, when the program returned `action` for `frame` and made `sent` of it.
     pub(super) fn read(
@@ -171,13 +184,8 @@ impl Explanation {
         let known = |note, table| {
             trace.get(note).map(Meta::from_word).map(|meta| Known::read(meta, table, memory, now))
         };
-        let action = match action {
-            XDP_DROP => Action::Drop,
-            XDP_PASS => Action::Pass,
-            XDP_TX => Action::Transmit,
-            XDP_REDIRECT => Action::Redirect(number(Note::Redirect).unwrap_or(0)),
-            _ => Action::Abort,
-        };
+        let place = number(Note::Redirect).map_or(0, |place| place + 1);
+        let action = Action::of(action, place);
         let recorded =
             number(Note::Recorded).map(|table| if table == 0 { Table::HalfOpen } else { Table::Established });
         let connection =

@@ -17,6 +17,7 @@ use lb_common::destination::Destination;
 use lb_common::form::{FORM_SPANS, FORM_WORDS, Span};
 use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICES, SLOT_WORDS};
 use lb_common::load::Load;
+use lb_common::sample::Watch;
 use lb_common::service::{ADDRESS_WORDS_V4, ADDRESS_WORDS_V6, AddressBucket, GENERATION_BUCKETS, Service};
 use lb_common::settings::Settings;
 use lb_common::trace::Trace;
@@ -46,6 +47,8 @@ unsafe impl Record for Load {}
 unsafe impl<const K: usize> Record for Bucket<K> {}
 // SAFETY: words.
 unsafe impl Record for Trace {}
+// SAFETY: words.
+unsafe impl Record for Watch {}
 
 /// A slice of records.
 #[derive(Debug)]

@@ -31,6 +31,7 @@ use super::probe_replies::ProbeReplies;
 use super::stats::open_baselines;
 use super::sweeper::Sweeper;
 use super::tables::Tables;
+use super::tracer::SAMPLES;
 use super::upgrade::Directory;
 
 /// Where and how large.
@@ -228,7 +229,7 @@ impl Dataplane {
 
     /// All loaded programs with their names, for those who want to know what the kernel says of them.
     pub fn programs(&self) -> impl Iterator<Item = (&str, &Program)> {
-        self.ebpf.programs()
+        self.ebpf.programs().filter(|(_, program)| program.fd().is_ok())
     }
 
     /// What the programs were loaded with, for tools that load others against the same maps.
@@ -290,11 +291,27 @@ impl Dataplane {
     }
 }
 
+/// Bytes of a ring that nothing is written to; made a page of it.
+const SMALLEST_RING: u32 = 1 << 12;
+
 /// Reads the object, to be used with the pinned maps.
 pub(super) fn read_object(
     directory: &Path,
     layouts: &[MapLayout],
     constants: &Constants,
+) -> Result<Ebpf, DataplaneError> {
+    read_object_with(directory, layouts, constants, |loader| {
+        // Of whoever traces; here nothing is.
+        loader.map_max_entries(SAMPLES, SMALLEST_RING);
+    })
+}
+
+/// The same, with something set besides.
+pub(super) fn read_object_with<'a>(
+    directory: &Path,
+    layouts: &[MapLayout],
+    constants: &'a Constants,
+    set: impl FnOnce(&mut EbpfLoader<'a>),
 ) -> Result<Ebpf, DataplaneError> {
     let mut loader = EbpfLoader::new();
     // There is nothing to relocate against the kernel's types.
@@ -304,6 +321,7 @@ pub(super) fn read_object(
         loader.map_max_entries(layout.name, layout.max_entries);
     }
     constants.set(&mut loader);
+    set(&mut loader);
     loader.load(OBJECT).map_err(|error| DataplaneError::Load(Box::new(error)))
 }
 

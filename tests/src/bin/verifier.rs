@@ -42,7 +42,9 @@ fn run() -> Result<bool> {
     };
     let dataplane = Dataplane::open(&options)?;
     let mut is_below = true;
-    for (name, program) in dataplane.programs() {
+    let traced = dataplane.load_traced()?;
+    let traced = traced.programs().filter(|(name, _)| *name == "traced");
+    for (name, program) in dataplane.programs().chain(traced) {
         let info = program.info()?;
         let walked = info.verified_instruction_count().ok_or("the kernel (before 5.16) does not tell")?;
         let translated = info.size_translated().unwrap_or(0) / 8;

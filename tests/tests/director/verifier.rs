@@ -10,7 +10,9 @@ fn the_verifier_walks_less_than_a_tenth_of_its_limit() -> TestResult {
     let (lines, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{lines}{errors}");
     assert!(
-        ["program lb: ", "program explain: ", "program clock: "].iter().all(|line| lines.contains(line)),
+        ["program lb: ", "program traced: ", "program explain: ", "program clock: "]
+            .iter()
+            .all(|line| lines.contains(line)),
         "{lines}"
     );
     print!("{lines}");

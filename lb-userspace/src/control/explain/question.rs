@@ -88,7 +88,7 @@ impl Interfaces {
     }
 
     /// The name of the one at this place.
-    pub(super) fn at(&self, place: u32) -> Option<String> {
+    pub(in crate::control) fn at(&self, place: u32) -> Option<String> {
         self.0.iter().find(|(held, _)| u32::from(*held) == place).map(|(_, name)| name.clone())
     }
 }
