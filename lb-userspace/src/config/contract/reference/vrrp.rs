@@ -68,6 +68,13 @@ const INSTANCE: Described = Described {
             "the addresses that the master has",
         ),
         key(
+            "excluded_addresses",
+            "list of addresses with prefix lengths",
+            "`[]`",
+            r#"["192.168.2.241/24", "2001:db8::1/64"]"#,
+            "addresses that the master has too, of either family, and that are not in its adverts (keepalived's `virtual_ipaddress_excluded`)",
+        ),
+        key(
             "source_address",
             "address",
             "the interface's first",
