@@ -12,6 +12,9 @@
 //!   meta: status 2 · recent 1 · overflowed 1 · synchronised 1 · generation 11 · destination 20 · state 4 · seen 24
 //! ```
 //!
+//! A flow's own bucket lies in the part of the table that is in use ([`Extent`]), the others
+//! outside of it, unless that is all of the table.
+//!
 //! A hit reads the line its way lies in and those before it; it writes nothing unless the entry's state or
 //! the second in which it was last seen changed.
 //!
@@ -26,9 +29,9 @@
 //! 3. **Claim**: compare-and-swap meta to busy, generation + 1. Lost: begin again, once; then the frame is
 //!    forwarded without being recorded, and counted.
 //! 4. **Keys** are written by plain stores: a claim is its writer's alone, however long that sleeps.
-//! 5. **Publish**: an addition that makes busy valid, and keeps marks that were set or cleared since the claim; then read
-//!    the flow's buckets once more: of two entries for one flow the one that a look-up finds first stays, the other is freed
-//!    by compare-and-swap, and its writer forwards to the destination of the one that stays.
+//! 5. **Publish**: an addition that makes busy valid, and keeps marks that were set or cleared since the claim; then read the flow's buckets once more: of two entries for
+//!    one flow the one that a look-up finds first stays, the other is freed by compare-and-swap, and its
+//!    writer forwards to the destination of the one that stays.
 //! 6. State, last-seen and destination of a valid entry are changed by compare-and-swap of meta; losing one is
 //!    harmless.
 //! 7. The **sweeper** frees by compare-and-swap of exactly the meta it judged.
@@ -45,18 +48,25 @@
 //! 10. Who wins a swap that makes an entry valid, ends it, moves it or changes its state, accounts for it at its
 //!     destination's [`Load`](crate::load::Load); nobody else does.
 //!
+//! 11. The part in use is changed by the sweeper alone: it publishes both, waits until nobody runs who may have read
+//!     what was before, copies each entry to where it belongs and then frees it ([`gather`]), and publishes the new one.
+//!     Look-ups go by the one before first, then by the new one; inserts by the new one. Whoever looks up or inserts reads
+//!     the word once for all buckets of the flow.
+//!
 //! The generation has 11 bits: a look-up would have to sleep through exactly 2048 claims of one entry, or a
 //! multiple, between two of its reads, to be deceived. A program in the kernel is not preempted.
 //!
 //! Checked with loom in `tests/loom`: insert/insert, insert/look-up, evict/look-up, sweep/look-up,
-//! sweep/insert; and with what the daemon inserts for another director, and with templates.
+//! sweep/insert, gather/look-up, gather/change, gather/insert; and with what the daemon inserts for another director, and with templates.
 
 mod entry;
+mod extent;
 mod room;
 pub mod state;
 mod table;
 
 pub use entry::{Entry, MAX_DESTINATION, Meta};
+pub use extent::{Extent, Extents, gather, gather_bucket};
 pub use room::{Room, find_room};
 pub use state::{State, Timeouts};
 pub use table::{

@@ -1,5 +1,7 @@
 //! Hashes: the data plane's own, and IPVS's.
 
+use crate::connection::Extent;
+
 /// The secret of the connection table's hash, drawn when the table is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowSeed {
@@ -33,23 +35,25 @@ impl FlowHash {
         Self(hash)
     }
 
-    /// The flow's own bucket among `len`. No modulo: multiply and shift.
+    /// The flow's own bucket in a part of `len` buckets. No modulo: multiply and shift.
     #[inline(always)]
     #[must_use]
-    pub const fn home(self, len: u32) -> u32 {
-        scaled(self.0, len)
+    pub const fn home(self, len: u32, extent: Extent) -> u32 {
+        scaled(self.0, len) >> extent.shift()
     }
 
-    /// The buckets that take the flow when its own is full: two others, `len` being at least 3.
+    /// The buckets that take the flow when its own, `home`, is full: two others, `len` being at least 3. Those outside of
+    /// the part that is in use, for where one bucket of that is full, the others may be.
     #[inline(always)]
     #[must_use]
-    pub const fn elsewhere(self, len: u32) -> [u32; 2] {
+    pub const fn elsewhere(self, home: u32, len: u32, extent: Extent) -> [u32; 2] {
         let mixed = (self.0 ^ (self.0 >> 29)).wrapping_mul(MULTIPLIER);
-        // Distances from home, both from 1 to len - 1, and different.
-        let first = scaled(mixed, len - 1);
-        let second = wrapped(first + 1 + scaled(mixed << 32, len - 2), len - 1);
-        let home = self.home(len);
-        [wrapped(home + 1 + first, len), wrapped(home + 1 + second, len)]
+        // As many as may take it, from the one after its own, or after the part unless that leaves too few.
+        let part = extent.buckets(len);
+        let (from, others) = if len - part < 2 { (home + 1, len - 1) } else { (part, len - part) };
+        let first = scaled(mixed, others);
+        let second = wrapped(first + 1 + scaled(mixed << 32, others - 1), others);
+        [wrapped(from + first, len), wrapped(from + second, len)]
     }
 
     /// Bits that have no part in either bucket's number, to decide between equals by.
@@ -82,16 +86,22 @@ pub const fn hash_32(value: u32, bits: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::Extents;
 
     const SEED: FlowSeed = FlowSeed { first: 0x0123_4567_89AB_CDEF, second: 0xFEDC_BA98_7654_3210 };
 
     #[test]
     fn the_three_buckets_of_a_flow_are_three() {
-        for len in [3, 4, 1000, 327_680] {
+        let whole = [3, 4, 1000, 327_680].map(|len| (len, 0));
+        for (len, shift) in
+            whole.into_iter().chain([(3, 1), (3, 2), (4, 1), (5, 1), (40, 5), (327_680, 1), (327_680, 4)])
+        {
+            let extent = Extents::from_word(shift).now;
             for i in 0..10_000u64 {
                 let hash = FlowHash::new(&[i, i << 7], SEED);
-                let (home, [second, third]) = (hash.home(len), hash.elsewhere(len));
-                assert!(home < len && second < len && third < len);
+                let home = hash.home(len, extent);
+                let [second, third] = hash.elsewhere(home, len, extent);
+                assert!(home < extent.buckets(len) && second < len && third < len);
                 assert!(home != second && home != third && second != third);
             }
         }

@@ -26,6 +26,10 @@ pub struct Settings {
     pub sync: Word,
     /// Events that the daemon was not told of, for there was no room.
     pub sync_lost: Word,
+    /// Which part of CONNECTIONS_V4 is in use: [`Extents`](crate::connection::Extents) as their word.
+    pub extents_v4: Word,
+    /// The same of CONNECTIONS_V6.
+    pub extents_v6: Word,
     /// The interfaces; each has a program of its own that knows its place here.
     pub interfaces: [Interface; MAX_INTERFACES],
 }

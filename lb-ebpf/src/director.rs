@@ -222,6 +222,8 @@ impl Director {
                 half_open_ranks: Timeouts::half_open_ranks(),
                 sync: Word::new(0),
                 sync_lost: Word::new(0),
+                extents_v4: Word::new(0),
+                extents_v6: Word::new(0),
                 interfaces: core::array::from_fn(|_| interface(DIRECTOR)),
             },
             v4: FamilyTables::new(index, |low, port, protocol| {

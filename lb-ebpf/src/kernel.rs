@@ -22,7 +22,9 @@ use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::macro_support::{Level, level_enabled};
 use lb_common::acl::{AclKey, NO_RULE, SOURCE_WORDS_V4, SOURCE_WORDS_V6};
-use lb_common::connection::{Bucket, Buckets, Entry, KEY_WORDS_V4, KEY_WORDS_V6, Location, Meta, locate};
+use lb_common::connection::{
+    Bucket, Buckets, Entry, Extent, Extents, KEY_WORDS_V4, KEY_WORDS_V6, Location, Meta, locate,
+};
 use lb_common::counter::Reason;
 use lb_common::destination::Destination;
 use lb_common::fragment::{FragmentKey, FragmentRoute, HeldFragment, MAX_HELD_FRAME};
@@ -599,13 +601,22 @@ fn submit(event: Event) -> u32 {
     }
 }
 
+/// Where [`locate`] is to look, as a number: in the table of half-open flows.
+const HALF_OPEN: u32 = 0;
+
+/// The same: in a part of the main table.
+#[inline(always)]
+const fn main_table(extent: Extent) -> u32 {
+    HALF_OPEN + 1 + extent.shift()
+}
+
 /// The maps of one family, and the functions that are verified for it.
 macro_rules! family {
     (
         $key_words:ident, $address_words:ident, $packet:ident, $connections:ident,
         $parse:ident, $find:ident, $first:ident, $decide:ident, $schedule:ident, $record:ident, $tell:ident, $template:ident, $place:ident, $persist:ident, $fragment:ident, $remember:ident, $hold:ident,
         $admit:ident, $acl:ident[$source_words:ident], $source:expr,
-        $main:ident[$main_len:ident], $half_open:ident[$half_open_len:ident], $services:ident, $index:ident,
+        $main:ident[$main_len:ident], $half_open:ident[$half_open_len:ident], $services:ident, $index:ident, $extents:ident,
         $form:ident($($word:ident),+), $spans:ident, $ports:ident, $log:literal, $address:expr
     ) => {
         impl Family<$key_words, $address_words> for Maps {
@@ -691,7 +702,16 @@ macro_rules! family {
             #[inline(always)]
             fn find(&self, which: Record, packet: &$packet) -> Option<Entry<'_>> {
                 let mut found = Location::default();
-                if $find(&raw const *packet, which as u32, &raw mut found) == 0 {
+                let (packet, place) = (&raw const *packet, &raw mut found);
+                // Read once: if the part in use changed between two looks, neither might be where the flow is.
+                let (first, last) = match which {
+                    Record::First => (HALF_OPEN, HALF_OPEN),
+                    Record::Confirmed => {
+                        let Extents { now, before } = $connections::Main.extents();
+                        (main_table(before), main_table(now))
+                    }
+                };
+                if $find(packet, first, place) == 0 && (first == last || $find(packet, last, place) == 0) {
                     return None;
                 }
                 match which {
@@ -794,15 +814,14 @@ macro_rules! family {
         /// [`locate`]: 1 if it found an entry.
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $find(packet: *const $packet, which: u32, found: *mut Location) -> u32 {
+        extern "C" fn $find(packet: *const $packet, table: u32, found: *mut Location) -> u32 {
             // SAFETY: null, or what the types say: the verifier checks the callers.
             let (packet, found) = unsafe { (packet.as_ref(), found.as_mut()) };
             let Some((packet, found)) = packet.zip(found) else { return 0 };
             let hash = FlowHash::new(&packet.key, Maps.flow_seed());
-            let location = if which == Record::First as u32 {
-                locate(&$connections::HalfOpen, &packet.key, hash)
-            } else {
-                locate(&$connections::Main, &packet.key, hash)
+            let location = match table.checked_sub(main_table(Extent::WHOLE)) {
+                None => locate(&$connections::HalfOpen, &packet.key, hash, Extent::WHOLE),
+                Some(shift) => locate(&$connections::Main, &packet.key, hash, Extent::of_shift(shift)),
             };
             let Some(location) = location else { return 0 };
             *found = location;
@@ -911,6 +930,16 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn extents(&self) -> Extents {
+                match self {
+                    Self::Main => Maps.settings().map_or(Extents::WHOLE, |settings| {
+                        Extents::from_word(settings.$extents.load())
+                    }),
+                    Self::HalfOpen => Extents::WHOLE,
+                }
+            }
+
+            #[inline(always)]
             fn bucket(&self, index: u32) -> Option<&Bucket<$key_words>> {
                 match self {
                     Self::Main => maps::$main.get(index),
@@ -946,6 +975,7 @@ family!(
     HALF_OPEN_V4[HALF_OPEN_BUCKETS_V4],
     SERVICES_V4,
     services_v4,
+    extents_v4,
     lb_form_v4(address),
     FORMS_V4,
     FORM_PORTS_V4,
@@ -980,6 +1010,7 @@ family!(
     HALF_OPEN_V6[HALF_OPEN_BUCKETS_V6],
     SERVICES_V6,
     services_v6,
+    extents_v6,
     lb_form_v6(high, low, last),
     FORMS_V6,
     FORM_PORTS_V6,

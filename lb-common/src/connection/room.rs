@@ -15,6 +15,8 @@ pub struct Room<'a, const K: usize> {
 
 /// Looks for a flow, and for room for it, in one pass over its own bucket. `None` if it has an entry, expired or not, or
 /// one is being written, or there may be one in another bucket.
+///
+/// For a table all of whose entries are where they belong.
 #[inline(always)]
 pub fn find_room<'a, const K: usize, B: Buckets<K>>(
     buckets: &'a B,
@@ -23,7 +25,7 @@ pub fn find_room<'a, const K: usize, B: Buckets<K>>(
     timeouts: &Timeouts,
     now: u32,
 ) -> Option<Room<'a, K>> {
-    let bucket = buckets.bucket(hash.home(buckets.len()))?;
+    let bucket = buckets.bucket(hash.home(buckets.len(), buckets.extents().now))?;
     let mut live = 0;
     for (i, way) in bucket.ways.iter().enumerate() {
         let meta = Meta::from_word(way.meta.load());

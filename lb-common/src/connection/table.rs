@@ -1,6 +1,6 @@
 //! Look-up, insert and sweep: the protocol of the module above, run by the kernel and by the daemon alike.
 
-use super::{BUSY_SECONDS, Bucket, Entry, Meta, Timeouts, WAYS, Way};
+use super::{BUSY_SECONDS, Bucket, Entry, Extent, Extents, Meta, Timeouts, WAYS, Way};
 use crate::clock::SECONDS_MASK;
 use crate::hash::{FlowHash, FlowSeed};
 
@@ -11,6 +11,12 @@ pub trait Buckets<const K: usize> {
 
     /// The bucket at `index`; `None` only if it is not below [`len`](Self::len).
     fn bucket(&self, index: u32) -> Option<&Bucket<K>>;
+
+    /// Which part of them is in use.
+    #[inline(always)]
+    fn extents(&self) -> Extents {
+        Extents::WHOLE
+    }
 
     /// Whether there are none.
     fn is_empty(&self) -> bool {
@@ -25,12 +31,28 @@ pub fn lookup<'a, const K: usize, B: Buckets<K>>(
     key: &[u64; K],
     hash: FlowHash,
 ) -> Option<Entry<'a>> {
-    let home = buckets.bucket(hash.home(buckets.len()))?;
+    let Extents { now, before } = buckets.extents();
+    // In the order in which entries are moved: who is no longer there is here already.
+    let moved_yet = if now == before { None } else { lookup_in(buckets, key, hash, before) };
+    moved_yet.or_else(|| lookup_in(buckets, key, hash, now))
+}
+
+/// [`lookup`] by one extent.
+#[inline(always)]
+pub(super) fn lookup_in<'a, const K: usize, B: Buckets<K>>(
+    buckets: &'a B,
+    key: &[u64; K],
+    hash: FlowHash,
+    extent: Extent,
+) -> Option<Entry<'a>> {
+    let len = buckets.len();
+    let index = hash.home(len, extent);
+    let home = buckets.bucket(index)?;
     let found = find(home, key);
     if found.is_some() || !is_overflowed(home) {
         return found;
     }
-    let [second, third] = hash.elsewhere(buckets.len());
+    let [second, third] = hash.elsewhere(index, len, extent);
     find(buckets.bucket(second)?, key).or_else(|| find(buckets.bucket(third)?, key))
 }
 
@@ -52,10 +74,11 @@ pub fn look_at_home<'a, const K: usize, B: Buckets<K>>(
     key: &[u64; K],
     hash: FlowHash,
 ) -> AtHome<'a> {
-    let Some(home) = buckets.bucket(hash.home(buckets.len())) else { return AtHome::Nowhere };
+    let extents = buckets.extents();
+    let Some(home) = buckets.bucket(hash.home(buckets.len(), extents.now)) else { return AtHome::Nowhere };
     match find(home, key) {
         Some(entry) => AtHome::Found(entry),
-        None if is_overflowed(home) => AtHome::Elsewhere,
+        None if is_overflowed(home) || extents.are_two() => AtHome::Elsewhere,
         None => AtHome::Nowhere,
     }
 }
@@ -78,19 +101,24 @@ impl Location {
     }
 }
 
-/// [`lookup`], for callers to whom an entry cannot be returned.
+/// [`lookup`] by one of the table's extents, that from before first; for callers to whom an entry cannot be returned.
 #[inline(always)]
 pub fn locate<const K: usize, B: Buckets<K>>(
     buckets: &B,
     key: &[u64; K],
     hash: FlowHash,
+    extent: Extent,
 ) -> Option<Location> {
-    let home = hash.home(buckets.len());
+    let home = hash.home(buckets.len(), extent);
     let found = locate_in(buckets, home, key);
-    if found.is_some() || !is_overflowed(buckets.bucket(home)?) {
+    if found.is_some() {
         return found;
     }
-    let [second, third] = hash.elsewhere(buckets.len());
+    // Not `found`, which is none: the verifier would refuse what it holds then.
+    if !is_overflowed(buckets.bucket(home)?) {
+        return None;
+    }
+    let [second, third] = hash.elsewhere(home, buckets.len(), extent);
     locate_in(buckets, second, key).or_else(|| locate_in(buckets, third, key))
 }
 
@@ -115,7 +143,11 @@ fn find<'a, const K: usize>(bucket: &'a Bucket<K>, key: &[u64; K]) -> Option<Ent
 
 /// The entry at way `i` if it is this flow's.
 #[inline(always)]
-fn match_way<'a, const K: usize>(bucket: &'a Bucket<K>, i: usize, key: &[u64; K]) -> Option<Entry<'a>> {
+pub(super) fn match_way<'a, const K: usize>(
+    bucket: &'a Bucket<K>,
+    i: usize,
+    key: &[u64; K],
+) -> Option<Entry<'a>> {
     let way = &bucket.ways[i];
     // Most ways hold another flow, and most flows differ in the last word: a glance outside the protocol.
     if way.key[K - 1].load() != key[K - 1] {
@@ -195,6 +227,12 @@ pub fn insert<const K: usize, B: Buckets<K>>(
     if place.evicts { Inserted::EvictedLive } else { Inserted::Stored }
 }
 
+/// Whether an [`insert`] would take nobody's place.
+pub(super) fn has_room<const K: usize, B: Buckets<K>>(buckets: &B, hash: FlowHash, terms: Terms<'_>) -> bool {
+    let place = |flow: FlowBuckets<'_, K>| flow.place(terms.timeouts, terms.ranks, terms.now, hash.salt());
+    FlowBuckets::of(buckets, hash).map(place).is_some_and(|place| !place.evicts)
+}
+
 /// Writes the keys of an entry that was claimed, and makes it valid: what it is then.
 #[inline(always)]
 pub(super) fn publish<const K: usize>(way: &Way<K>, key: &[u64; K], claim: Meta, content: Meta) -> Meta {
@@ -228,9 +266,11 @@ impl<'a, const K: usize> FlowBuckets<'a, K> {
     #[inline(always)]
     fn of<B: Buckets<K>>(buckets: &'a B, hash: FlowHash) -> Option<Self> {
         let len = buckets.len();
-        let [second, third] = hash.elsewhere(len);
+        let extent = buckets.extents().now;
+        let home = hash.home(len, extent);
+        let [second, third] = hash.elsewhere(home, len, extent);
         Some(Self {
-            home: buckets.bucket(hash.home(len))?,
+            home: buckets.bucket(home)?,
             second: buckets.bucket(second)?,
             third: buckets.bucket(third)?,
         })
@@ -377,7 +417,7 @@ fn left(meta: Meta, timeouts: &Timeouts, now: u32) -> u64 {
 
 /// Marks a bucket, before one of its flows is published in another.
 #[inline(always)]
-fn mark_overflowed<const K: usize>(home: &Bucket<K>) -> bool {
+pub(super) fn mark_overflowed<const K: usize>(home: &Bucket<K>) -> bool {
     let meta = Meta::from_word(home.ways[0].meta.load());
     let marked = meta.with_overflow();
     meta == marked || home.ways[0].meta.compare_exchange(meta.word(), marked.word())
@@ -463,7 +503,7 @@ pub fn sweep<const K: usize, B: Buckets<K>>(
 ) -> Sweep {
     let mut result = Sweep::default();
     displaced.fill(false);
-    let len = buckets.len();
+    let (len, extents) = (buckets.len(), buckets.extents());
     for (index, bucket) in (0..len).filter_map(|i| Some((i, buckets.bucket(i)?))) {
         for (key, entry) in entries(bucket) {
             let has_to_go = is_expired(entry.meta, timeouts, now) || sweeping.is_gone(&key, entry.meta);
@@ -474,13 +514,17 @@ pub fn sweep<const K: usize, B: Buckets<K>>(
             }
             result.live += 1;
             sweeping.lives(&key, entry.meta);
-            let home = FlowHash::new(&key, seed).home(len);
+            let home = FlowHash::new(&key, seed).home(len, extents.now);
             if home != index
                 && let Some(mark) = displaced.get_mut(home as usize)
             {
                 *mark = true;
             }
         }
+    }
+    if extents.are_two() {
+        // Entries that have yet to be moved count on marks of their own.
+        return result;
     }
     for (index, bucket) in (0..len).filter_map(|i| Some((i, buckets.bucket(i)?))) {
         let meta = Meta::from_word(bucket.ways[0].meta.load());

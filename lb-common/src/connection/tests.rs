@@ -8,6 +8,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::Word;
 use crate::hash::{FlowHash, FlowSeed};
 
 const SEED: FlowSeed = FlowSeed { first: 0x5EED_0001_C0FF_EE00, second: 0x0BAD_5EED_1234_5678 };
@@ -126,7 +127,7 @@ fn an_entry_that_changed_meanwhile_is_not_changed_again() {
 #[test]
 fn a_full_bucket_overflows_into_another_and_the_mark_goes_when_nothing_is_there() {
     let table = Table::new(64);
-    let home = |n: u32| FlowHash::new(&flow(n), SEED).home(64);
+    let home = |n: u32| FlowHash::new(&flow(n), SEED).home(64, Extent::WHOLE);
     let crowd: Vec<u32> = (0..100_000).filter(|n| home(*n) == home(0)).take(WAYS + 3).collect();
     for n in &crowd {
         assert_eq!(table.insert(flow(*n), established(*n & 0xff, NOW)), Inserted::Stored);
@@ -195,7 +196,8 @@ fn when_all_are_live_the_one_that_would_expire_first_goes() {
     }
     // Of the three buckets of a flow two are looked through for a victim.
     let hash = FlowHash::new(&flow(900), SEED);
-    let searched = [hash.home(3), hash.elsewhere(3)[0]];
+    let home = hash.home(3, Extent::WHOLE);
+    let searched = [home, hash.elsewhere(home, 3, Extent::WHOLE)[0]];
     let first = (0..capacity).find(|n| {
         let meta = table.lookup(flow(*n)).expect("it was inserted").meta;
         searched
@@ -359,4 +361,68 @@ fn set_changes_three_timeouts() {
     assert_eq!(timeouts.of(State::Udp as u32), 30);
     assert_eq!(timeouts.of(State::SynRecv as u32), 60);
     assert_eq!(Timeouts::with(900, 120, 300), Timeouts::ipvs());
+}
+
+/// A table of which a part is in use.
+struct Parted(Table, Word);
+
+impl Buckets<2> for Parted {
+    fn len(&self) -> u32 {
+        self.0.len()
+    }
+
+    fn extents(&self) -> Extents {
+        Extents::from_word(self.1.load())
+    }
+
+    fn bucket(&self, index: u32) -> Option<&Bucket<2>> {
+        self.0.bucket(index)
+    }
+}
+
+impl Parted {
+    fn insert(&self, n: u32) -> Inserted {
+        let (key, timeouts) = (flow(n), Timeouts::ipvs());
+        let terms = Terms { now: NOW, timeouts: &timeouts, ranks: &timeouts };
+        insert(self, &key, FlowHash::new(&key, SEED), established(n, NOW), terms, |_, _| {})
+    }
+
+    fn has(&self, n: u32) -> bool {
+        let found = lookup(self, &flow(n), FlowHash::new(&flow(n), SEED));
+        found.is_some_and(|entry| entry.meta.destination() == n)
+    }
+
+    fn gather(&self) -> bool {
+        let timeouts = Timeouts::ipvs();
+        gather(self, SEED, Terms { now: NOW, timeouts: &timeouts, ranks: &timeouts }, |_, _| {})
+    }
+}
+
+proptest! {
+    /// However full its part is, and whether or not what was begun is finished before more are recorded.
+    #[test]
+    fn no_connection_is_lost_when_a_table_uses_another_part(
+        len in 3u32..400, shifts in proptest::collection::vec((0u64..6, 0u32..120), 1..6)
+    ) {
+        let table = Parted(Table::new(len), Word::new(0));
+        let mut recorded = 0;
+        for (shift, flows) in shifts {
+            let before = table.extents().now;
+            let now = Extents::from_word(shift).now;
+            table.1.store(Extents { now, before }.word());
+            // So few that none has to go for another.
+            for _ in 0..flows.min((len * 3 / 2).saturating_sub(recorded)) {
+                // What is recorded while entries move.
+                prop_assert_eq!(table.insert(recorded), Inserted::Stored);
+                recorded += 1;
+            }
+            prop_assert_eq!((0..recorded).find(|n| !table.has(*n)), None);
+            prop_assert!(table.gather());
+            prop_assert_eq!((0..recorded).find(|n| !table.has(*n)), None);
+            table.1.store(Extents::of(now).word());
+            prop_assert_eq!((0..recorded).find(|n| !table.has(*n)), None);
+            let entries: usize = (0..len).filter_map(|i| table.bucket(i)).map(|bucket| entries(bucket).count()).sum();
+            prop_assert_eq!(entries, recorded as usize);
+        }
+    }
 }

@@ -6,14 +6,16 @@
 //! Buckets have two ways here, so that full buckets and overflow are reached with a few flows.
 #![cfg(loom)]
 
+mod extents;
 mod flows;
 mod rooms;
 mod synchronisation;
 mod templates;
 
+use lb_common::Word;
 use lb_common::connection::{
-    Bucket, Buckets, Entry, Inserted, Meta, State, Sweeping, Terms, Timeouts, entries, find_room, insert,
-    lookup, sweep,
+    Bucket, Buckets, Entry, Extent, Extents, Inserted, Meta, State, Sweeping, Terms, Timeouts, entries,
+    find_room, insert, lookup, sweep,
 };
 use lb_common::hash::{FlowHash, FlowSeed};
 use lb_common::load::{Counts, Load, account};
@@ -28,13 +30,18 @@ const NOW: u32 = 1000;
 const DESTINATIONS: usize = 4;
 
 struct Table {
-    buckets: [Bucket<2>; BUCKETS],
+    buckets: Box<[Bucket<2>]>,
+    extents: Word,
     loads: [Load; DESTINATIONS],
 }
 
 impl Buckets<2> for Table {
     fn len(&self) -> u32 {
-        BUCKETS as u32
+        self.buckets.len() as u32
+    }
+
+    fn extents(&self) -> Extents {
+        Extents::from_word(self.extents.load())
     }
 
     fn bucket(&self, index: u32) -> Option<&Bucket<2>> {
@@ -44,8 +51,13 @@ impl Buckets<2> for Table {
 
 impl Table {
     fn new() -> Arc<Self> {
+        Self::with(BUCKETS)
+    }
+
+    fn with(buckets: usize) -> Arc<Self> {
         Arc::new(Self {
-            buckets: std::array::from_fn(|_| Bucket::default()),
+            buckets: (0..buckets).map(|_| Bucket::default()).collect(),
+            extents: Word::new(Extents::WHOLE.word()),
             loads: std::array::from_fn(|_| Load::default()),
         })
     }
@@ -80,7 +92,7 @@ impl Table {
 
     /// A key's own bucket.
     fn home(key: [u64; 2]) -> u32 {
-        FlowHash::new(&key, SEED).home(BUCKETS as u32)
+        FlowHash::new(&key, SEED).home(BUCKETS as u32, Extent::WHOLE)
     }
 
     fn find(&self, key: [u64; 2]) -> Option<Entry<'_>> {
@@ -160,6 +172,10 @@ fn flow(n: usize) -> [u64; 2] {
         .expect("there are plenty")
 }
 
+fn check(test: impl Fn() + Sync + Send + 'static) {
+    check_with(3, test);
+}
+
 /// Runs both at the same time, the one that changes more first.
 ///
 /// Neither on the thread of the model, which loom would begin with: it keeps for each word who accessed it last, be it by a
@@ -174,8 +190,9 @@ fn beside<A: 'static, B: 'static>(
     (writer.join().unwrap(), reader.join().unwrap())
 }
 
-fn check(test: impl Fn() + Sync + Send + 'static) {
+/// With at most so many preemptions, where a thread takes many steps.
+fn check_with(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
+    model.preemption_bound = Some(preemptions);
     model.check(test);
 }

@@ -73,6 +73,8 @@ pub enum Applied {
 pub struct FlowCursor {
     is_ipv6: bool,
     bucket: u32,
+    /// [`Moves::count`](super::memory::Moves::count) at the beginning.
+    moves: Option<u64>,
 }
 
 /// The connection tables as those see them who share them with other directors. One thread's.
@@ -146,7 +148,8 @@ impl FlowTable {
     }
 
     /// Reads up to `buckets` buckets on from `cursor`, and hands on what lives in them; with `since`, only what this
-    /// director itself has seen in that second or later. Where to go on, unless that was all.
+    /// director itself has seen in that second or later. Where to go on, unless that was all: from the beginning if
+    /// entries have been moved meanwhile, for one may have been passed by. So some may come twice.
     pub fn scan(
         &mut self,
         cursor: FlowCursor,
@@ -156,14 +159,16 @@ impl FlowTable {
         mut take: impl FnMut(Flow),
     ) -> Option<FlowCursor> {
         let memory = Arc::clone(&self.memory);
-        if cursor.is_ipv6 {
-            let bucket = self.scan_table(&memory.v6, cursor.bucket, buckets, since, now, &mut take)?;
-            return Some(FlowCursor { bucket, ..cursor });
-        }
-        Some(match self.scan_table(&memory.v4, cursor.bucket, buckets, since, now, &mut take) {
-            Some(bucket) => FlowCursor { bucket, ..cursor },
-            None => FlowCursor { is_ipv6: true, bucket: 0 },
-        })
+        let moves = cursor.moves.unwrap_or_else(|| memory.moves.count());
+        let next = if cursor.is_ipv6 {
+            self.scan_table(&memory.v6, cursor.bucket, buckets, since, now, &mut take)
+                .map(|bucket| FlowCursor { bucket, is_ipv6: true, moves: Some(moves) })
+        } else {
+            let bucket = self.scan_table(&memory.v4, cursor.bucket, buckets, since, now, &mut take);
+            let (bucket, is_ipv6) = bucket.map_or((0, true), |bucket| (bucket, false));
+            Some(FlowCursor { bucket, is_ipv6, moves: Some(moves) })
+        };
+        if memory.moves.count() == moves { next } else { Some(FlowCursor::default()) }
     }
 
     fn scan_table<const K: usize>(
@@ -291,6 +296,7 @@ impl FlowTable {
         let content = Meta::new(number, flow.state, now.wrapping_sub(age)).synchronised();
         let count = |before, after| account(|i| memory.loads.get(i as usize), before, after);
         let hash = FlowHash::new(&key, self.seed);
+        let _placing = memory.moves.placing();
         let Some(known) = lookup(table, &key, hash) else {
             return record(table, &key, hash, content, timeouts, now, count);
         };

@@ -23,7 +23,7 @@ use super::stats::Baseline;
 /// Changes whenever the meaning or the size of a map's values does. Part of the pins' path, so that a daemon
 /// never misreads what another version wrote. And whenever the kernel would not let the programs have a map that others
 /// had: DEVICES is for programs that take frames in several buffers, or for others (`bpf_prog_map_compatible`).
-const VERSION: u32 = 8;
+const VERSION: u32 = 9;
 
 /// The layouts whose pinned maps this version reads as its own: from the oldest to the one it writes. A version that only
 /// has more maps, or fewer, leaves the first number as it is.

@@ -5,6 +5,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::acl::{AclScope, AclView};
@@ -12,7 +13,7 @@ use super::layout::{Capacity, TableBuckets};
 use super::occupancy::LastSweep;
 use super::stats::Baseline;
 use lb_common::Word;
-use lb_common::connection::{Bucket, Buckets, KEY_WORDS_V4, KEY_WORDS_V6, free_abandoned};
+use lb_common::connection::{Bucket, Buckets, Extents, KEY_WORDS_V4, KEY_WORDS_V6, free_abandoned};
 use lb_common::destination::Destination;
 use lb_common::form::{FORM_SPANS, FORM_WORDS, Span};
 use lb_common::limits::{MAX_DESTINATIONS, MAX_SERVICES, SLOT_WORDS};
@@ -86,7 +87,7 @@ impl<T: Record> Deref for Region<T> {
 /// All maps that the daemon reads and writes directly.
 #[derive(Debug)]
 pub struct Memory {
-    pub(super) settings: Region<Settings>,
+    pub(super) settings: Arc<Region<Settings>>,
     pub(super) services_v4: Region<AddressBucket<ADDRESS_WORDS_V4>>,
     pub(super) services_v6: Region<AddressBucket<ADDRESS_WORDS_V6>>,
     pub(super) forms_v4: Region<Span<ADDRESS_WORDS_V4>>,
@@ -105,6 +106,42 @@ pub struct Memory {
     pub(super) baselines: Region<Baseline>,
     /// What the last sweep found.
     pub(super) last_sweep: LastSweep,
+    pub(super) moves: Moves,
+}
+
+/// Entries that are moved within a table, and threads of this process that must know.
+#[derive(Debug, Default)]
+pub(super) struct Moves {
+    placing: Mutex<()>,
+    begun_or_ended: AtomicU64,
+}
+
+impl Moves {
+    /// What a thread of ours holds from before it looks for a flow until it has recorded it: it has read which part of a
+    /// table is in use, and nobody waits for it as for programs.
+    pub(super) fn placing(&self) -> MutexGuard<'_, ()> {
+        self.placing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes which part of a table is in use, while no thread of ours records a flow. `word` says so to all.
+    pub(super) fn publish(&self, word: &Word, extents: Extents) {
+        let _nobody_places = self.placing();
+        word.store(extents.word());
+    }
+
+    /// Does what moves entries.
+    pub(super) fn during<T>(&self, moves: impl FnOnce() -> T) -> T {
+        self.begun_or_ended.fetch_add(1, Ordering::SeqCst);
+        let done = moves();
+        self.begun_or_ended.fetch_add(1, Ordering::SeqCst);
+        done
+    }
+
+    /// Another number than before, if entries have been moved meanwhile: whoever goes from bucket to bucket may have missed
+    /// some.
+    pub(super) fn count(&self) -> u64 {
+        self.begun_or_ended.load(Ordering::SeqCst)
+    }
 }
 
 /// The connection tables of one family.
@@ -115,9 +152,27 @@ pub(super) struct Connections<const K: usize> {
 }
 
 impl<const K: usize> Connections<K> {
-    fn in_process(buckets: TableBuckets) -> io::Result<Self> {
-        let table = |len| Region::anonymous(len).map(ConnectionTable);
-        Ok(Self { main: table(buckets.main)?, half_open: table(buckets.half_open)? })
+    /// Of the main table's buckets, the part is in use that the settings say.
+    pub(super) fn new(
+        main: Region<Bucket<K>>,
+        half_open: Region<Bucket<K>>,
+        settings: &Arc<Region<Settings>>,
+        extents: fn(&Settings) -> &Word,
+    ) -> Self {
+        let in_use = InUse { settings: Arc::clone(settings), extents };
+        Self {
+            main: ConnectionTable { buckets: main, in_use: Some(in_use) },
+            half_open: ConnectionTable::whole(half_open),
+        }
+    }
+
+    fn in_process(
+        buckets: TableBuckets,
+        settings: &Arc<Region<Settings>>,
+        extents: fn(&Settings) -> &Word,
+    ) -> io::Result<Self> {
+        let (main, half_open) = (Region::anonymous(buckets.main)?, Region::anonymous(buckets.half_open)?);
+        Ok(Self::new(main, half_open, settings, extents))
     }
 
     /// Both.
@@ -128,15 +183,37 @@ impl<const K: usize> Connections<K> {
 
 /// One of the connection tables.
 #[derive(Debug)]
-pub struct ConnectionTable<const K: usize>(pub(super) Region<Bucket<K>>);
+pub struct ConnectionTable<const K: usize> {
+    buckets: Region<Bucket<K>>,
+    in_use: Option<InUse>,
+}
+
+/// Where it says which part of a table is in use.
+#[derive(Debug)]
+struct InUse {
+    settings: Arc<Region<Settings>>,
+    extents: fn(&Settings) -> &Word,
+}
+
+impl<const K: usize> ConnectionTable<K> {
+    /// A table all of which is in use.
+    pub(super) fn whole(buckets: Region<Bucket<K>>) -> Self {
+        Self { buckets, in_use: None }
+    }
+}
 
 impl<const K: usize> Buckets<K> for ConnectionTable<K> {
     fn len(&self) -> u32 {
-        u32::try_from(self.0.len).unwrap_or(u32::MAX)
+        u32::try_from(self.buckets.len).unwrap_or(u32::MAX)
+    }
+
+    fn extents(&self) -> Extents {
+        let extents = |in_use: &InUse| Extents::from_word((in_use.extents)(&in_use.settings[0]).load());
+        self.in_use.as_ref().map_or(Extents::WHOLE, extents)
     }
 
     fn bucket(&self, index: u32) -> Option<&Bucket<K>> {
-        self.0.get(index as usize)
+        self.buckets.get(index as usize)
     }
 }
 
@@ -146,8 +223,11 @@ impl Memory {
     /// # Errors
     /// If there is not enough memory.
     pub fn in_process(capacity: Capacity) -> io::Result<Self> {
+        let settings = Arc::new(Region::anonymous(1)?);
         Ok(Self {
-            settings: Region::anonymous(1)?,
+            v4: Connections::in_process(capacity.v4(), &settings, |settings| &settings.extents_v4)?,
+            v6: Connections::in_process(capacity.v6(), &settings, |settings| &settings.extents_v6)?,
+            settings,
             services_v4: Region::anonymous(2 * GENERATION_BUCKETS)?,
             services_v6: Region::anonymous(capacity.service_buckets_v6())?,
             forms_v4: Region::anonymous(2 * FORM_SPANS)?,
@@ -158,11 +238,10 @@ impl Memory {
             slots: Region::anonymous(SLOT_WORDS)?,
             destinations: Region::anonymous(MAX_DESTINATIONS)?,
             loads: Region::anonymous(MAX_DESTINATIONS)?,
-            v4: Connections::in_process(capacity.v4())?,
-            v6: Connections::in_process(capacity.v6())?,
             acls: Mutex::default(),
             baselines: Region::anonymous(MAX_DESTINATIONS)?,
             last_sweep: LastSweep::default(),
+            moves: Moves::default(),
         })
     }
 

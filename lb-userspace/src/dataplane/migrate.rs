@@ -77,7 +77,7 @@ fn open<const K: usize>(
     let open = |pin: PathBuf| {
         let map = MapData::from_pin(&pin).map_err(|error| failed(io::Error::other(error)))?;
         let entries = map.info().map_err(|error| failed(io::Error::other(error)))?.max_entries();
-        Ok(ConnectionTable(Region::map(map.fd().as_fd(), entries).map_err(failed)?))
+        Ok(ConnectionTable::whole(Region::map(map.fd().as_fd(), entries).map_err(failed)?))
     };
     asides(directory, name).into_iter().map(open).collect()
 }
@@ -98,6 +98,7 @@ impl Previous {
     /// Copies every connection that lives and that the new tables do not know, or know from longer ago. Returns
     /// how many there were.
     pub(super) fn copy_into(&self, memory: &Memory, seed: FlowSeed, timeouts: &Timeouts, now: u32) -> u64 {
+        let _placing = memory.moves.placing();
         self.v4.copy_into(&memory.v4, seed, timeouts, now)
             + self.v6.copy_into(&memory.v6, seed, timeouts, now)
     }

@@ -22,7 +22,7 @@ use super::error::{DataplaneError, chain};
 use super::explain::Explainer;
 use super::layout::{self, Capacity, MapLayout, TableBuckets};
 
-use super::memory::{ConnectionTable, Connections, Memory, Region};
+use super::memory::{Connections, Memory, Moves, Region};
 use super::migrate::{self, Previous};
 use super::object::OBJECT;
 use super::observer::Observer;
@@ -424,8 +424,8 @@ fn map_memory(ebpf: &mut Ebpf, layouts: &[MapLayout], directory: &Path) -> Resul
         let failed = |source| DataplaneError::Map { operation: "map", map: name, source };
         Region::map(map.fd().as_fd(), layout.max_entries).map_err(failed)
     }
+    let settings = Arc::new(region(ebpf, layouts, "SETTINGS")?);
     Ok(Memory {
-        settings: region(ebpf, layouts, "SETTINGS")?,
         services_v4: region(ebpf, layouts, "SERVICES_V4")?,
         services_v6: region(ebpf, layouts, layout::SERVICES_V6)?,
         forms_v4: region(ebpf, layouts, "FORMS_V4")?,
@@ -436,17 +436,23 @@ fn map_memory(ebpf: &mut Ebpf, layouts: &[MapLayout], directory: &Path) -> Resul
         slots: region(ebpf, layouts, "SLOTS")?,
         destinations: region(ebpf, layouts, "DESTINATIONS")?,
         loads: region(ebpf, layouts, "LOADS")?,
-        v4: Connections {
-            main: ConnectionTable(region(ebpf, layouts, layout::CONNECTIONS_V4)?),
-            half_open: ConnectionTable(region(ebpf, layouts, layout::HALF_OPEN_V4)?),
-        },
-        v6: Connections {
-            main: ConnectionTable(region(ebpf, layouts, layout::CONNECTIONS_V6)?),
-            half_open: ConnectionTable(region(ebpf, layouts, layout::HALF_OPEN_V6)?),
-        },
+        v4: Connections::new(
+            region(ebpf, layouts, layout::CONNECTIONS_V4)?,
+            region(ebpf, layouts, layout::HALF_OPEN_V4)?,
+            &settings,
+            |settings| &settings.extents_v4,
+        ),
+        v6: Connections::new(
+            region(ebpf, layouts, layout::CONNECTIONS_V6)?,
+            region(ebpf, layouts, layout::HALF_OPEN_V6)?,
+            &settings,
+            |settings| &settings.extents_v6,
+        ),
+        settings,
         acls: Mutex::default(),
         baselines: open_baselines(directory)?,
         last_sweep: LastSweep::default(),
+        moves: Moves::default(),
     })
 }
 

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use lb_common::Word;
 use lb_common::clock::MAX_TIMEOUT_SECONDS;
-use lb_common::connection::{Buckets as _, Meta, State, Sweep, Sweeping, clear_recent, entries, sweep};
+use lb_common::connection::{
+    Buckets as _, Extent, Extents, Meta, State, Sweep, Sweeping, Terms, clear_recent, entries, gather, sweep,
+};
 use lb_common::destination::Destination;
 use lb_common::hash::FlowSeed;
 use lb_common::load::{Counts, Load, Reading, account};
@@ -98,6 +101,10 @@ impl Sweeper {
         // From here on every mark that counts is set again by whoever relies on it, and no flow is recorded for a client
         // that was refused before.
         (self.wait)();
+        let settings = memory.settings();
+        // What an earlier daemon was moving when it was killed.
+        self.gather(&memory.v4.main, &settings.extents_v4);
+        self.gather(&memory.v6.main, &settings.extents_v6);
         let acls = memory.acls().clone();
         let mut visitor = Visitor {
             memory,
@@ -138,6 +145,8 @@ impl Sweeper {
         if corrected > 0 {
             tracing::debug!("corrected the connections of {corrected} real servers");
         }
+        self.fit(&memory.v4.main, &settings.extents_v4, found[0].live);
+        self.fit(&memory.v6.main, &settings.extents_v6, found[2].live);
         Ok(Swept { total, corrected, referenced: visitor.referenced })
     }
 
@@ -151,6 +160,55 @@ impl Sweeper {
         // Who is to forget a template is not decided by how old it is alone.
         let timeouts = self.memory.settings().timeouts.clone().with_templates(MAX_TIMEOUT_SECONDS);
         sweep(table, self.seed, &timeouts, now, &mut displaced, visitor)
+    }
+
+    /// Has a table use as much of it as so many connections need, if that is more or less than it uses.
+    fn fit<const K: usize>(&self, table: &ConnectionTable<K>, word: &Word, connections: u64) {
+        let extents = table.extents();
+        let next = extents.now.next(connections, table.len());
+        if next == extents.now || extents.are_two() {
+            return;
+        }
+        let is_done = self.use_part(table, word, next);
+        tracing::debug!(
+            buckets = next.buckets(table.len()),
+            is_done,
+            "moved connections closer together, or apart"
+        );
+    }
+
+    /// Has a table use a part of it, whatever part it used before. `word` tells all which one. Says whether everything is
+    /// where it belongs; what is not is found where it is, and moved with the next sweep.
+    pub(super) fn use_part<const K: usize>(
+        &self,
+        table: &ConnectionTable<K>,
+        word: &Word,
+        now: Extent,
+    ) -> bool {
+        let before = table.extents().now;
+        self.memory.moves.publish(word, Extents { now, before });
+        // From here on flows are recorded where they are to be, and looked for also where they were.
+        (self.wait)();
+        self.gather(table, word)
+    }
+
+    /// Moves entries to the part of a table that is in use now, if another was before and nobody runs any more who may have
+    /// read that it still is. Says whether everything is where it belongs.
+    fn gather<const K: usize>(&self, table: &ConnectionTable<K>, word: &Word) -> bool {
+        let extents = table.extents();
+        if !extents.are_two() {
+            return true;
+        }
+        let Ok(now) = self.clock.now() else { return false };
+        let timeouts = self.memory.settings().timeouts.clone().with_templates(MAX_TIMEOUT_SECONDS);
+        let terms = Terms { now, timeouts: &timeouts, ranks: &timeouts };
+        let loads = |number: u32| self.memory.loads.get(number as usize);
+        let count = |before, after| account(loads, before, after);
+        let is_done = self.memory.moves.during(|| gather(table, self.seed, terms, count));
+        if is_done {
+            self.memory.moves.publish(word, Extents::of(extents.now));
+        }
+        is_done
     }
 
     /// Corrects what was not right before `seen` and did not change since. A daemon that was killed between freeing an

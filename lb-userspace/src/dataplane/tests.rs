@@ -1,5 +1,6 @@
 //! The daemon's side of the maps, on memory that no program reads.
 
+mod extents;
 mod loads;
 
 use std::collections::BTreeMap;

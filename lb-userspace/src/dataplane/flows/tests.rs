@@ -1,10 +1,16 @@
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lb_common::connection::Extent;
 use lb_common::load::{Counts, Load, Thresholds};
 use lb_common::policy::ServiceOptions;
 use lb_common::selector::{Options, Selector, Slot};
 use proptest::prelude::*;
 
 use super::*;
-use crate::dataplane::{Capacity, DestinationView, Operation, ServiceAddress, ServiceView, Tables, Way};
+use crate::dataplane::{
+    Capacity, DestinationView, Operation, ServiceAddress, ServiceView, Sweeper, Tables, Way,
+};
 
 const SEED: FlowSeed = FlowSeed { first: 3, second: 4 };
 
@@ -266,4 +272,58 @@ proptest! {
         }
         prop_assert_eq!(director.counts(), found);
     }
+}
+
+/// The daemon's other thread makes the table larger and smaller meanwhile.
+#[test]
+fn what_is_told_while_connections_are_moved_is_found_and_counted() {
+    const FLOWS: u16 = 20_000;
+    let mut director = Director::new([0, 1, 2], SEED);
+    let memory = Arc::clone(&director.memory);
+    let sweeper = Sweeper::in_process(Arc::clone(&memory), SEED).expect("there is a clock");
+    let is_done = AtomicBool::new(false);
+    let moves = std::thread::scope(|scope| {
+        let mover = scope.spawn(|| {
+            let mut moves = 0;
+            while !is_done.load(Ordering::Relaxed) || moves < 10 {
+                // As often as it can: a sweep would find that all is as it should be.
+                let extent = Extent::of_shift(moves % 4);
+                assert!(sweeper.use_part(&memory.v4.main, &memory.settings().extents_v4, extent));
+                moves += 1;
+            }
+            moves
+        });
+        for n in 0..FLOWS {
+            assert_eq!(director.apply(&connection(n)), Applied::Inserted, "{n}");
+            // It is known at once, wherever it lies; a second may have passed.
+            let again = director.apply(&connection(n));
+            assert!(matches!(again, Applied::Kept | Applied::Updated), "{n}: {again:?}");
+        }
+        is_done.store(true, Ordering::Relaxed);
+        mover.join().expect("it moves them all")
+    });
+    let told = director.all(None);
+    assert_eq!(told.len(), usize::from(FLOWS), "after {moves} moves");
+    assert_eq!(director.counts(), Counts { active: u32::from(FLOWS), inactive: 0 });
+}
+
+#[test]
+fn a_scan_begins_again_when_connections_have_been_moved() {
+    let mut director = Director::new([0, 1, 2], SEED);
+    (0..100).for_each(|n| assert_eq!(director.apply(&connection(n)), Applied::Inserted));
+    let sweeper = Sweeper::in_process(Arc::clone(&director.memory), SEED).expect("there is a clock");
+    let now = director.now();
+    let half = director.table.buckets() as u32 / 4;
+    let mut found = Vec::new();
+    let next = director.table.scan(FlowCursor::default(), half, None, now, |flow| found.push(flow));
+    let Some(mut cursor) = next else { panic!("that was not all") };
+    assert_ne!(cursor, FlowCursor::default());
+    // Those of the second half may be in the first now.
+    let memory = Arc::clone(&director.memory);
+    assert!(sweeper.use_part(&memory.v4.main, &memory.settings().extents_v4, Extent::of_shift(2)));
+    while let Some(next) = director.table.scan(cursor, half, None, now, |flow| found.push(flow)) {
+        cursor = next;
+    }
+    let found: HashSet<_> = found.into_iter().map(|flow| flow.client).collect();
+    assert_eq!(found.len(), 100);
 }

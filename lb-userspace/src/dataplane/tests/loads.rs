@@ -7,14 +7,14 @@ use lb_common::load::{Counts, Load, account};
 
 use super::*;
 
-const SERVER: u32 = 3;
+pub(super) const SERVER: u32 = 3;
 
-fn load(memory: &Memory) -> &Load {
+pub(super) fn load(memory: &Memory) -> &Load {
     &memory.loads[SERVER as usize]
 }
 
 /// Opens a connection and accounts for it, as the programs do.
-fn open(memory: &Memory, n: u32, now: u32) {
+pub(super) fn open(memory: &Memory, n: u32, now: u32) {
     let content = Meta::new(SERVER, State::Established, now);
     let timeouts = Timeouts::ipvs();
     let terms = Terms { now, timeouts: &timeouts, ranks: &timeouts };
@@ -31,7 +31,7 @@ fn open(memory: &Memory, n: u32, now: u32) {
 }
 
 /// Gives its place to nobody, as an insert of the same flow by another CPU does.
-fn close(memory: &Memory, n: u32) {
+pub(super) fn close(memory: &Memory, n: u32) {
     let table = memory.connections_v4();
     let entry = lookup(table, &flow(n), FlowHash::new(&flow(n), SEED)).expect("it is open");
     if entry.free() {

@@ -64,6 +64,8 @@ impl Plane {
         plane.reconcile(&desired)?;
         let plane = Self { plane, config };
         plane.establish(setting.flows())?;
+        // As the daemon's: what is in use of a table is what its connections need.
+        plane.dataplane().sweeper().sweep()?;
         Ok(plane)
     }
 
