@@ -1,6 +1,5 @@
 //! The status page in a browser, in front of a daemon that forwards.
 
-#![expect(clippy::disallowed_methods, reason = "labs measure real time")]
 #![expect(clippy::expect_used, reason = "a test that is surprised fails")]
 
 mod basics;
