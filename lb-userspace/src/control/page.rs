@@ -1,7 +1,7 @@
 //! The status page: files that are part of the program, and the list as a table of commas.
 //!
 //! Nothing of it comes from elsewhere, and the browser is told to load nothing else: a name or an error message that
-//! had a program in it would not be run even if it were taken for HTML, which it never is (`page.js` writes text only).
+//! had a program in it would not be run even if it were taken for HTML, which it never is (its program writes text only).
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -27,10 +27,15 @@ struct File {
     content: &'static str,
 }
 
-static FILES: [File; 4] = [
+/// A program of the page, in modules.
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+static FILES: [File; 6] = [
     File { path: "/", media: "text/html; charset=utf-8", content: include_str!("page/page.html") },
     File { path: "/page.css", media: "text/css; charset=utf-8", content: include_str!("page/page.css") },
-    File { path: "/page.js", media: "text/javascript; charset=utf-8", content: include_str!("page/page.js") },
+    File { path: "/page.js", media: SCRIPT, content: include_str!("page/page.js") },
+    File { path: "/director.js", media: SCRIPT, content: include_str!("page/director.js") },
+    File { path: "/elements.js", media: SCRIPT, content: include_str!("page/elements.js") },
     File { path: "/icon.svg", media: "image/svg+xml", content: include_str!("page/icon.svg") },
 ];
 

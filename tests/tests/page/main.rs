@@ -1,6 +1,6 @@
 //! The status page in a browser, in front of a daemon that forwards.
 
-#![expect(clippy::expect_used, reason = "what is not as expected fails the test")]
+#![expect(clippy::expect_used, reason = "a test that is surprised fails")]
 
 mod basics;
 mod many;

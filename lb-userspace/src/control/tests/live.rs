@@ -63,7 +63,8 @@ async fn a_listener_is_shown_everything_at_once_and_what_is_done_soon() {
     assert_eq!(state(&first.1), "up");
     let kinds: Vec<&Value> =
         events.iter().filter(|(name, _)| name == "happened").map(|(_, data)| &data["kind"]).collect();
-    assert_eq!(kinds, ["daemon_started", "real_server_weight", "real_server_state"]);
+    let expected = ["daemon_started", "real_server_weight", "real_server_state", "quorum_lost"];
+    assert_eq!(kinds, expected, "no other answers");
     // The same as others are told, and more.
     let last = &events.last().expect("it has come").1;
     let listed: Value = client::get(&daemon.socket, "/v1/virtual_servers").await.expect("an answer");

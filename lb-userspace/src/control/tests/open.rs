@@ -70,7 +70,7 @@ async fn who_asks_there_reads_and_changes_nothing() {
     let page = get(address, "GET", "/").await;
     let policy = "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; ";
     assert!(page.contains(policy) && page.contains("<title>lb</title>"), "{page}");
-    for path in ["/page.css", "/page.js", "/icon.svg"] {
+    for path in ["/page.css", "/page.js", "/director.js", "/elements.js", "/icon.svg"] {
         assert!(get(address, "GET", path).await.starts_with("HTTP/1.1 200"), "{path}");
     }
     let table = get(address, "GET", "/status.csv").await;
