@@ -29,6 +29,9 @@ const FROM_THE_ROOT: [(&str, &str); 4] = [
     ("CHANGELOG.md", "changelog.md"),
 ];
 
+/// What pages lead to besides.
+const BESIDE: &str = "contrib";
+
 /// Makes the pages and builds the book.
 ///
 /// # Errors
@@ -42,8 +45,9 @@ pub(crate) fn run(workspace: &Workspace) -> Outcome {
     let book = workspace.target.join("book");
     let failed = |error: io::Error| Failure::new(format!("write {}: {error}", book.display()));
     stage(&workspace.root, &book).map_err(failed)?;
-    process::run(workspace.command(&mdbook).arg("build").arg(&book).args(["--dest-dir", "html"]))?;
-    console::result(format_args!("{}", book.join("html/index.html").display()));
+    let html = book.join("html");
+    process::run(workspace.command(&mdbook).arg("build").arg(&book).arg("--dest-dir").arg(&html))?;
+    console::result(format_args!("{}", html.join("index.html").display()));
     Ok(())
 }
 
@@ -57,8 +61,9 @@ fn stage(root: &Path, book: &Path) -> io::Result<()> {
     let docs = root.join("docs");
     let config = fs::read_to_string(docs.join("book.toml"))?;
     fs::write(book.join("book.toml"), config.replace("src = \".\"", "src = \"src\""))?;
-    for page in links::files_below(&docs)? {
-        let name = page.strip_prefix(&docs).unwrap_or(&page);
+    let beside = links::files_below(&root.join(BESIDE))?;
+    for page in links::files_below(&docs)?.into_iter().chain(beside) {
+        let name = page.strip_prefix(&docs).or(page.strip_prefix(root)).unwrap_or(&page);
         let place = source.join(name);
         fs::create_dir_all(place.parent().unwrap_or(&source))?;
         if page.extension().is_some_and(|extension| extension == "md") {
@@ -79,7 +84,7 @@ fn stage(root: &Path, book: &Path) -> io::Result<()> {
 fn rewritten(text: &str, up: &str) -> String {
     // In the book they lie one directory nearer: beside what is in docs.
     let near = up.strip_suffix("../").unwrap_or(up);
-    FROM_THE_ROOT.iter().fold(text.to_owned(), |text, (file, name)| {
+    FROM_THE_ROOT.into_iter().chain([(BESIDE, BESIDE)]).fold(text.to_owned(), |text, (file, name)| {
         text.replace(&format!("]({up}{file}"), &format!("]({near}{name}"))
     })
 }
