@@ -70,7 +70,7 @@ extern "C" fn lb_trace_begin(context: *mut xdp_md) -> u32 {
         return 0;
     }
     let one_of = watch.one_of.load();
-    if one_of > 1 && u64::from(Maps.random()) * one_of >> 32 != 0 {
+    if one_of > 1 && (u64::from(Maps.random()) * one_of) >> 32 != 0 {
         return 0;
     }
     chosen.store(COUNTED);
