@@ -9,7 +9,7 @@ use lb_common::destination::Destination;
 use lb_common::hash::FlowSeed;
 use lb_common::load::Load;
 use lb_common::locality::{LocalityKey, Members};
-use lb_common::sample::{Sample, addresses, packet_word};
+use lb_common::sample::{NO_REASON, Sample, addresses, packet_word};
 use lb_common::selector::{Found, Search};
 use lb_common::service::{AddressBucket, Index, Service, SlotTable};
 use lb_common::settings::Settings;
@@ -126,6 +126,8 @@ impl<T: Tables> Tables for Traced<'_, T> {
 
     #[inline(always)]
     fn count_forwarded(&self, destination: u32, bytes: u32) {
+        // What was counted before is an event on the way, and not what became of the frame.
+        self.sample.reason.store(NO_REASON);
         self.sample.server.store(u64::from(destination));
         self.tables.count_forwarded(destination, bytes);
     }

@@ -8,6 +8,7 @@ use tokio::task::spawn_blocking;
 use super::connections::Clients;
 use super::explain::answer;
 use super::failure::Failure;
+use super::routes::Access;
 use super::server::Shared;
 use super::{acl, api, connections, explain, health};
 use crate::dataplane::{Occupancy, ProgramRuns, TableOccupancy};
@@ -18,6 +19,10 @@ pub(super) async fn virtual_servers(
     shared: Arc<Shared>,
     asked: api::ListOptions,
 ) -> Result<api::VirtualServers, Failure> {
+    // For that the connection tables are walked over.
+    if asked.persistent_connections && shared.access == Access::ReadOnly {
+        return Err(Failure::read_only());
+    }
     let clients =
         if asked.persistent_connections { Some(connections::clients(&shared).await?) } else { None };
     reading(&shared, move |shared| list(shared, clients.as_ref())).await

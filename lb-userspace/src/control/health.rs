@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::join_all;
 
 use super::api;
+use super::director::reading;
 use super::failure::Failure;
 use super::server::Shared;
 use crate::health::{Check, Seen, State};
@@ -78,7 +79,7 @@ fn listed(shared: &Shared, server: Option<IpAddr>) -> api::HealthChecks {
 
 /// `GET /v1/health`.
 pub(super) async fn health(shared: Arc<Shared>) -> Result<api::HealthChecks, Failure> {
-    Ok(listed(&shared, None))
+    reading(&shared, |shared| Ok(listed(shared, None))).await
 }
 
 /// `POST /v1/check_now`.

@@ -25,11 +25,15 @@ use super::explain::flag_names;
 use super::failure::Failure;
 use super::server::Shared;
 use crate::config::Protocol;
-use crate::dataplane::{Action, EventWatch, Sampled, Tracing};
+use lb_common::counter::Reason;
+
+use crate::dataplane::{Action, EventWatch, Sampled, Tracing, Wishes};
 use crate::state::Published;
 
-/// How many frames go out together.
+/// How many frames are read together.
 const TOGETHER: usize = 256;
+/// How many bytes of lines go out together, about: the programs may be quicker than whoever reads.
+const MOST_BYTES: usize = 1 << 20;
 /// How often the program is told that somebody is there, and the client what was counted.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -44,6 +48,8 @@ struct Reader {
     until: Option<Instant>,
     stopping: watch::Receiver<bool>,
     shown: u64,
+    /// Whether there are frames left that will wake nobody.
+    is_behind: bool,
     is_over: bool,
 }
 
@@ -79,6 +85,7 @@ pub(super) async fn follow(shared: Arc<Shared>, asked: TraceFilter) -> Result<Bo
         until,
         stopping,
         shown: 0,
+        is_behind: false,
         is_over: false,
     };
     Ok(Body::from_stream(try_unfold(reader, |reader| reader.lines())))
@@ -131,6 +138,7 @@ impl Reader {
             () = ended(&mut self.stopping) => Ok(Cause::Over),
             () = until => Ok(Cause::Over),
             _ = self.ticks.tick() => Ok(Cause::Tick),
+            () = std::future::ready(()), if self.is_behind => Ok(Cause::Frames),
             waited = self.frames.wait() => waited.map(|()| Cause::Frames),
         }
     }
@@ -139,10 +147,9 @@ impl Reader {
     fn renew(&mut self) -> io::Result<()> {
         self.tracing.renew().map_err(io::Error::other)?;
         if self.published.has_changed().unwrap_or(false) {
-            // What is gone has no frames any more; it may come back.
-            if let Ok(wishes) = asked::wishes(&self.asked, &self.published.borrow_and_update()) {
-                self.tracing.wish(&wishes);
-            }
+            // What is gone has no frames any more, and its numbers may be another's soon; it may come back.
+            let wishes = asked::wishes(&self.asked, &self.published.borrow_and_update());
+            self.tracing.wish(&wishes.unwrap_or_else(|_| Wishes::nothing()));
         }
         Ok(())
     }
@@ -155,8 +162,12 @@ impl Reader {
     fn write(&mut self, lines: &mut Vec<u8>) -> io::Result<()> {
         let published = Arc::clone(&self.shared.published.borrow());
         let mut samples = Vec::new();
-        // All that are there: those that are left behind would wake nobody.
+        self.is_behind = false;
         loop {
+            if lines.len() >= MOST_BYTES {
+                self.is_behind = true;
+                return Ok(());
+            }
             let most = usize::try_from(self.left()).unwrap_or(usize::MAX).min(TOGETHER);
             self.tracing.take(&mut samples, most).map_err(io::Error::other)?;
             if samples.is_empty() {
@@ -213,7 +224,7 @@ impl Reader {
 
 fn verdict(sampled: &Sampled) -> TraceVerdict {
     match (sampled.action, sampled.reason) {
-        (Action::Transmit, Some(_)) => TraceVerdict::Reset,
+        (Action::Transmit, Some(Reason::ResetSent)) => TraceVerdict::Reset,
         (Action::Transmit | Action::Redirect(_), _) => TraceVerdict::Forward,
         (Action::Pass, None) => TraceVerdict::Deliver,
         (Action::Pass, Some(_)) => TraceVerdict::Pass,

@@ -5,13 +5,20 @@ use std::sync::Arc;
 use super::api;
 use super::failure::Failure;
 use super::health::time;
+use super::routes::Access;
 use super::server::Shared;
 use crate::vrrp::{Cause, RouterStatus, Version};
 
 /// `GET /v1/vrrp`.
 pub(super) async fn vrrp(shared: Arc<Shared>) -> Result<api::Vrrp, Failure> {
     let statuses = shared.vrrp.statuses().await;
-    Ok(api::Vrrp { instances: statuses.iter().map(instance).collect() })
+    let mut instances: Vec<api::VrrpInstance> = statuses.iter().map(instance).collect();
+    if shared.access == Access::ReadOnly {
+        // Arguments may be passwords.
+        let scripts = instances.iter_mut().flat_map(|instance| &mut instance.track_scripts);
+        scripts.for_each(|script| script.command.truncate(1));
+    }
+    Ok(api::Vrrp { instances })
 }
 
 fn instance(router: &RouterStatus) -> api::VrrpInstance {

@@ -37,6 +37,12 @@ pub struct Wishes {
 }
 
 impl Wishes {
+    /// No frame at all.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self { servers: Some(BTreeSet::new()), ..Self::default() }
+    }
+
     /// Tells the program.
     pub(super) fn write(&self, watch: &Watch) {
         watch.one_of.store(self.one_of.into());

@@ -158,6 +158,10 @@ fn happening(
             forgotten: reloaded.forgotten.len(),
             awaits_confirmation,
         },
+        // Lines of the file may have passwords in them, and anybody may follow events at `director.http`.
+        Err(ReloadError::Invalid(LoadError::Invalid(_))) => Happening::ReloadRefused {
+            reason: "the file is not valid: the log and `lb check` say what is wrong".to_owned(),
+        },
         Err(error) => Happening::ReloadRefused { reason: error.to_string() },
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Vips {
     links: Arc<watch::Sender<BTreeMap<u32, Link>>>,
     /// What there is to manage.
     wanted: Arc<watch::Sender<Wanted>>,
+    /// What was missing, and could not be added.
+    hopeless: Arc<watch::Sender<BTreeSet<IpAddr>>>,
 }
 
 /// VIPs, if they are ours to manage.
@@ -50,7 +52,7 @@ impl Vips {
     pub(super) fn new(netlink: Netlink, links: &[(u8, Link)], config: &Config) -> Self {
         let interfaces = links.iter().map(|(_, link)| link.index).collect();
         let wanted = Arc::new(watch::Sender::new(Wanted::by(config)));
-        Self { netlink, interfaces, links: Arc::default(), wanted }
+        Self { netlink, interfaces, links: Arc::default(), wanted, hopeless: Arc::default() }
     }
 
     /// Follows what is configured.
@@ -62,7 +64,8 @@ impl Vips {
         }
         if !wanted.managed {
             self.wanted.send_replace(wanted);
-            if before.managed {
+            // Without virtual routers they are somebody else's from here on, as they are.
+            if before.managed && !config.vrrp_instances.is_empty() {
                 self.hand_over(config).await;
             }
             return;
@@ -92,10 +95,10 @@ impl Vips {
     /// Makes the interfaces have the VIPs, and announces some of them. One that cannot be placed costs no other one.
     async fn place(&self, announced: &BTreeSet<IpAddr>) -> Result<(), NetError> {
         let mut failed = None;
-        let homes = self.homes().await?;
+        let mut homes = self.homes().await?;
         let links = homes.iter().map(|home| (home.link.index, home.link.clone()));
         self.links.send_replace(links.collect());
-        for Home { link: Link { index, name, .. }, present, vips } in &homes {
+        for Home { link: Link { index, name, .. }, present, vips } in &mut homes {
             for left_over in present.iter().filter(|address| address.is_ours) {
                 let address = left_over.address;
                 if !vips.contains(&address) {
@@ -111,14 +114,16 @@ impl Vips {
                     tracing::info!("removed {address} from {name}: {why}");
                 }
             }
-            for vip in vips {
-                if !present.iter().any(|address| address.address == *vip) {
-                    if let Err(error) = self.netlink.add_vip(*index, *vip).await {
+            for vip in std::mem::take(vips) {
+                if !present.iter().any(|address| address.address == vip) {
+                    if let Err(error) = self.netlink.add_vip(*index, vip).await {
                         failed.get_or_insert(error);
                         continue;
                     }
-                    tracing::info!("added {} to {name}", host_text(*vip));
+                    tracing::info!("added {} to {name}", host_text(vip));
                 }
+                // What is there is announced.
+                vips.push(vip);
             }
         }
         let homes: Vec<(u32, Vec<IpAddr>)> =
@@ -132,7 +137,10 @@ impl Vips {
         tokio::spawn(async move {
             for pause in ANNOUNCE_AGAIN {
                 tokio::time::sleep(pause).await;
-                again.announce(&homes);
+                // Virtual routers may have them by now, and be those of another director.
+                if again.is_managed() {
+                    again.announce(&homes);
+                }
             }
         });
         failed.map_or(Ok(()), Err)
@@ -159,9 +167,13 @@ impl Vips {
         };
         let missing = |home: Home| home.vips.clone().into_iter().filter(move |vip| is_missing(&home, vip));
         let missing: BTreeSet<IpAddr> = homes.into_iter().flat_map(missing).collect();
-        if !missing.is_empty()
-            && let Err(error) = self.place(&missing).await
-        {
+        if missing.is_empty() || *self.hopeless.borrow() == missing {
+            return;
+        }
+        let placed = self.place(&missing).await;
+        // What cannot be had is not tried again whenever something else changes.
+        self.hopeless.send_replace(if placed.is_err() { missing } else { BTreeSet::new() });
+        if let Err(error) = placed {
             tracing::error!("{error}");
         }
     }

@@ -6,8 +6,9 @@
 //!         └───────────────────────────Seen───────────────────────────────────────┘  └──Change──> scripts, log, mail
 //! ```
 //!
-//! Nothing here waits for anybody: what takes a lock of the kernel is done by the [`Holder`], on another thread; programs are
-//! run, and files written, by others.
+//! Nothing here waits for anybody, but where sockets are opened and closed, which takes a lock of the kernel
+//! (`ip_mc_join_group` of net/ipv4/igmp.c): what else takes it is done by the [`Holder`](super::Holder), on another thread;
+//! programs are run, and files written, by others.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -85,6 +86,8 @@ pub struct Driver {
     look_at: Option<Instant>,
     /// Whether they are being looked at.
     is_looking: bool,
+    /// The first router that is too new to be seen by that.
+    unseen: RouterId,
     leaving: Option<oneshot::Sender<()>>,
 }
 
@@ -113,6 +116,7 @@ impl Driver {
             begin: Some(begin),
             look_at: None,
             is_looking: false,
+            unseen: 0,
             leaving: None,
         })
     }
@@ -192,7 +196,7 @@ impl Driver {
 
     /// Has the holder look how the interfaces are, and which addresses they have.
     fn look(&mut self) {
-        (self.look_at, self.is_looking) = (None, true);
+        (self.look_at, self.is_looking, self.unseen) = (None, true, self.next_id);
         let interfaces = self.routers.iter().map(|router| router.config.interface.value.clone());
         // Without a holder the thread is about to end.
         let _ = self.holder.tasks.send(Task::Look(interfaces.collect()));
@@ -206,11 +210,9 @@ impl Driver {
             return;
         };
         self.links = links;
-        for router in &mut self.routers {
+        for router in self.routers.iter_mut().filter(|router| router.id < self.unseen) {
             let index = router.interface(&self.links).map(|link| link.index);
-            if let Some(found) = index.and_then(|index| addresses.get(&index)) {
-                router.set_addresses(found.clone());
-            }
+            router.see(index.and_then(|index| addresses.get(&index)));
         }
         self.follow(now);
         if self.routers.iter().any(Router::lacks_sockets) {

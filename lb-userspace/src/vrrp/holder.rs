@@ -253,8 +253,12 @@ impl Holder {
         }
     }
 
+    /// Removes what a router was given, unless another one has been given the same.
     async fn remove(&self, given: BTreeSet<(u32, InterfaceAddress)>) {
         for (index, gone) in given {
+            if self.held.values().any(|held| held.given.contains(&(index, gone))) {
+                continue;
+            }
             report(self.netlink.remove_address(index, (gone.address, gone.prefix)).await);
         }
     }

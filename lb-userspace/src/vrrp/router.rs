@@ -25,7 +25,9 @@ const AT_ONCE: usize = 4096;
 
 /// One of `[[vrrp_instance]]`.
 pub(super) struct Router {
-    id: RouterId,
+    pub(super) id: RouterId,
+    /// Whether its interface was looked at: until then nobody knows how that is.
+    is_seen: bool,
     pub(super) config: VrrpInstance,
     pub(super) machine: Machine,
     sockets: Option<Sockets>,
@@ -35,7 +37,7 @@ pub(super) struct Router {
     counters: Counters,
     /// The interface's addresses, as they were last seen.
     present: Vec<Address>,
-    /// Whether the interface is another, or has another MAC, or other excluded addresses, and nobody was told.
+    /// Whether the interface is another, or has another MAC, or something is different that its machine does not tell of.
     has_moved: bool,
     /// Who else has the addresses, as a sentence.
     split: Option<String>,
@@ -102,6 +104,7 @@ impl Router {
         let verdicts = vec![Verdict::default(); config.track_scripts.len()];
         Self {
             id,
+            is_seen: false,
             config,
             machine,
             sockets: None,
@@ -138,7 +141,10 @@ impl Router {
         // Its machine knows nothing of those.
         self.has_moved |= self.config.excluded_addresses != config.excluded_addresses;
         self.config = config;
+        let lifetime = self.lifetime();
         self.machine.reconfigure(parameters(&self.config, is_grouped), now);
+        // The addresses stay as long as that from here on.
+        self.has_moved |= self.lifetime() != lifetime;
     }
 
     /// Its interface, if there is one of its name.
@@ -146,13 +152,19 @@ impl Router {
         links.iter().find(|link| link.name == *self.config.interface.value)
     }
 
-    /// Its interface's addresses are these.
-    pub(super) fn set_addresses(&mut self, addresses: Vec<Address>) {
-        self.present = addresses;
+    /// Its interface was looked at, if there is one, and has these addresses, if they could be found.
+    pub(super) fn see(&mut self, addresses: Option<&Vec<Address>>) {
+        self.is_seen = true;
+        if let Some(addresses) = addresses {
+            self.present.clone_from(addresses);
+        }
     }
 
     /// Looks how its interface and those it tracks are.
     pub(super) fn follow(&mut self, links: &[Link], now: Instant) {
+        if !self.is_seen {
+            return;
+        }
         let found = self.interface(links).cloned();
         let place = |link: &Option<Link>| link.as_ref().map(|link| (link.index, link.mac));
         self.has_moved |= self.link.is_some() && place(&self.link) != place(&found);

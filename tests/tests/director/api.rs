@@ -96,7 +96,7 @@ fn events_tell_what_happens_to_real_servers_and_files() -> TestResult {
     // Nobody answers for it any more.
     server.run(["ip", "link", "set", "eth0", "down"])?;
     events.wait_for_line(&format!("{address} is unresolved"), PATIENCE)?;
-    director.change_config("[[virtual_server]]\nno = 1\n")?;
+    director.change_config("[[virtual_server]]\nno = \"a password\"\n")?;
     assert_eq!(director.try_cli(["reload"])?.status.code(), Some(1));
     events.wait_for_line("not reloaded: ", PATIENCE)?;
     // Ctrl-C is how it is meant to end.
@@ -106,6 +106,7 @@ fn events_tell_what_happens_to_real_servers_and_files() -> TestResult {
     assert!(last.contains("not reloaded"), "{last}");
     let last: Value = director.json(["events", "--last", "1", "--no-follow"])?;
     assert_eq!(last["kind"], "reload_refused");
+    assert!(!last.to_string().contains("a password"), "anybody may read it: {last}");
     // Without a daemon it says so, also one that had begun to listen.
     let mut events = lab.director().spawn([&binary, "events", "--last", "1", "--control-socket", &socket])?;
     events.wait_for_line("not reloaded", PATIENCE)?;

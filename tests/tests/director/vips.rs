@@ -66,6 +66,17 @@ fn a_vip_that_somebody_removes_comes_back() -> TestResult {
 }
 
 #[test]
+fn vips_that_a_reload_leaves_to_somebody_else_stay_as_they_are() -> TestResult {
+    let lab = lab(1)?;
+    let director = Director::on(&lab.director()).setting("manage_vips", true).config(web(&lab)).start()?;
+    let text = std::fs::read_to_string(director.config_file())?;
+    std::fs::write(director.config_file(), text.replace("manage_vips = true", "manage_vips = false"))?;
+    director.cli(["reload"])?;
+    assert!(has_address(&director, &lab.vip().to_string())?);
+    Ok(())
+}
+
+#[test]
 fn without_manage_vips_addresses_are_not_touched() -> TestResult {
     let lab = lab(1)?;
     let director = Director::on(&lab.director()).setting("manage_vips", false).config(web(&lab)).start()?;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use lb_lab::{Lab, TestResult};
+use lb_lab::{Lab, TestResult, wait_until};
+use serde_json::Value;
 
 use crate::support::{
-    PATIENCE, Thread, director, has_address, instance, lab, start, threads, vrrp, wait_for, wait_for_address,
-    wait_for_state, web,
+    Instance, PATIENCE, Thread, director, has_address, instance, lab, start, threads, vrrp, wait_for,
+    wait_for_address, wait_for_state, web,
 };
 
 #[test]
@@ -144,7 +145,7 @@ fn what_is_no_longer_virtual_stays_where_the_director_is_alone() -> TestResult {
         let after = shown.lines().skip_while(|line| !line.contains(&format!("{vip}/32")));
         Ok(after.take(2).any(|line| line.contains("valid_lft forever")))
     };
-    lb_lab::wait_until("the VIP is there for good", PATIENCE, || is_for_good().unwrap_or(false));
+    wait_until("the VIP is there for good", PATIENCE, || is_for_good().unwrap_or(false));
     Ok(())
 }
 
@@ -168,5 +169,29 @@ fn excluded_addresses_come_and_go_with_the_others_and_are_in_no_advert() -> Test
         wait_for_address(a.host(), address, false)?;
     }
     assert_eq!(vrrp(&a)?["transitions"]["master"], 1);
+    Ok(())
+}
+
+/// Nobody knows how the interface of a new instance is before it was looked at; that is no fault of the group's.
+#[test]
+fn an_instance_that_joins_a_group_of_masters_costs_it_nothing() -> TestResult {
+    let lab = lab(1)?;
+    let mut a = start(&lab, "a", &instance(&lab, 150))?;
+    wait_for_state(&a, "master")?;
+    let second = Instance::new("VI_2", 150, &[format!("{}/24", lab.subnet().address(122))]);
+    let group = "[[vrrp_sync_group]]\nname = \"G\"\ninstances = [\"VI_1\", \"VI_2\"]\n";
+    let second = second.key("virtual_router_id", 52);
+    a.change_config(format!("{}\n{}\n{second}\n{group}", web(&lab), instance(&lab, 150)))?;
+    a.cli(["reload"])?;
+    wait_until("both are master", PATIENCE, || {
+        let found = a.json(["vrrp"]).map_err(|error| error.to_string())?;
+        let states: Vec<&Value> = (0..2).map(|i| &found["instances"][i]["state"]).collect();
+        if states == ["master", "master"] { Ok(()) } else { Err(found.to_string()) }
+    });
+    let found = a.json(["vrrp"])?;
+    for i in 0..2 {
+        assert_eq!(found["instances"][i]["transitions"]["fault"], 0, "{found}");
+    }
+    assert_eq!(found["instances"][0]["transitions"]["master"], 1, "{found}");
     Ok(())
 }

@@ -132,18 +132,18 @@ const SAID = {
   lost: (it) => `${it.events} events came too fast to be shown`,
 };
 const BAD = ["quorum_lost", "reload_refused", "reload_undone", "maps_mended"];
-let newest = 0;
 
 function tone(it) {
   if (BAD.includes(it.kind) || ["down", "unresolved", "fault"].includes(it.after) || (it.kind === "vrrp_split_brain" && it.found)) return "bad";
   return it.kind === "quorum_reached" || it.after === "up" ? "good" : "";
 }
 
+// Each connection begins with the last events.
+export function forgetEvents() {
+  document.querySelector("#events ol").replaceChildren();
+}
+
 export function happened(it) {
-  // After a connection that broke, those come again that were there; after a restart, numbers begin anew.
-  if (it.kind === "daemon_started" && it.sequence < newest) newest = 0;
-  if (it.sequence <= newest) return;
-  newest = it.sequence;
   const list = document.querySelector("#events ol");
   const text = element("span", {}, SAID[it.kind]?.(it) ?? it.kind);
   text.dataset.tone = tone(it);

@@ -2,7 +2,7 @@
 // the daemon is written as text.
 
 import { attribute, bits, byId, count, draw, element, lasting, mark, moment, rate, remember, trend, write } from "./elements.js";
-import { EVENTS, happened, showFacts, showReasons, showSync, showVrrp } from "./director.js";
+import { EVENTS, forgetEvents, happened, showFacts, showReasons, showSync, showVrrp } from "./director.js";
 
 const STATES = ["up", "down", "draining", "unresolved", "unknown"];
 
@@ -315,15 +315,21 @@ function show(overview) {
 }
 
 controls();
-const source = new EventSource(`v1/live?last=${EVENTS}`);
 let shown = "";
-source.addEventListener("snapshot", (event) => {
-  const overview = JSON.parse(event.data);
-  shown = overview.time;
-  show(overview);
-  status("live", "live");
-});
-source.addEventListener("happened", (event) => happened(JSON.parse(event.data)));
-source.addEventListener("error", () => {
-  status("lost", shown ? `no connection; as of ${moment(shown)} UTC` : "no connection");
-});
+function connect() {
+  const source = new EventSource(`v1/live?last=${EVENTS}`);
+  source.addEventListener("open", forgetEvents);
+  source.addEventListener("snapshot", (event) => {
+    const overview = JSON.parse(event.data);
+    shown = overview.time;
+    show(overview);
+    status("live", "live");
+  });
+  source.addEventListener("happened", (event) => happened(JSON.parse(event.data)));
+  source.addEventListener("error", () => {
+    status("lost", shown ? `no connection; as of ${moment(shown)} UTC` : "no connection");
+    // After another answer than that, a browser does not come back by itself: there was no room, or a proxy answered.
+    if (source.readyState === EventSource.CLOSED) setTimeout(connect, 5000);
+  });
+}
+connect();

@@ -32,14 +32,18 @@ pub(super) fn wishes(asked: &TraceFilter, published: &Published) -> Result<Wishe
         )));
     }
     let service = asked.service.as_deref().map(|name| published.find_service(name)).transpose()?;
+    let number = service.map(|service| service.number);
+    if number == Some(None) {
+        // One that has no number has no frames either.
+        return Ok(Wishes::nothing());
+    }
     Ok(Wishes {
         outcomes: outcomes(asked.reason.as_deref(), asked.verdict.as_deref())?,
         client,
         vip,
         port: asked.port.filter(|port| *port != 0),
         protocol: asked.protocol.as_deref().map(protocol).transpose()?,
-        // One that has no number has no frames either.
-        service: service.map(|service| service.number.unwrap_or(u32::MAX)),
+        service: number.flatten(),
         servers: servers(parsed(asked.server.as_deref(), "an address")?, published)?,
         rate: within("rate", asked.rate.unwrap_or(RATE), MAX_RATE)?,
         one_of: within("one_of", asked.one_of.unwrap_or(1), u32::MAX)?,
