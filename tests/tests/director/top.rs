@@ -67,6 +67,8 @@ impl Screen {
     }
 
     fn resize(&self, rows: u16, columns: u16) -> TestResult {
+        // First: what the program draws for the new size would be cut off.
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).set_size(cells(rows), cells(columns));
         let terminal = ttyname(&self.terminal)?;
         let status = Command::new("stty")
             .arg("-F")
@@ -74,8 +76,6 @@ impl Screen {
             .args(["rows", &rows.to_string(), "cols", &columns.to_string()])
             .status()?;
         assert!(status.success());
-        let mut parser = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        parser.set_size(cells(rows), cells(columns));
         Ok(())
     }
 
