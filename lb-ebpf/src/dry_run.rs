@@ -17,6 +17,7 @@ use lb_common::trace::{Note, Trace};
 
 use crate::acl::Admission;
 use crate::locality::Member;
+use crate::same::{same_looks, same_looks_of_family};
 use crate::track::{Decision, Record};
 use crate::{Family, Packet, Tables};
 
@@ -57,49 +58,11 @@ impl<'a, T> DryRun<'a, T> {
 }
 
 impl<T: Tables> Tables for DryRun<'_, T> {
-    #[inline(always)]
-    fn settings(&self) -> Option<&Settings> {
-        self.tables.settings()
-    }
+    same_looks!();
 
     #[inline(always)]
     fn interface(&self) -> usize {
         self.trace.interface()
-    }
-
-    #[inline(always)]
-    fn flow_seed(&self) -> FlowSeed {
-        self.tables.flow_seed()
-    }
-
-    #[inline(always)]
-    fn service(&self, number: u32) -> Option<&Service> {
-        self.tables.service(number)
-    }
-
-    #[inline(always)]
-    fn slot(&self, index: u32) -> Option<&Word> {
-        self.tables.slot(index)
-    }
-
-    #[inline(always)]
-    fn destination(&self, number: u32) -> Option<&Destination> {
-        self.tables.destination(number)
-    }
-
-    #[inline(always)]
-    fn load(&self, destination: u32) -> Option<&Load> {
-        self.tables.load(destination)
-    }
-
-    #[inline(always)]
-    fn now(&self) -> u32 {
-        self.tables.now()
-    }
-
-    #[inline(always)]
-    fn by_hash(&self, table: SlotTable, client: u32) -> u64 {
-        self.tables.by_hash(table, client)
     }
 
     #[inline(always)]
@@ -127,11 +90,6 @@ impl<T: Tables> Tables for DryRun<'_, T> {
     }
 
     #[inline(always)]
-    fn members(&self, key: &LocalityKey) -> Option<Members> {
-        self.tables.members(key)
-    }
-
-    #[inline(always)]
     fn remember_members(&self, _key: &LocalityKey, _members: &Members) {}
 
     #[inline(always)]
@@ -141,21 +99,6 @@ impl<T: Tables> Tables for DryRun<'_, T> {
 
     #[inline(always)]
     fn add_member(&self, _service: u32, _address: u64, _destination: u32, _is_one_of_several: bool) {}
-
-    #[inline(always)]
-    fn random(&self) -> u32 {
-        self.tables.random()
-    }
-
-    #[inline(always)]
-    fn walk(&self, search: &mut Search) {
-        self.tables.walk(search);
-    }
-
-    #[inline(always)]
-    fn search(&self, table: SlotTable, start: Option<u32>) -> Found {
-        self.tables.search(table, start)
-    }
 
     #[inline(always)]
     fn change(&self, _entry: Entry<'_>, next: Meta) {
@@ -171,40 +114,7 @@ impl<T: Tables> Tables for DryRun<'_, T> {
 impl<const K: usize, const W: usize, T: Rehearsal<K, W>> Family<K, W> for DryRun<'_, T> {
     type Connections = T::Connections;
 
-    #[inline(always)]
-    fn connections(&self) -> &T::Connections {
-        self.tables.connections()
-    }
-
-    #[inline(always)]
-    fn half_open(&self) -> &T::Connections {
-        self.tables.half_open()
-    }
-
-    #[inline(always)]
-    fn index(&self, settings: &Settings) -> Index {
-        self.tables.index(settings)
-    }
-
-    #[inline(always)]
-    fn addresses(&self, position: u32) -> Option<&AddressBucket<W>> {
-        self.tables.addresses(position)
-    }
-
-    #[inline(always)]
-    fn find_form(&self, index: Index, key: &[u64; W]) -> u32 {
-        self.tables.find_form(index, key)
-    }
-
-    #[inline(always)]
-    fn rule(&self, scope: u32, packet: &Packet<K>) -> u32 {
-        self.tables.rule(scope, packet)
-    }
-
-    #[inline(always)]
-    fn admit(&self, packet: &Packet<K>, service: u32) -> Admission {
-        self.tables.admit(packet, service)
-    }
+    same_looks_of_family!();
 
     #[inline(always)]
     fn see(&self, packet: &Packet<K>) {
@@ -216,17 +126,7 @@ impl<const K: usize, const W: usize, T: Rehearsal<K, W>> Family<K, W> for DryRun
     fn log_scheduled(&self, _packet: &Packet<K>, _destination: u32) {}
 
     #[inline(always)]
-    fn fragment(&self, packet: &Packet<K>, id: u32) -> Option<u32> {
-        self.tables.fragment(packet, id)
-    }
-
-    #[inline(always)]
     fn remember_fragment(&self, _packet: &Packet<K>, _id: u32, _destination: u32) {}
-
-    #[inline(always)]
-    fn find(&self, which: Record, packet: &Packet<K>) -> Option<Entry<'_>> {
-        self.tables.find(which, packet)
-    }
 
     #[inline(always)]
     fn template(&self, packet: &Packet<K>, service: u32, _touch: bool) -> u64 {

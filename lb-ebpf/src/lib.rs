@@ -31,6 +31,7 @@ mod plain;
 pub mod probe_replies;
 mod process;
 pub mod reset;
+mod same;
 pub mod select;
 mod tables;
 pub mod tell;

@@ -17,6 +17,7 @@ use lb_common::trace::Note;
 
 use crate::acl::Admission;
 use crate::locality::Member;
+use crate::same::{same, same_looks, same_looks_of_family};
 use crate::track::{Decision, Record};
 use crate::{Family, Packet, Tables};
 
@@ -58,64 +59,18 @@ impl<'a, T: Tables> Traced<'a, T> {
 }
 
 impl<T: Tables> Tables for Traced<'_, T> {
-    #[inline(always)]
-    fn settings(&self) -> Option<&Settings> {
-        self.tables.settings()
-    }
+    same_looks!();
 
-    #[inline(always)]
-    fn interface(&self) -> usize {
-        self.tables.interface()
-    }
-
-    #[inline(always)]
-    fn flow_seed(&self) -> FlowSeed {
-        self.tables.flow_seed()
-    }
-
-    #[inline(always)]
-    fn service(&self, number: u32) -> Option<&Service> {
-        self.tables.service(number)
-    }
-
-    #[inline(always)]
-    fn slot(&self, index: u32) -> Option<&Word> {
-        self.tables.slot(index)
-    }
-
-    #[inline(always)]
-    fn destination(&self, number: u32) -> Option<&Destination> {
-        self.tables.destination(number)
-    }
-
-    #[inline(always)]
-    fn load(&self, destination: u32) -> Option<&Load> {
-        self.tables.load(destination)
-    }
-
-    #[inline(always)]
-    fn members(&self, key: &LocalityKey) -> Option<Members> {
-        self.tables.members(key)
-    }
-
-    #[inline(always)]
-    fn random(&self) -> u32 {
-        self.tables.random()
-    }
-
-    #[inline(always)]
-    fn now(&self) -> u32 {
-        self.tables.now()
-    }
-
-    #[inline(always)]
-    fn by_hash(&self, table: SlotTable, client: u32) -> u64 {
-        self.tables.by_hash(table, client)
-    }
-
-    #[inline(always)]
-    fn is_logged(&self) -> bool {
-        self.tables.is_logged()
+    same! {
+        interface() -> usize;
+        is_logged() -> bool;
+        count_connection(destination: u32);
+        member(service: u32, address: u64, touch: bool) -> Member;
+        add_member(service: u32, address: u64, destination: u32, is_one_of_several: bool);
+        count_picks(picks: &Word, more: u64) -> u64;
+        remember_members(key: &LocalityKey, members: &Members);
+        change(entry: Entry<'_>, next: Meta);
+        account(before: Meta, after: Meta);
     }
 
     #[inline(always)]
@@ -133,51 +88,6 @@ impl<T: Tables> Tables for Traced<'_, T> {
     }
 
     #[inline(always)]
-    fn count_connection(&self, destination: u32) {
-        self.tables.count_connection(destination);
-    }
-
-    #[inline(always)]
-    fn walk(&self, search: &mut Search) {
-        self.tables.walk(search);
-    }
-
-    #[inline(always)]
-    fn search(&self, table: SlotTable, start: Option<u32>) -> Found {
-        self.tables.search(table, start)
-    }
-
-    #[inline(always)]
-    fn member(&self, service: u32, address: u64, touch: bool) -> Member {
-        self.tables.member(service, address, touch)
-    }
-
-    #[inline(always)]
-    fn add_member(&self, service: u32, address: u64, destination: u32, is_one_of_several: bool) {
-        self.tables.add_member(service, address, destination, is_one_of_several);
-    }
-
-    #[inline(always)]
-    fn count_picks(&self, picks: &Word, more: u64) -> u64 {
-        self.tables.count_picks(picks, more)
-    }
-
-    #[inline(always)]
-    fn remember_members(&self, key: &LocalityKey, members: &Members) {
-        self.tables.remember_members(key, members);
-    }
-
-    #[inline(always)]
-    fn change(&self, entry: Entry<'_>, next: Meta) {
-        self.tables.change(entry, next);
-    }
-
-    #[inline(always)]
-    fn account(&self, before: Meta, after: Meta) {
-        self.tables.account(before, after);
-    }
-
-    #[inline(always)]
     fn note(&self, note: Note, value: u64) {
         match note {
             Note::Service => self.sample.service.store(value),
@@ -190,29 +100,18 @@ impl<T: Tables> Tables for Traced<'_, T> {
 impl<const K: usize, const W: usize, T: Family<K, W>> Family<K, W> for Traced<'_, T> {
     type Connections = T::Connections;
 
-    #[inline(always)]
-    fn connections(&self) -> &T::Connections {
-        self.tables.connections()
-    }
+    same_looks_of_family!();
 
-    #[inline(always)]
-    fn half_open(&self) -> &T::Connections {
-        self.tables.half_open()
-    }
-
-    #[inline(always)]
-    fn index(&self, settings: &Settings) -> Index {
-        self.tables.index(settings)
-    }
-
-    #[inline(always)]
-    fn addresses(&self, position: u32) -> Option<&AddressBucket<W>> {
-        self.tables.addresses(position)
-    }
-
-    #[inline(always)]
-    fn find_form(&self, index: Index, key: &[u64; W]) -> u32 {
-        self.tables.find_form(index, key)
+    same! {
+        log_scheduled(packet: &Packet<K>, destination: u32);
+        remember_fragment(packet: &Packet<K>, id: u32, destination: u32);
+        template(packet: &Packet<K>, service: u32, touch: bool) -> u64;
+        persist(packet: &Packet<K>, service: u32, decision: Decision) -> u32;
+        first(packet: &Packet<K>, service: u32) -> Decision;
+        decide(packet: &Packet<K>, service: u32, is_known: bool, chosen: u32) -> Decision;
+        schedule(packet: &Packet<K>, service: u32, moves: bool, chosen: u32) -> Decision;
+        try_record(packet: &Packet<K>, decision: Decision) -> Decision;
+        tell(packet: &Packet<K>);
     }
 
     #[inline(always)]
@@ -225,70 +124,5 @@ impl<const K: usize, const W: usize, T: Family<K, W>> Family<K, W> for Traced<'_
         sample.destination[1].store(destination[1]);
         sample.transport.store(packet.key[K - 1]);
         sample.packet.store(packet_word(packet.length(), K, packet.tcp_flags(), packet.is_error()));
-    }
-
-    #[inline(always)]
-    fn log_scheduled(&self, packet: &Packet<K>, destination: u32) {
-        self.tables.log_scheduled(packet, destination);
-    }
-
-    #[inline(always)]
-    fn fragment(&self, packet: &Packet<K>, id: u32) -> Option<u32> {
-        self.tables.fragment(packet, id)
-    }
-
-    #[inline(always)]
-    fn remember_fragment(&self, packet: &Packet<K>, id: u32, destination: u32) {
-        self.tables.remember_fragment(packet, id, destination);
-    }
-
-    #[inline(always)]
-    fn rule(&self, scope: u32, packet: &Packet<K>) -> u32 {
-        self.tables.rule(scope, packet)
-    }
-
-    #[inline(always)]
-    fn admit(&self, packet: &Packet<K>, service: u32) -> Admission {
-        self.tables.admit(packet, service)
-    }
-
-    #[inline(always)]
-    fn find(&self, which: Record, packet: &Packet<K>) -> Option<Entry<'_>> {
-        self.tables.find(which, packet)
-    }
-
-    #[inline(always)]
-    fn template(&self, packet: &Packet<K>, service: u32, touch: bool) -> u64 {
-        self.tables.template(packet, service, touch)
-    }
-
-    #[inline(always)]
-    fn persist(&self, packet: &Packet<K>, service: u32, decision: Decision) -> u32 {
-        self.tables.persist(packet, service, decision)
-    }
-
-    #[inline(always)]
-    fn first(&self, packet: &Packet<K>, service: u32) -> Decision {
-        self.tables.first(packet, service)
-    }
-
-    #[inline(always)]
-    fn decide(&self, packet: &Packet<K>, service: u32, is_known: bool, chosen: u32) -> Decision {
-        self.tables.decide(packet, service, is_known, chosen)
-    }
-
-    #[inline(always)]
-    fn schedule(&self, packet: &Packet<K>, service: u32, moves: bool, chosen: u32) -> Decision {
-        self.tables.schedule(packet, service, moves, chosen)
-    }
-
-    #[inline(always)]
-    fn try_record(&self, packet: &Packet<K>, decision: Decision) -> Decision {
-        self.tables.try_record(packet, decision)
-    }
-
-    #[inline(always)]
-    fn tell(&self, packet: &Packet<K>) {
-        self.tables.tell(packet);
     }
 }

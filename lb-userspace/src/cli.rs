@@ -16,6 +16,7 @@ mod ipvsadm;
 mod list;
 mod man;
 mod output;
+mod protocol;
 mod real_server;
 #[cfg(test)]
 mod reference;

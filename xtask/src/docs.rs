@@ -15,7 +15,7 @@ use crate::build;
 use crate::console;
 use crate::failure::{Failure, Outcome};
 use crate::process;
-use crate::root::{programs_named, search_path};
+use crate::root::programs_named;
 use crate::workspace::{Workspace, cache};
 
 /// The release of mdBook that xtask builds, where none is found.
@@ -103,17 +103,7 @@ fn mdbook(workspace: &Workspace) -> Outcome<PathBuf> {
         "docs",
         format_args!("building mdbook {MDBOOK} into {}, once (some minutes)", root.display()),
     );
-    let mut command = workspace.command(&workspace.cargo);
-    command
-        .args(["install", "mdbook", "--locked", "--version", MDBOOK, "--no-default-features", "--root"])
-        .arg(&root)
-        .env("PATH", search_path())
-        // Meant for this repository, not for a tool.
-        .env_remove("CARGO_TARGET_DIR")
-        .env_remove("CARGO_BUILD_TARGET")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env_remove("RUSTFLAGS");
-    process::run(&mut command).map_err(|failure| {
+    process::run(&mut workspace.install("mdbook", MDBOOK, &root)).map_err(|failure| {
         if failure.is_interrupt() {
             return failure;
         }

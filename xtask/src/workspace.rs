@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::failure::{Failure, Outcome};
 use crate::process;
+use crate::root::search_path;
 
 /// The repository and where it builds.
 #[derive(Debug)]
@@ -77,6 +78,22 @@ impl Workspace {
             // It may be relative to where the user stands, which is not where the command runs.
             command.env("CARGO_TARGET_DIR", &self.target);
         }
+        command
+    }
+
+    /// `cargo install --locked` of a tool into `root`, as if outside of this repository.
+    pub(crate) fn install(&self, tool: &str, release: &str, root: &Path) -> Command {
+        let mut command = self.command(&self.cargo);
+        command
+            .args(["install", tool, "--locked", "--force", "--version", release, "--no-default-features"])
+            .arg("--root")
+            .arg(root)
+            .env("PATH", search_path())
+            // Meant for this repository, not for a tool.
+            .env_remove("CARGO_TARGET_DIR")
+            .env_remove("CARGO_BUILD_TARGET")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env_remove("RUSTFLAGS");
         command
     }
 

@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use lb_common::counter::Reason;
 
 use super::output::{print, print_json};
 use super::{ControlSocket, Failure, USAGE, answered, runtime};
+use crate::config::Protocol;
 use crate::control::client;
 use crate::control::explain::{
     Act, Choice, Connection, Explanation, MAX_VLAN, OnDown, Question, TCP_FLAGS, Template,
@@ -49,12 +50,6 @@ pub(super) struct Explain {
     socket: ControlSocket,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Protocol {
-    Tcp,
-    Udp,
-}
-
 fn socket(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "write an address and a port: 192.0.2.1:80, or [2001:db8::1]:80".to_owned())
 }
@@ -72,14 +67,14 @@ impl Explain {
     }
 
     fn question(&self) -> Result<Question, Failure> {
-        let (protocol, flags) = match self.protocol {
-            Protocol::Tcp => ("tcp", vec!["syn".to_owned()]),
-            Protocol::Udp => ("udp", Vec::new()),
+        let flags = match self.protocol {
+            Protocol::Tcp => vec!["syn".to_owned()],
+            Protocol::Udp => Vec::new(),
         };
         let question = Question {
             source: self.source,
             destination: self.destination,
-            protocol: protocol.to_owned(),
+            protocol: self.protocol.to_string(),
             flags: self.flags.clone().unwrap_or(flags),
             vlan: self.vlan,
             interface: self.interface.clone(),

@@ -9,9 +9,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{ControlSocket, Failure, NOT_RUNNING, answered, output, runtime};
+use crate::config::Protocol;
 use crate::control::api::{TraceCounts, TraceFilter, TraceLine, TraceVerdict, TracedFrame};
 use crate::control::client;
 use crate::forms::Prefix;
@@ -90,12 +91,6 @@ pub(super) struct Trace {
     socket: ControlSocket,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Protocol {
-    Tcp,
-    Udp,
-}
-
 /// Where frames go to.
 #[derive(Clone, Debug)]
 struct Vip {
@@ -152,10 +147,7 @@ impl Trace {
             client: self.client.map(|prefix| prefix.to_string()),
             vip: self.vip.as_ref().map(|vip| vip.addresses.to_string()),
             port: self.vip.as_ref().and_then(|vip| vip.port),
-            protocol: self.protocol.map(|protocol| match protocol {
-                Protocol::Tcp => "tcp".to_owned(),
-                Protocol::Udp => "udp".to_owned(),
-            }),
+            protocol: self.protocol.map(|protocol| protocol.to_string()),
             service: self.service.clone(),
             server: self.server.map(|address| address.to_string()),
             reason: joined(self.reason.iter().map(String::as_str).collect()),

@@ -111,7 +111,7 @@ pub enum OnExit {
 }
 
 impl OnExit {
-    pub(super) const NAMES: [(&str, Self); 2] = [("keep", Self::Keep), ("detach", Self::Detach)];
+    pub(crate) const NAMES: [(&'static str, Self); 2] = [("keep", Self::Keep), ("detach", Self::Detach)];
 }
 
 /// What becomes of the NICs' removal of VLAN tags from frames that arrive.
@@ -124,7 +124,7 @@ pub enum VlanOffload {
 }
 
 impl VlanOffload {
-    pub(super) const NAMES: [(&str, Self); 2] = [("auto", Self::Auto), ("keep", Self::Keep)];
+    pub(crate) const NAMES: [(&'static str, Self); 2] = [("auto", Self::Auto), ("keep", Self::Keep)];
 }
 
 /// Another director, by what identifies its frames.
@@ -344,7 +344,7 @@ impl Protocol {
         Self::NAMES.iter().find_map(|(known, protocol)| (*known == name).then_some(*protocol))
     }
 
-    pub(super) const NAMES: [(&str, Self); 2] = [("tcp", Self::Tcp), ("udp", Self::Udp)];
+    pub(crate) const NAMES: [(&'static str, Self); 2] = [("tcp", Self::Tcp), ("udp", Self::Udp)];
 }
 
 /// A host that answers for a VIP.

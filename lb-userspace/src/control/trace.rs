@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use data_encoding::HEXLOWER;
 use futures_util::stream::try_unfold;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -217,7 +218,7 @@ impl Reader {
                 _ => None,
             },
             length: sampled.length,
-            bytes: has_bytes.then(|| hexadecimal(&sampled.frame)),
+            bytes: has_bytes.then(|| HEXLOWER.encode(&sampled.frame)),
         }
     }
 }
@@ -231,14 +232,6 @@ fn verdict(sampled: &Sampled) -> TraceVerdict {
         (Action::Drop, _) => TraceVerdict::Drop,
         (Action::Abort, _) => TraceVerdict::Abort,
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn write_line(lines: &mut Vec<u8>, line: &TraceLine) -> io::Result<()> {

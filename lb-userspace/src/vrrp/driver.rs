@@ -159,7 +159,7 @@ impl Driver {
             if self.is_done() {
                 if let Some(leaving) = self.leaving.take() {
                     // When what was told the holder before is done.
-                    let _ = self.holder.tasks.send(Task::Finish(leaving));
+                    self.holder.give(Task::Finish(leaving));
                 }
                 return;
             }
@@ -198,8 +198,7 @@ impl Driver {
     fn look(&mut self) {
         (self.look_at, self.is_looking, self.unseen) = (None, true, self.next_id);
         let interfaces = self.routers.iter().map(|router| router.config.interface.value.clone());
-        // Without a holder the thread is about to end.
-        let _ = self.holder.tasks.send(Task::Look(interfaces.collect()));
+        self.holder.give(Task::Look(interfaces.collect()));
     }
 
     fn handle_seen(&mut self, seen: Option<Seen>) {
@@ -248,7 +247,7 @@ impl Driver {
         }
         self.settle(now);
         for router in &mut self.routers {
-            router.act(&self.holder.tasks, now);
+            router.act(&self.holder, now);
         }
         if !self.is_ending() {
             self.routers.retain(|router| router.machine.state() != State::Stopped);
@@ -265,8 +264,7 @@ impl Driver {
                 members.map(|(name, machine)| (name.as_str(), machine)).collect();
             if let Some(state) = group.settle(&mut members, now) {
                 tracing::info!("the sync group {} is {state}", config.name);
-                let _ =
-                    self.holder.tasks.send(Task::Tell(Change::Group { group: config.name.clone(), state }));
+                self.holder.give(Task::Tell(Change::Group { group: config.name.clone(), state }));
             }
         }
     }
@@ -289,7 +287,7 @@ impl Driver {
             Order::Split { instance, found } => {
                 let meant = named(&mut self.routers, &instance);
                 if let Some(change) = meant.and_then(|router| router.set_split(found)) {
-                    let _ = self.holder.tasks.send(Task::Tell(change));
+                    self.holder.give(Task::Tell(change));
                 }
             }
             Order::Ask(answer) => {

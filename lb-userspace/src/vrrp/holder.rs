@@ -66,9 +66,16 @@ pub(super) struct Seen {
 
 /// The driver's end of what is between the two.
 pub struct ToHolder {
-    pub(super) tasks: mpsc::UnboundedSender<Task>,
+    tasks: mpsc::UnboundedSender<Task>,
     /// `None`: the kernel cannot be asked.
     pub(super) seen: mpsc::UnboundedReceiver<Option<Seen>>,
+}
+
+impl ToHolder {
+    /// Has it do something, after what it was told before. Without a holder the driver's thread is about to end, too.
+    pub(super) fn give(&self, task: Task) {
+        let _ = self.tasks.send(task);
+    }
 }
 
 /// The holder's end.

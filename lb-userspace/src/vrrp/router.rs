@@ -4,10 +4,8 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::mpsc;
-
 use super::clock::wall_clock;
-use super::holder::{Holding, REFRESH, RouterId, Task};
+use super::holder::{Holding, REFRESH, RouterId, Task, ToHolder};
 use super::machine::{Action, Link as LinkState, Machine, Parameters, Reason, State, Tracking};
 use super::packet::{Advert, Cause, Version};
 use super::quiet::Quiet;
@@ -283,9 +281,8 @@ impl Router {
     }
 
     /// Does what its machine says. Whoever holds addresses is told what is to be done about them.
-    pub(super) fn act(&mut self, tasks: &mpsc::UnboundedSender<Task>, now: Instant) {
-        // Without a holder the thread is about to end.
-        let tell = |task| drop(tasks.send(task));
+    pub(super) fn act(&mut self, holder: &ToHolder, now: Instant) {
+        let tell = |task| holder.give(task);
         let has_moved = std::mem::take(&mut self.has_moved) && self.machine.state().has_addresses();
         if has_moved {
             self.holding().into_iter().for_each(&tell);

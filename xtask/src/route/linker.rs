@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::console;
 use crate::failure::{Failure, Outcome};
 use crate::process;
-use crate::root::{programs_named, search_path};
+use crate::root::programs_named;
 use crate::workspace::{Workspace, cache};
 
 /// The release that xtask builds, where none is found.
@@ -54,18 +54,8 @@ pub(crate) fn build(workspace: &Workspace, llvm: u32) -> Outcome<PathBuf> {
             root.display()
         ),
     );
-    let mut command = workspace.command(&workspace.cargo);
-    command
-        .args(["install", "bpf-linker", "--locked", "--force", "--version", RELEASE])
-        .args(["--no-default-features", "--features", &format!("llvm-{llvm}"), "--root"])
-        .arg(root)
-        .env("LLVM_PREFIX", prefix)
-        .env("PATH", search_path())
-        // Meant for this repository, not for a tool.
-        .env_remove("CARGO_TARGET_DIR")
-        .env_remove("CARGO_BUILD_TARGET")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env_remove("RUSTFLAGS");
+    let mut command = workspace.install("bpf-linker", RELEASE, root);
+    command.args(["--features", &format!("llvm-{llvm}")]).env("LLVM_PREFIX", prefix);
     process::run(&mut command).map_err(|failure| {
         if failure.is_interrupt() {
             return failure;

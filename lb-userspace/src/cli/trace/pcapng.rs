@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
 use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
@@ -95,12 +96,7 @@ fn since_1970(time: &str) -> io::Result<Duration> {
 
 /// Hexadecimal digits as bytes.
 fn bytes(digits: &str) -> io::Result<Vec<u8>> {
-    let (pairs, _) = digits.as_bytes().as_chunks::<2>();
-    let byte = |pair: &[u8; 2]| {
-        let text = str::from_utf8(pair).map_err(io::Error::other)?;
-        u8::from_str_radix(text, 16).map_err(io::Error::other)
-    };
-    pairs.iter().map(byte).collect()
+    HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).map_err(io::Error::other)
 }
 
 #[cfg(test)]

@@ -66,11 +66,8 @@ fn parsed<T: FromStr<Err: Display>>(text: Option<&str>, what: &str) -> Result<Op
 }
 
 fn protocol(text: &str) -> Result<Protocol, Failure> {
-    match text {
-        "tcp" => Ok(Protocol::Tcp),
-        "udp" => Ok(Protocol::Udp),
-        other => Err(Failure::bad_request(format!("{other:?} is not balanced; the protocol is tcp or udp"))),
-    }
+    Protocol::by_name(text)
+        .ok_or_else(|| Failure::bad_request(format!("{text:?} is not balanced; the protocol is tcp or udp")))
 }
 
 /// The numbers of a real server: it has one for each virtual server that it serves.

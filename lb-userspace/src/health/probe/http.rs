@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
-use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::task::Poll;
 
+use data_encoding::HEXLOWER;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
@@ -220,7 +220,7 @@ async fn judged(http: &Http, response: Response<Incoming>, attempt: &Attempt<'_>
         Some(Body::Sha256(expected)) => {
             let found: [u8; 32] = Sha256::digest(&body).into();
             if found != *expected {
-                let (found, expected) = (hex(&found), hex(expected));
+                let (found, expected) = (HEXLOWER.encode(&found), HEXLOWER.encode(expected));
                 return Err(HttpFailure::Sha256 { found, expected, said: quoted(&body) }.into());
             }
         }
@@ -274,14 +274,6 @@ fn ranges(status: &BTreeSet<u16>) -> String {
     let shown =
         |(first, last): (u16, u16)| if first == last { first.to_string() } else { format!("{first}-{last}") };
     ranges.into_iter().map(shown).collect::<Vec<_>>().join(", ")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // A String takes everything.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
