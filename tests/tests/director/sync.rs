@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use lb_lab::frame::{ACK, Endpoint, Frame, SYN};
-use lb_lab::{Capture, Director, Host, Lab, Result, TestResult, VirtualServer, wait_until};
+use lb_lab::{Capture, Director, Host, Lab, Result, TestResult, VirtualServer, try_wait_until, wait_until};
 use serde_json::Value;
 
 use crate::support::{OpenConnection, PATIENCE, real_servers};
@@ -385,16 +385,30 @@ fn connections_that_last_are_told_of_again_and_those_that_end_are_too() -> TestR
     Ok(())
 }
 
-/// Sends two frames of each of so many connections to `a`, as fast as this goes.
-fn open_many(lab: &Lab, numbers: Range<u32>) -> TestResult {
+/// Opens connections to `a` as fast as this goes, with two frames each, until it has all up to the last number.
+/// Frames that find a veth's ring full are lost on their way: those of a batch with such are sent once more.
+fn open_many(lab: &Lab, a: &Director, numbers: Range<u32>) -> TestResult {
+    const BATCH: usize = 10_000;
     let frames = lab.client().frame_sender()?;
     let (client, vip) = (lab.client(), Endpoint::new(lab.host("a").mac(), lab.vip(), 80));
-    for n in numbers {
+    let open = |n: u32| -> TestResult {
         let address = (0x0a32_0000 + n / 50_000).into();
         let port = 10_000 + u16::try_from(n % 50_000).expect("it is a port");
         let frame = Frame::between(Endpoint::new(client.mac(), address, port), vip);
         frames.send(&frame.clone().tcp(SYN, b""))?;
         frames.send(&frame.tcp(ACK, b""))?;
+        Ok(())
+    };
+    for first in numbers.clone().step_by(BATCH) {
+        let next = (first + BATCH as u32).min(numbers.end);
+        wait_until("they are there", Duration::from_secs(20), || {
+            (first..next).try_for_each(open).expect("frames can be sent");
+            let found = || match active(a) {
+                found if found == u64::from(next) => Ok(()),
+                found => Err(format!("{found} of {next}")),
+            };
+            try_wait_until("all have come", Duration::from_millis(200), found)
+        });
     }
     Ok(())
 }
@@ -402,34 +416,32 @@ fn open_many(lab: &Lab, numbers: Range<u32>) -> TestResult {
 #[test]
 fn a_hundred_thousand_connections_are_told_of_in_one_go_and_one_by_one() -> TestResult {
     const CONNECTIONS: u32 = 100_000;
+    /// At most so many changes of IPv4 connections fit.
+    const IN_A_DATAGRAM: u64 = 48;
     let lab = lab()?;
     let sections = format!("{}\n{}", web(&lab, "rr"), sync(&lab, GROUP, "one"));
     let a = start(&lab, "a", &sections)?;
-    open_many(&lab, 0..CONNECTIONS)?;
-    wait_until("they are there", Duration::from_secs(10), || {
-        let found = active(&a);
-        if found >= u64::from(CONNECTIONS) * 99 / 100 { Ok(()) } else { Err(found) }
-    });
-    let expected = active(&a);
+    open_many(&lab, &a, 0..CONNECTIONS)?;
     let b = start(&lab, "b", &sections)?;
     wait_until_joined(&[&a, &b]);
     let peer = status(&b)["peers"][0].clone();
     println!("a snapshot of {} connections took {} ms", peer["snapshot_connections"], peer["snapshot_ms"]);
     let found = active(&b);
-    assert!(found >= expected * 999 / 1000, "{found} of {expected}");
+    assert!(found >= u64::from(CONNECTIONS) * 999 / 1000, "{found} of {CONNECTIONS}");
     assert_eq!((count(&b, "/unknown_service"), count(&b, "/unknown_server")), (0, 0));
 
     // As they come.
     let began = Instant::now();
-    open_many(&lab, CONNECTIONS..2 * CONNECTIONS)?;
+    open_many(&lab, &a, CONNECTIONS..2 * CONNECTIONS)?;
     let took = began.elapsed();
     let lost = wait_until("they are known there too", Duration::from_secs(10), || {
-        let (here, there) = (active(&a), active(&b));
-        let lost = count(&a, "/lost_events");
-        if here >= expected + 99_000 && there + lost + 100 >= here {
+        let (there, lost) = (active(&b), count(&a, "/lost_events"));
+        // Datagrams that a full receive buffer costs are asked for later than this waits.
+        let missing = count(&b, "/missing");
+        if there + lost + missing * IN_A_DATAGRAM + 100 >= 2 * u64::from(CONNECTIONS) {
             Ok(lost)
         } else {
-            Err(format!("{there} of {here}, {lost} lost"))
+            Err(format!("{there} of {}, {lost} lost, {missing} datagrams missing", 2 * CONNECTIONS))
         }
     });
     println!(

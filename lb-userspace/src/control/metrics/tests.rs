@@ -100,6 +100,7 @@ fn a_thousand_real_servers_are_told_of_in_a_moment() {
     // The best: other tests run beside this one.
     let (took, bytes) = (0..10).map(measure).min().expect("ten times");
     eprintln!("{bytes} bytes in {took:?}");
-    // With optimisations it takes a tenth of this.
-    assert!(took < Duration::from_millis(20), "{took:?} for {bytes} bytes");
+    // The goal, and what a build with fewer optimisations may take on a machine that does something else beside.
+    let limit = Duration::from_millis(if cfg!(debug_assertions) { 80 } else { 20 });
+    assert!(took < limit, "{took:?} for {bytes} bytes");
 }
