@@ -60,7 +60,7 @@ fn try_first<const K: usize, const W: usize, T: Family<K, W>>(
     tables.count_connection(destination);
     let meta = Meta::new(destination, State::None, 0);
     let content = meta.touched(next_state(meta, packet), now);
-    if room.take(&packet.key, content, timeouts, now, |before, after| tables.account(before, after)) {
+    if room.take(&packet.key, content, now, |before, after| tables.account(before, after)) {
         return Some(Ok(Decision::to(destination)));
     }
     Some(Ok(Decision::record(Record::First, content)))

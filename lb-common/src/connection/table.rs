@@ -330,7 +330,7 @@ impl<'a, const K: usize> FlowBuckets<'a, K> {
 
 /// The first way of a bucket that is free or whose entry expired.
 #[inline(always)]
-fn free_way<const K: usize>(bucket: &Bucket<K>, timeouts: &Timeouts, now: u32) -> Option<usize> {
+pub(super) fn free_way<const K: usize>(bucket: &Bucket<K>, timeouts: &Timeouts, now: u32) -> Option<usize> {
     let mut live = 0;
     for (i, way) in bucket.ways.iter().enumerate() {
         let meta = Meta::from_word(way.meta.load());
@@ -385,7 +385,7 @@ fn settle_bucket<const K: usize>(
 ///
 /// By a de Bruijn sequence (0b00010111 over 8 bits): BPF has no instruction for it.
 #[inline(always)]
-pub(super) const fn lowest_bit(bits: u64) -> usize {
+const fn lowest_bit(bits: u64) -> usize {
     const NUMBERS: u32 = {
         let mut numbers = 0;
         let mut i = 0;

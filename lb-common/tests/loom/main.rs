@@ -85,7 +85,7 @@ impl Table {
         let hash = FlowHash::new(&key, SEED);
         let Some(room) = find_room(self, &key, hash, &timeouts, NOW) else { return };
         let content = Meta::new(destination, State::Established, NOW);
-        if !room.take(&key, content, &timeouts, NOW, |before, after| self.account(before, after)) {
+        if !room.take(&key, content, NOW, |before, after| self.account(before, after)) {
             self.insert_as(key, content);
         }
     }
