@@ -40,6 +40,12 @@ static SOURCE_AT: Global<u32> = Global::new(14 + 12);
 /// Where a frame says in which order the sources take turns ([`vary`]): by default in the identification of IPv4.
 #[unsafe(no_mangle)]
 static ORDER_AT: Global<u32> = Global::new(IDENTIFICATION as u32);
+/// Where a varied frame's source port lies.
+#[unsafe(no_mangle)]
+static PORT_AT: Global<u32> = Global::new(14 + 20);
+/// The port of the first source; the others differ from it as their addresses do.
+#[unsafe(no_mangle)]
+static FIRST_PORT: Global<u16> = Global::new(1000);
 /// The first of the sources whose frames `tally` counts.
 #[unsafe(no_mangle)]
 static FIRST_SOURCE: Global<u32> = Global::new(0);
@@ -225,9 +231,10 @@ fn untag(context: XdpContext) -> u32 {
     vlan::untag(&context)
 }
 
-/// Steps the source address to the next of `SOURCE_MASK + 1`: for a frame that is fed back as it became. The next is the
+/// Steps the source to the next of `SOURCE_MASK + 1`: for a frame that is fed back as it became. The next address is the
 /// last times a factor, which the frame says, plus one: each comes once, if the factor is one more than a multiple of
-/// four (a linear congruential generator's full period, by Hull and Dobell).
+/// four (a linear congruential generator's full period, by Hull and Dobell). The port follows from it: two clients as a
+/// rule have two ports as well.
 #[inline(always)]
 fn vary(context: &XdpContext) {
     let order = context.data() + ORDER_AT.load() as usize;
@@ -235,6 +242,15 @@ fn vary(context: &XdpContext) {
         // SAFETY: the verifier has just seen that the bytes lie in the frame.
         let factor = u32::from(unsafe { (order as *const u16).read_unaligned() });
         set_source(context, |address| address.wrapping_mul(factor).wrapping_add(1));
+    }
+    let (address, port) =
+        (context.data() + SOURCE_AT.load() as usize, context.data() + PORT_AT.load() as usize);
+    if address + 4 <= context.data_end() && port + 2 <= context.data_end() {
+        // SAFETY: as above.
+        unsafe {
+            let low = ((address + 2) as *const u16).read_unaligned();
+            (port as *mut u16).write_unaligned(low ^ FIRST_PORT.load().to_be());
+        }
     }
 }
 

@@ -22,6 +22,11 @@ pub(crate) fn order_at(source_at: u32) -> u32 {
     if source_at == SOURCE_V6 { FLOW_LABEL } else { IDENTIFICATION }
 }
 
+/// Where the source port lies, by where the source address does, in a header without options or extensions.
+pub(crate) fn port_at(source_at: u32) -> u32 {
+    source_at + if source_at == SOURCE_V6 { 4 + 16 } else { 4 + 4 }
+}
+
 /// The shortest frame that Ethernet has, without its checksum.
 const SHORTEST: usize = 60;
 const ETHERNET: usize = 14;

@@ -118,7 +118,7 @@ impl Plane {
 /// The key of the TCP flow from the `n`th source.
 fn flow_v4(n: u32, vip: Ipv4Addr, port: u16) -> [u64; 2] {
     let word = |address: Ipv4Addr| u64::from(u32::from_le_bytes(address.octets()));
-    key_v4(word(source_v4(n)) | word(vip) << 32, ports(port), Protocol::Tcp.number())
+    key_v4(word(source_v4(n)) | word(vip) << 32, ports(n, port), Protocol::Tcp.number())
 }
 
 fn flow_v6(n: u32, vip: Ipv6Addr, port: u16) -> [u64; 5] {
@@ -127,10 +127,12 @@ fn flow_v6(n: u32, vip: Ipv6Addr, port: u16) -> [u64; 5] {
         [word(0), word(8)]
     };
     let ([a, b], [c, d]) = (words(source_v6(n)), words(vip));
-    key_v6([a, b, c, d], ports(port), Protocol::Tcp.number())
+    key_v6([a, b, c, d], ports(n, port), Protocol::Tcp.number())
 }
 
-/// Source and destination port as they lie in the frame.
-fn ports(port: u16) -> u32 {
-    u32::from(SOURCE_PORT.to_be()) | u32::from(port.to_be()) << 16
+/// Source port of the `n`th source and destination port, as they lie in the frame.
+fn ports(n: u32, port: u16) -> u32 {
+    let [_, _, high, low] = n.to_be_bytes();
+    let source = SOURCE_PORT ^ u16::from_be_bytes([high, low]);
+    u32::from(source.to_be()) | u32::from(port.to_be()) << 16
 }

@@ -26,7 +26,7 @@ pub(crate) const OTHER_VLAN: u16 = 20;
 pub(crate) const SOURCES: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 0);
 /// Sources of IPv6 frames begin here.
 pub(crate) const SOURCES_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0);
-/// The source port of every frame.
+/// The source port of the first source; the others' differ from it as their addresses do.
 pub(crate) const SOURCE_PORT: u16 = 1000;
 /// How many real servers a service may have.
 pub(crate) const SERVERS: [u32; 4] = [1, 16, 256, 1024];

@@ -11,9 +11,9 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use aya_obj::Object;
 
 use crate::Result;
-use crate::frames::{SOURCE_V4, order_at};
+use crate::frames::{SOURCE_V4, order_at, port_at};
 use crate::plane::Plane;
-use crate::setting::{MAC, VIP, WEB};
+use crate::setting::{MAC, SOURCE_PORT, VIP, WEB};
 
 const VARIABLE: &str = "LB_TESTBED_OBJECT";
 /// The reference's large map.
@@ -82,7 +82,8 @@ impl Testbed {
             format!("{VARIABLE} is not set: run `cargo xtask bench`, which builds it and sets it")
         })?;
         let object = fs::read(&path)?;
-        let (mask, order_at) = (selection.sources - 1, order_at(selection.source_at));
+        let mask = selection.sources - 1;
+        let (order_at, port_at) = (order_at(selection.source_at), port_at(selection.source_at));
         let pins = pins(plane)?;
         let mut loader = EbpfLoader::new();
         loader
@@ -90,6 +91,8 @@ impl Testbed {
             .override_global("SOURCE_MASK", &mask, true)
             .override_global("SOURCE_AT", &selection.source_at, true)
             .override_global("ORDER_AT", &order_at, true)
+            .override_global("PORT_AT", &port_at, true)
+            .override_global("FIRST_PORT", &SOURCE_PORT, true)
             .override_global("TARGET", &selection.target, true);
         share(&mut loader, plane, &pins);
         let has_reference = selection.programs.iter().any(|program| program.contains("reference"));
@@ -196,10 +199,10 @@ fn difference<'a>(
     theirs: impl Iterator<Item = (&'a str, Shape)>,
     ours: impl Fn(&str) -> Option<Shape>,
 ) -> Option<String> {
-    // What is compiled into the object, and what is each process's own.
-    let is_private = |name: &str| {
-        name.starts_with('.') || ["AYA_LOGS", "HEADER", "SEARCH", "TEMPLATE", "TRACE"].contains(&name)
-    };
+    // What is compiled into the object, and what is each process's own (lb-ebpf/src/kernel/maps.rs).
+    const PRIVATE: [&str; 9] =
+        ["AYA_LOGS", "HEADER", "SEARCH", "TEMPLATE", "TRACE", "WATCH", "SAMPLE", "SAMPLES", "PROBED_VIPS"];
+    let is_private = |name: &str| name.starts_with('.') || PRIVATE.contains(&name);
     let mut maps: Vec<(&str, Shape)> = theirs.filter(|(name, _)| !is_private(name)).collect();
     maps.sort_unstable_by_key(|(name, _)| *name);
     let unlike = |(name, theirs): (&str, Shape)| match ours(name) {
