@@ -42,8 +42,7 @@ fn try_first<const K: usize, const W: usize, T: Family<K, W>>(
     let selector = Selector::from_number(table.selector)?;
     let is_plain = settings.acl.load() | service.acl.load() == Gate::OPEN.word()
         && service.persistence.load() == Persistence::NONE.word()
-        && !ServiceOptions::from_word(service.options.load()).is_one_packet()
-        && !matches!(selector, Selector::Locality | Selector::ReplicatedLocality);
+        && !ServiceOptions::from_word(service.options.load()).is_one_packet();
     if !is_plain || tables.is_logged() || packet.is_error() || packet.has_impossible_source() {
         return None;
     }
