@@ -36,10 +36,17 @@ pub(super) struct Notifier {
     /// Whether each virtual server had a quorum when that was last told.
     told: HashMap<String, bool>,
     routers: VrrpHandle,
-    /// The state of each VRRP instance when that was last told.
-    states: HashMap<String, String>,
+    /// What was told of each VRRP instance last.
+    instances: HashMap<String, ToldOfInstance>,
     commands: Commands,
     mailer: Mailer,
+}
+
+/// What was told of a VRRP instance last.
+struct ToldOfInstance {
+    state: String,
+    /// By which command.
+    notify: Vec<String>,
 }
 
 impl Notifier {
@@ -52,8 +59,8 @@ impl Notifier {
     ) -> Self {
         let (_, next) = events.follow(0);
         let mailer = Mailer::start(dns_lookup::get_hostname().unwrap_or_else(|_| "lb".to_owned()));
-        let (told, states, commands) = (HashMap::new(), HashMap::new(), Commands::default());
-        Self { configs, published, next, told, routers, states, commands, mailer }
+        let (told, instances, commands) = (HashMap::new(), HashMap::new(), Commands::default());
+        Self { configs, published, next, told, routers, instances, commands, mailer }
     }
 
     /// Tells what happens from now on; first, to whoever waits for a quorum, whether there is one.
@@ -98,7 +105,7 @@ impl Notifier {
         for router in self.routers.statuses().await {
             let (name, status) = (router.config.name, router.status);
             let state = status.state.name();
-            if self.states.get(&name).map(String::as_str) != Some(state) {
+            if self.instances.get(&name).map(|told| told.state.as_str()) != Some(state) {
                 self.instance(&name, state, &status.reason.to_string(), status.priority);
             }
         }
@@ -128,14 +135,19 @@ impl Notifier {
 
     /// As keepalived tells its scripts (`notify_instance_exec` of keepalived/vrrp/vrrp_notify.c): `INSTANCE VI_1 MASTER 100`.
     fn instance(&mut self, name: &str, state: &str, reason: &str, priority: u8) {
-        self.states.insert(name.to_owned(), state.to_owned());
         let config = self.config();
-        let Some(instance) = config.vrrp_instances.iter().find(|instance| instance.name == name) else {
-            return;
-        };
+        let before = self.instances.remove(name);
+        let instance = config.vrrp_instances.iter().find(|instance| instance.name == name);
+        // One that a reload removed still tells of its end.
+        let notify = instance.map(|instance| instance.notify.clone()).or(before.map(|told| told.notify));
+        let Some(notify) = notify else { return };
+        if instance.is_some() || state != "stopped" {
+            let told = ToldOfInstance { state: state.to_owned(), notify: notify.clone() };
+            self.instances.insert(name.to_owned(), told);
+        }
         let Some(state) = as_keepalived(state) else { return };
         let arguments = ["INSTANCE", name, state, &priority.to_string()].map(str::to_owned);
-        let command = with(&instance.notify, arguments);
+        let command = with(&notify, arguments);
         self.commands.run(&format!("instance {name}"), command, vec![("LB_REASON", reason.to_owned())]);
         if let Some(mail) = &config.mail {
             let subject = format!("VRRP instance {name} - Entering {state} state");

@@ -58,6 +58,21 @@ fn keepalived_tells_scripts_what_lb_tells_them() -> TestResult {
     stage.were_told("a", &STORY_OF_THE_OTHER, 100)
 }
 
+#[test]
+fn an_instance_that_a_reload_removes_has_stopped() -> TestResult {
+    let stage = Stage::new()?;
+    let lab = &stage.lab;
+    let script = stage.script("a")?;
+    let [first, second] = of_lb(lab, [150, 150]).map(|text| format!("{text}notify = {script:?}\n"));
+    let mut a = start_lb(lab, &format!("{first}{second}"))?;
+    wait_for_states(&a, &["master", "master"])?;
+    a.change_config(&second)?;
+    a.cli(["reload"])?;
+    wait_for_states(&a, &["master"])?;
+    stage.was_told("a", "INSTANCE VI_1", &["BACKUP", "MASTER", "STOP"], 150)?;
+    stage.was_told("a", "INSTANCE VI_2", &["BACKUP", "MASTER"], 150)
+}
+
 /// Two virtual routers in a sync group, one of which has a check that fails while there is an obstacle.
 struct Stage {
     lab: Lab,
@@ -105,19 +120,25 @@ impl Stage {
 
     /// Its script was told this, in this order, of each instance and of the group.
     fn were_told(&self, host: &str, story: &[&str], priority: u8) -> TestResult {
-        let told = |subject: &str| -> Vec<String> {
+        for (subject, priority) in [("INSTANCE VI_1", priority), ("INSTANCE VI_2", priority), ("GROUP G1", 0)]
+        {
+            self.was_told(host, subject, story, priority)?;
+        }
+        Ok(())
+    }
+
+    /// Its script was told this, in this order, of one of them.
+    fn was_told(&self, host: &str, subject: &str, story: &[&str], priority: u8) -> TestResult {
+        let told = || -> Vec<String> {
             let text = fs::read_to_string(self.told(host)).unwrap_or_default();
             text.lines().filter(|line| line.starts_with(subject)).map(str::to_owned).collect()
         };
-        for (subject, priority) in [("INSTANCE VI_1", priority), ("INSTANCE VI_2", priority), ("GROUP G1", 0)]
-        {
-            let expected: Vec<String> =
-                story.iter().map(|state| format!("{subject} {state} {priority}")).collect();
-            try_wait_until(&format!("{host} is told of {subject}"), PATIENCE, || {
-                let told = told(subject);
-                if told == expected { Ok(()) } else { Err(format!("{told:?}")) }
-            })?;
-        }
+        let expected: Vec<String> =
+            story.iter().map(|state| format!("{subject} {state} {priority}")).collect();
+        try_wait_until(&format!("{host} is told of {subject}"), PATIENCE, || {
+            let told = told();
+            if told == expected { Ok(()) } else { Err(format!("{told:?}")) }
+        })?;
         Ok(())
     }
 }
