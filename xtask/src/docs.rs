@@ -17,6 +17,7 @@ use crate::failure::{Failure, Outcome};
 use crate::process;
 use crate::root::programs_named;
 use crate::workspace::{Workspace, cache};
+pub(crate) use links::files_below;
 
 /// The release of mdBook that xtask builds, where none is found.
 const MDBOOK: &str = "0.5.4";
@@ -61,8 +62,8 @@ fn stage(root: &Path, book: &Path) -> io::Result<()> {
     let docs = root.join("docs");
     let config = fs::read_to_string(docs.join("book.toml"))?;
     fs::write(book.join("book.toml"), config.replace("src = \".\"", "src = \"src\""))?;
-    let beside = links::files_below(&root.join(BESIDE))?;
-    for page in links::files_below(&docs)?.into_iter().chain(beside) {
+    let beside = files_below(&root.join(BESIDE))?;
+    for page in files_below(&docs)?.into_iter().chain(beside) {
         let name = page.strip_prefix(&docs).or(page.strip_prefix(root)).unwrap_or(&page);
         let place = source.join(name);
         fs::create_dir_all(place.parent().unwrap_or(&source))?;

@@ -17,6 +17,8 @@ mod fuzz;
 mod help;
 mod object;
 mod package;
+#[cfg(test)]
+mod pages;
 mod process;
 mod root;
 mod route;

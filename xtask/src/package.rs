@@ -14,6 +14,7 @@ use std::process::Command;
 
 use crate::build;
 use crate::console;
+use crate::docs::files_below;
 use crate::failure::{Failure, Outcome};
 use crate::process;
 use crate::root::find_program;
@@ -37,6 +38,10 @@ const FILES: &[(&str, &str, u32)] = &[
     ("packaging/debian/prerm", "DEBIAN/prerm", PROGRAM),
     ("packaging/debian/postrm", "DEBIAN/postrm", PROGRAM),
 ];
+
+/// Files for programs that lb works with, and where they are in the package: as they are below `contrib`, and never
+/// compressed, for they are to be copied and imported.
+const EXAMPLES: (&str, &str) = ("contrib", "usr/share/doc/lb/examples");
 
 /// Names under which `lb` is ipvsadm. Not where they would be in the way of the package ipvsadm.
 const IPVSADM: [&str; 3] = ["ipvsadm", "ipvsadm-save", "ipvsadm-restore"];
@@ -83,6 +88,11 @@ pub(crate) fn make(workspace: &Workspace, profile: Profile, version: &str) -> Ou
     let lb = workspace.executable(profile, "lb");
     for (from, to, mode) in FILES {
         tree.copy(&workspace.root.join(from), to, *mode)?;
+    }
+    let (contrib, place) = (workspace.root.join(EXAMPLES.0), EXAMPLES.1);
+    for file in files_below(&contrib).map_err(failed("list", &contrib))? {
+        let name = file.strip_prefix(&contrib).unwrap_or(&file).display();
+        tree.copy(&file, &format!("{place}/{name}"), FILE)?;
     }
     tree.copy(&lb, "usr/bin/lb", PROGRAM)?;
     process::run_quietly(Command::new("strip").arg(tree.path("usr/bin/lb")))?;

@@ -19,6 +19,8 @@ use crate::process;
 use crate::root::{self, Privilege};
 use crate::setup::{self, Needs};
 use crate::workspace::{Profile, Workspace};
+#[cfg(test)]
+pub(crate) use package::CHECKS;
 use report::{Counts, LevelReport};
 
 /// The integration tests of lb-tests that are levels of their own.

@@ -32,6 +32,7 @@ mod operating;
 mod peers;
 mod persistence;
 mod quick_start;
+mod readme;
 mod real_server;
 mod reload;
 mod restart;

@@ -1,5 +1,6 @@
 //! The level `package`: the Debian package, on a systemd that is booted for it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +14,8 @@ use crate::root::Privilege;
 use crate::workspace::Profile;
 
 const BOOT: &str = include_str!("package/boot.sh");
-const CHECKS: &str = include_str!("package/checks.sh");
+/// What is typed, which is what the README says.
+pub(crate) const CHECKS: &str = include_str!("package/checks.sh");
 
 impl LevelRun<'_> {
     /// Installs, upgrades, removes and purges packages.
@@ -31,9 +33,11 @@ impl LevelRun<'_> {
         process::run_quietly(remove.arg("-rf").arg(&directory))?;
         fs::create_dir_all(&directory).map_err(failed)?;
         let newer = format!("{}+newer", package::VERSION);
-        for (version, name) in [(package::VERSION, "old.deb"), (&newer, "new.deb")] {
+        // The older one has the name that the README says.
+        for (version, name) in [(package::VERSION, None), (&newer, Some("new.deb"))] {
             let made = package::make(workspace, Profile::Debug, version)?;
-            fs::rename(made, directory.join(name)).map_err(failed)?;
+            let name = name.map(OsStr::new).or(made.file_name()).unwrap_or_default();
+            fs::rename(&made, directory.join(name)).map_err(failed)?;
         }
         let boot = directory.join("boot.sh");
         fs::write(&boot, BOOT)

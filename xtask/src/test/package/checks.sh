@@ -33,15 +33,17 @@ waits() {
 says() { printf '%s' "$1" | grep -qF -- "$2" || { printf 'not in it: %s\n%s\n' "$2" "$1"; return 1; }; }
 property() { systemctl show --value --property "$1" lb.service; }
 is() { [ "$1" = "$2" ] || { echo "it is $1, not $2"; return 1; }; }
+# readme COMMAND: what the README's section about it has, to the word and in its order; a unit test compares.
+readme() { check "README: $1" sh -c "$1"; }
 gone() { [ ! -e "$1" ] || { ls -ld "$1"; return 1; }; }
 
 ip link add eth0 type veth peer name eth1
-ip address add 192.0.2.1/24 dev eth0
+ip address add 192.168.2.210/24 dev eth0
 ip link set eth0 up
 ip link set eth1 up
 
 # A new machine.
-check "the older package installs" dpkg --install old.deb
+readme 'apt-get install ./lb_0.1.0_amd64.deb'
 check "the unit is enabled" is "$(systemctl is-enabled lb.service)" enabled
 check "and not started before it is configured" is "$(systemctl is-active lb.service)" inactive
 check "nor failed" refuses systemctl --quiet is-failed lb.service
@@ -54,28 +56,35 @@ for page in /usr/share/man/man1/lb*.1.gz; do
 done
 check "lb-real-server-up(1) is found" man --where lb-real-server-up
 
-# Configured.
-cp /usr/share/doc/lb/examples/lb.toml /etc/lb/lb.toml
+for file in prometheus/scrape.yml prometheus/alerts.yml grafana/lb.json; do
+    check "$file is an example" test -s "/usr/share/doc/lb/examples/$file"
+done
+
+# Configured. The VIP of the README is for the real server below, which is the same machine.
+readme 'cp /usr/share/doc/lb/examples/lb.toml /etc/lb/lb.toml'
 check "the example is valid" lb check
-sed -i '/^# \[\[virtual_server/,$ s/^#$//; /^# \[\[virtual_server/,$ s/^# //' /etc/lb/lb.toml
-sed -i 's/^ *# On each.*//; s/192\.168\.2\./192.0.2./g' /etc/lb/lb.toml
-check "and with its comments taken away" lb check
-check "it starts" systemctl start lb.service
+# All of it but [sync], whose key is not there yet.
+sed -i '/^# \[\[virtual_server/,/^$/ s/^# \{0,1\}//' /etc/lb/lb.toml
+sed -i 's/^ *# On each.*//; s/192\.168\.2\.240/192.168.2.241/g' /etc/lb/lb.toml
+readme 'lb check'
+readme 'systemctl start lb'
 [ "$failed" = 0 ] || end
 check "the status is told" says "$(property StatusText)" "1 virtual server, 0 of 2 real servers up"
+readme 'systemctl status lb'
+check "and shown" says "$(systemctl status lb)" "1 virtual server, 0 of 2 real servers up"
 status=/proc/$(property MainPID)/status
 check "without new privileges" grep -q '^NoNewPrivs:.1$' "$status"
 check "with a filter of system calls" grep -q '^Seccomp:.2$' "$status"
-# CAP_NET_ADMIN (12), CAP_NET_RAW (13), CAP_PERFMON (38), CAP_BPF (39)
-check "with four capabilities" grep -q '^CapEff:.000000c000003000$' "$status"
+# CAP_NET_ADMIN (12), CAP_NET_RAW (13), CAP_IPC_LOCK (14), CAP_SYS_NICE (23), CAP_PERFMON (38), CAP_BPF (39)
+check "with six capabilities" grep -q '^CapEff:.000000c000807000$' "$status"
 check "it forwards" says "$(ip link show dev eth0)" xdp
-check "lb list" says "$(lb list -n)" 192.0.2.240:443
-check "lb explain" says "$(lb explain 192.0.2.99:4000 192.0.2.240:80 tcp)" "service     web"
+check "lb list" says "$(lb list -n)" 192.168.2.241:443
+check "lb explain" says "$(lb explain 192.168.2.99:4000 192.168.2.241:80 tcp)" "service     web"
 check "a problem of rights is not in the log" refuses sh -c "journalctl --unit lb.service --output cat | grep -i -e 'not permitted' -e denied"
 
 # Reloaded.
 sed -i 's/^scheduler = .*/scheduler = "wrr"/' /etc/lb/lb.toml
-check "it reloads" systemctl reload lb.service
+readme 'systemctl reload lb'
 check "and does what the file says" says "$(lb list -n)" wrr
 sed -i 's/^scheduler = .*/scheduler = "wrrr"/' /etc/lb/lb.toml
 check "a wrong file is an error of systemctl reload" refuses systemctl reload lb.service
@@ -100,7 +109,7 @@ rm -r /etc/systemd/system/lb.service.d
 systemctl daemon-reload
 
 # Upgraded.
-lb weight web 192.0.2.212 7 > /dev/null
+lb weight web 192.168.2.212 7 > /dev/null
 program() { ip -json link show dev eth0 | grep -o '"prog":{[^}]*}'; }
 before=$(property MainPID)
 check "the newer package installs" dpkg --install new.deb
@@ -113,12 +122,12 @@ check "the newer package installs again" dpkg --install new.deb
 check "what is disabled stays so" is "$(systemctl is-enabled lb.service)" disabled
 
 # A real server: instances that start at once.
-check "instances of a real server start" systemctl start lb-real-server@192.0.2.241 lb-real-server@2001:db8::1 lb-real-server@198.51.100.0-28
-check "VIPs are on lo" says "$(ip address show dev lo)" "192.0.2.241/32"
+readme 'systemctl enable --now lb-real-server@192.168.2.240 lb-real-server@2001:db8::1 lb-real-server@192.0.2.0-28'
+check "VIPs are on lo" says "$(ip address show dev lo)" "192.168.2.240/32"
 check "of both families" says "$(ip address show dev lo)" "2001:db8::1/128"
-check "prefixes, too" says "$(ip route show table local dev lo)" "198.51.100.0/28"
+check "prefixes, too" says "$(ip route show table local dev lo)" "192.0.2.0/28"
 check "and quiet" is "$(cat /proc/sys/net/ipv4/conf/all/arp_ignore)" 1
-check "one instance stops" systemctl stop lb-real-server@192.0.2.241
+check "one instance stops" systemctl stop lb-real-server@192.168.2.240
 check "and takes its VIP alone" says "$(ip address show dev lo)" "2001:db8::1/128"
 
 # Removed.
