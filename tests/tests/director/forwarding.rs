@@ -1,6 +1,6 @@
 //! What happens to a frame on its way: nothing but two MACs.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -136,16 +136,15 @@ fn a_segment_nobody_remembers_is_answered_with_a_reset() -> TestResult {
 fn ten_thousand_requests_in_parallel_are_all_answered_and_all_counted() -> TestResult {
     let lab = lab(3)?;
     let director = Director::on(&lab.director()).config(web(&lab)).start()?;
-    let (vip, source) = (lab.vip().octets(), Mutex::new(BTreeSet::new()));
-    let ports = Arc::new(source);
-    // A port that the client uses again soon is, to IPVS and to us, the connection it was.
+    let vip = lab.vip().octets();
+    let ports = Arc::new(Mutex::new(BTreeMap::<[u8; 2], u64>::new()));
     let opened = lab.client().capture_if({
         let ports = Arc::clone(&ports);
         move |direction, frame| {
             let is_syn =
                 direction == Direction::Out && frame.len() >= 54 && frame[30..34] == vip && frame[47] == SYN;
             if is_syn && let Ok(mut ports) = ports.lock() {
-                ports.insert([frame[34], frame[35]]);
+                *ports.entry([frame[34], frame[35]]).or_default() += 1;
             }
             false
         }
@@ -154,12 +153,16 @@ fn ten_thousand_requests_in_parallel_are_all_answered_and_all_counted() -> TestR
     let report = load.run(&lab.client())?;
     assert_eq!((report.failed(), report.answered), (0, 10_000), "{report:?}");
     opened.finish()?;
-    let flows = ports.lock().expect("no thread panicked").len() as u64;
+    let ports = ports.lock().expect("no thread panicked");
+    let (flows, syns) = (ports.len() as u64, ports.values().sum::<u64>());
     let listed = real_servers(&director)?;
     let counts: Vec<u64> =
         listed.iter().filter_map(|server| server["stats"]["connections"].as_u64()).collect();
-    assert_eq!(counts.iter().sum::<u64>(), flows, "every flow was scheduled once");
-    assert!(counts.iter().all(|count| count.abs_diff(flows / 3) <= 1), "{counts:?}");
+    // A port that the client uses again soon is, to IPVS and to us, the connection it was; unless that had got as far as
+    // TIME_WAIT or CLOSE.
+    let scheduled = counts.iter().sum::<u64>();
+    assert!((flows..=syns).contains(&scheduled), "{scheduled} of {flows} flows with {syns} SYNs");
+    assert!(counts.iter().all(|count| count.abs_diff(scheduled / 3) <= 1), "{counts:?}");
     assert_eq!(counter(&director, "insert_lost")?, 0);
     Ok(())
 }
