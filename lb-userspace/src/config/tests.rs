@@ -277,7 +277,10 @@ fn an_administrators_secret_that_is_none_is_an_error_with_a_remedy() {
     assert!(checked.warnings.is_empty(), "{}", checked.warnings);
     let found = || check_files(&checked, Severity::Error);
     let missing = found().to_string();
-    assert!(missing.contains("No such file") && missing.contains("create it: head -c 32 /dev/urandom"), "{missing}");
+    assert!(
+        missing.contains("No such file") && missing.contains("create it: head -c 32 /dev/urandom"),
+        "{missing}"
+    );
     assert!(!missing.contains("all directors"), "it is this one's: {missing}");
     for (mode, content, says) in [
         (0o600, "short", "write at least 16: head -c 32 /dev/urandom"),
