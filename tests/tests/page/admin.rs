@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use lb_lab::{Browser, Director, Host, Lab, Load, Result, TestResult, VirtualServer, wait_until};
+use lb_lab::{Browser, Director, Host, Lab, Load, Result, TestResult, VirtualServer};
 use serde_json::Value;
 
 use crate::basics::CONTRASTS;
@@ -222,8 +222,9 @@ impl Attacker {
     const PORT: u16 = 8080;
 
     fn start(host: &Host) -> Result<Self> {
-        let listener = host.enter(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, Self::PORT)))??;
-        listener.set_nonblocking(true)?;
+        let listener = host.enter(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, Self::PORT)))?;
+        let listener = listener.expect("the port is free");
+        listener.set_nonblocking(true).expect("it is a socket");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let serve = move || {
