@@ -54,7 +54,7 @@ pub(crate) fn rows(browser: &Browser) -> Result<Vec<Value>> {
         "const text = (row, name) => row.querySelector(name)?.textContent.trim() ?? '';
          return [...document.querySelectorAll('tr.server')].map((row) => ({
            service: row.parentElement.querySelector('.name').textContent, address: text(row, '.address'),
-           mac: text(row, 'th small'), state: text(row, '.state'), weight: text(row, '.of-weight'),
+           mac: text(row, 'th small'), state: text(row, '.state'), weight: text(row, '.of-weight span'),
            active: text(row, '.of-active'), inactive: text(row, '.of-inactive'), check: text(row, '.of-check'),
            since: text(row, '.of-since'), share: text(row, '.of-share'),
          }));",
