@@ -1,6 +1,8 @@
-//! What the daemon answers, and how it is asked: HTTP with JSON over a Unix socket, and for whoever only reads over TCP.
+//! What the daemon answers, and how it is asked: HTTP with JSON over a Unix socket, and over TCP for whoever only
+//! reads, or is an administrator.
 
 mod acl;
+mod admin;
 pub mod api;
 mod change;
 pub mod client;
@@ -24,6 +26,7 @@ mod rates;
 mod request;
 mod routes;
 mod server;
+mod session;
 mod since;
 mod sync;
 mod trace;

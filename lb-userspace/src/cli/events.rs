@@ -113,6 +113,9 @@ fn words(happening: &Happening) -> String {
         Happening::RealServerWeight { service, server, before, after } => {
             format!("{service:?}: {server} has weight {after} (had {before})")
         }
+        Happening::AdminChange { client, service, server, after, .. } => {
+            format!("{service:?}: {client} gave {server} weight {after} at director.http")
+        }
         Happening::RealServerMac { service, server, before, after } => {
             format!("{service:?}: {server} has MAC {} (had {})", or_none(after), or_none(before))
         }

@@ -46,6 +46,7 @@ pub(super) static DIRECTOR: Section = Section {
         "vlan_offload",
         "http",
         "http_names",
+        "http_admin_file",
     ],
 };
 

@@ -122,6 +122,8 @@ codes! {
     Contradiction = "contradiction",
     /// What makes no difference as it is.
     NoEffect = "no-effect",
+    /// A secret that a network sees.
+    SecretInClear = "secret-in-clear",
     /// Checks as rarely as keepalived's default has them.
     LongInterval = "long-interval",
     /// Not a regular expression.

@@ -37,6 +37,7 @@ pub(super) fn director(file: &Table<'_>) -> Result<Director, Reported> {
         table.value_or("vlan_offload", VlanOffload::Auto, |value| value.choice(&VlanOffload::NAMES));
     let http = table.value_or("http", None, |value| http::address(value).map(Some));
     let http_names = http::names(&table);
+    let http_admin_file = http::admin_file(&table, http.as_ref().copied().ok().flatten());
     Ok(Director {
         interfaces: interfaces?,
         xdp_mode: xdp_mode?,
@@ -49,6 +50,7 @@ pub(super) fn director(file: &Table<'_>) -> Result<Director, Reported> {
         vlan_offload: vlan_offload?,
         http: http?,
         http_names: http_names?,
+        http_admin_file: http_admin_file?,
     })
 }
 

@@ -1,12 +1,16 @@
-//! `director.http` and `director.http_names`: where browsers and programs on other machines may ask.
+//! `director.http`, `director.http_names` and `director.http_admin_file`: where browsers and programs on other machines
+//! may ask, and what those know who may change something there.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use super::diagnostic::{Code, Diagnostic};
 use super::host;
+use super::machine::Need;
 use super::reader::{Table, Value};
 use super::report::{Partial, Reported};
 use super::suggest::quoted;
+use super::value;
 
 const HELP: &str = "write an address of this machine and a port: \"127.0.0.1:9811\", or \"[::1]:9811\"; \"0.0.0.0:9811\" \
                     and \"[::]:9811\" are all of them";
@@ -54,5 +58,31 @@ pub(super) fn names(director: &Table<'_>) -> Result<Vec<String>, Reported> {
             report.warning(Diagnostic::new(Code::NoEffect, &span, message).help(help));
         }
         Ok(names.into_iter().map(|name| name.to_ascii_lowercase()).collect())
+    })
+}
+
+/// Where the secret of administrators is, if nothing says that it is elsewhere.
+const ADMIN_FILE: &str = "/etc/lb/admin.key";
+
+/// The file of administrators' secret. It makes sense with an address only, and crosses the network to that in clear.
+pub(super) fn admin_file(
+    director: &Table<'_>,
+    address: Option<SocketAddr>,
+) -> Result<Option<PathBuf>, Reported> {
+    director.value_or("http_admin_file", None, |value| {
+        let path = value::secret(value, Need::Secret, ADMIN_FILE)?;
+        let (span, report) = (value.span(), value.report());
+        if director.optional("http").is_none() {
+            let message = "there is nowhere to sign in: `http` says where, and is not there";
+            let help = "write http = \"127.0.0.1:9811\" to have a status page, or remove `http_admin_file`";
+            return Err(report.error(Diagnostic::new(Code::MissingKey, &span, message).help(help)));
+        }
+        if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
+            let message = format!("this secret crosses the network to {address} in clear: there is no TLS");
+            let help = "write http = \"127.0.0.1:9811\" and use `ssh -L 9811:127.0.0.1:9811`, or a reverse proxy with TLS \
+                        on this machine";
+            report.warning(Diagnostic::new(Code::SecretInClear, &span, message).help(help));
+        }
+        Ok(Some(path))
     })
 }

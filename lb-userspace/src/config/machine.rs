@@ -31,8 +31,10 @@ pub(super) enum Need {
     Address,
     /// A network interface.
     Interface,
-    /// A file with a secret.
+    /// A file with a secret of this machine.
     Secret,
+    /// A file with a secret that several machines have in common.
+    SharedSecret,
 }
 
 /// What depends on the machine: a warning in `lb check`, an error in `lb run`.
@@ -60,7 +62,8 @@ pub fn check_files(checked: &Checked, severity: Severity) -> Diagnostics {
         Need::File => file(what, readable(Path::new(&what.value)), "a file to read"),
         Need::Address => address(what),
         Need::Interface => None,
-        Need::Secret => secret(what),
+        Need::Secret => secret(what, ""),
+        Need::SharedSecret => secret(what, ", the same on all directors"),
     });
     Diagnostics::new(missing.map(|diagnostic| Diagnostic { severity, ..diagnostic }).collect())
 }
@@ -101,10 +104,10 @@ fn file(what: &Located<String>, found: Result<(), String>, kind: &str) -> Option
     Some(Diagnostic::new(Code::UnusableFile, &what.span, message).help(help))
 }
 
-fn secret(what: &Located<String>) -> Option<Diagnostic> {
+fn secret(what: &Located<String>, which: &str) -> Option<Diagnostic> {
     let error = read_secret(Path::new(&what.value)).err()?;
     let message = error.to_string();
-    let create = format!("create it: {MAKE_SECRET}, the same on all directors, and chmod 600");
+    let create = format!("create it: {MAKE_SECRET}{which}, and chmod 600");
     // What has to be done stands behind what is wrong.
     let (message, help) = match message.split_once("; ").or_else(|| message.rsplit_once(": ")) {
         Some((message, help)) if !matches!(error, SecretError::Read { .. }) => (message, help),

@@ -70,10 +70,12 @@ pub struct Director {
     pub peers: Vec<Peer>,
     /// What becomes of the NICs' removal of VLAN tags.
     pub vlan_offload: VlanOffload,
-    /// Where the status page and the API that only reads are, if they are anywhere.
+    /// Where the status page and the API for everybody are, if they are anywhere.
     pub http: Option<SocketAddr>,
     /// Names under which browsers may ask for them, besides the machine's own; in lower case.
     pub http_names: Vec<String>,
+    /// The file with the secret of those who may change weights there, if anybody may.
+    pub http_admin_file: Option<PathBuf>,
 }
 
 impl Director {

@@ -1,4 +1,4 @@
-//! A file with a secret that several machines have in common.
+//! A file with a secret: one that several machines have in common, or what administrators sign in with.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -44,7 +44,7 @@ pub enum SecretError {
     },
     /// Others than its owner may read it.
     #[error(
-        "others may read the key {path}, and with it write into this director's connection table: chmod 600 {path}",
+        "others than its owner may read the key {path}, and do with it what only you may: chmod 600 {path}",
         path = path.display()
     )]
     Open {

@@ -68,10 +68,7 @@ pub(super) fn sync(file: &Table<'_>) -> Result<Option<Sync>, Reported> {
             "write key_file = {SYNC_KEY:?}: the same secret on all directors, made by {MAKE_SECRET}, and readable by root only"
         );
         let key_file = table.required("key_file", &key_help).and_then(|value| {
-            let path = value::absolute_path(value, SYNC_KEY)?;
-            let located = value.text(&key_help)?;
-            value.report().need(Need::Secret, located.located(located.as_str().to_owned()));
-            Ok(path)
+            value::secret(value, Need::SharedSecret, SYNC_KEY)
         });
         let refresh = table.value_or("refresh", Sync::REFRESH, |value| {
             let limits = Duration::from_secs(1)..=Duration::from_secs(60 * 60);

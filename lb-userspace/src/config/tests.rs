@@ -266,6 +266,35 @@ fn each_known_key_is_read() {
     }
 }
 
+/// At the start and by a reload alike.
+#[test]
+fn an_administrators_secret_that_is_none_is_an_error_with_a_remedy() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("admin.key");
+    let keys = format!("http = \"127.0.0.1:9811\"\nhttp_admin_file = {path:?}\n");
+    let checked = parse("lb.toml", &format!("[director]\ninterfaces = [\"eth0\"]\n{keys}")).unwrap();
+    assert!(checked.warnings.is_empty(), "{}", checked.warnings);
+    let found = || check_files(&checked, Severity::Error);
+    let missing = found().to_string();
+    assert!(
+        missing.contains("No such file") && missing.contains("create it: head -c 32 /dev/urandom"),
+        "{missing}"
+    );
+    assert!(!missing.contains("all directors"), "it is this one's: {missing}");
+    for (mode, content, says) in [
+        (0o600, "short", "write at least 16: head -c 32 /dev/urandom"),
+        (0o644, "correct horse battery staple", "= help: chmod 600 "),
+    ] {
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let found = found();
+        assert!(found.has_errors() && found.to_string().contains(says), "{found}");
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(found().is_empty(), "{}", found());
+}
+
 /// Whatever IPVS calls a scheduler is here.
 #[test]
 fn each_scheduler_of_ipvs_is_known() {

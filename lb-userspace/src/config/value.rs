@@ -80,6 +80,13 @@ pub(super) fn absolute_path(value: Value<'_>, default: &str) -> Result<PathBuf, 
     path_of(&value.text(&help)?, &help)
 }
 
+/// The path of a file with a secret, which this machine has to have.
+pub(super) fn secret(value: Value<'_>, need: Need, default: &str) -> Result<PathBuf, Reported> {
+    let path = absolute_path(value, default)?;
+    value.report().need(need, value.located(path.display().to_string()));
+    Ok(path)
+}
+
 fn path_of(text: &Text<'_>, help: &str) -> Result<PathBuf, Reported> {
     let problem = if text.is_empty() {
         "is empty"

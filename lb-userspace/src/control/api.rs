@@ -5,6 +5,7 @@ mod connections;
 mod events;
 mod health;
 mod overview;
+mod session;
 mod table;
 mod trace;
 mod vrrp;
@@ -25,6 +26,7 @@ pub use connections::{Connection, ConnectionFilter, ConnectionKind};
 pub use events::EventFilter;
 pub use health::{CheckNow, Health, HealthCheck, HealthChecks, HealthState, Probed};
 pub use overview::{Counted, CountedKind, LiveEvent, Overview};
+pub use session::{Session, SignIn, SignedOut};
 pub use table::{ConnectionTable, ConnectionTables, Metrics, XdpRuns};
 pub use trace::{TraceCounts, TraceFilter, TraceLine, TraceVerdict, TracedFrame};
 pub use vrrp::{Vrrp, VrrpAdverts, VrrpInstance, VrrpMaster, VrrpScript, VrrpTransitions};
@@ -46,7 +48,8 @@ pub struct Problem {
     pub error: String,
     /// In one word, for programs: `no_such_service`, `no_such_server`, `no_such_prefix`, `service_exists`,
     /// `server_exists`, `conflict`, `invalid`, `failed`, `stopping`, `busy`, `too_large`, `too_slow`, `no_such_path`,
-    /// `no_such_method`, `read_only`, `wrong_host`.
+    /// `no_such_method`, `read_only`, `wrong_host`, `signed_out`, `wrong_secret`, `too_many_attempts`, `other_origin`,
+    /// `no_csrf_token`.
     #[serde(default)]
     pub kind: String,
     /// Which of several changes is to blame, counted from 0, if one is.

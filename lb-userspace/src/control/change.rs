@@ -7,12 +7,15 @@ use std::sync::Arc;
 use lb_common::connection::{State, Timeouts as StateTimeouts};
 use tokio::sync::{oneshot, watch};
 
+use super::admin::Administrator;
 use super::api;
 use super::failure::Failure;
 use super::server::Shared;
 use crate::config::Timeouts;
 use crate::neighbour::FIRST_ANSWERS;
-use crate::state::{Change, Changed, Input, Keys, Published, PublishedServer, PublishedService, ServerState};
+use crate::state::{
+    Change, Changed, Happening, Input, Keys, Published, PublishedServer, PublishedService, ServerState,
+};
 
 /// Has changes made, all or none of them, and waits until they are.
 pub(super) async fn make(shared: &Shared, changes: Vec<Change>) -> Result<Changed, Failure> {
@@ -99,6 +102,7 @@ fn shown(timeouts: Timeouts) -> api::Timeouts {
 
 pub(super) async fn set_weight(
     shared: Arc<Shared>,
+    administrator: Option<Administrator>,
     asked: api::WeightChange,
 ) -> Result<api::WeightChanged, Failure> {
     let api::WeightChange { service, server, weight } = asked;
@@ -114,13 +118,24 @@ pub(super) async fn set_weight(
         Some((service.name.clone(), server.clone()))
     };
     let (before, after) = (find(&changed.before), find(&changed.after));
-    Ok(api::WeightChanged {
+    let done = api::WeightChanged {
         service: after.map_or(service.clone(), |(name, _)| name),
         server: address.to_string(),
         changed: changed.is_different,
         before: before.map_or(weight, |(_, server)| server.weight),
         weight,
-    })
+    };
+    if let Some(administrator) = administrator.filter(|_| done.changed) {
+        tell(&shared, administrator, &done);
+    }
+    Ok(done)
+}
+
+/// That the event before was an administrator's doing.
+fn tell(shared: &Shared, Administrator { client }: Administrator, done: &api::WeightChanged) {
+    let api::WeightChanged { service, server, before, weight: after, .. } = done.clone();
+    tracing::info!("{client} gave {server} of {service:?} weight {after} at director.http; it had {before}");
+    shared.events.report(Happening::AdminChange { client, service, server, before, after });
 }
 
 pub(super) async fn zero(shared: Arc<Shared>, asked: api::Zero) -> Result<api::Zeroed, Failure> {

@@ -10,6 +10,7 @@
 //! which the client is awaited can be closed without losing anybody's work.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -42,6 +43,9 @@ pub(super) trait Listen: 'static {
     /// What it is called in the log.
     const NAME: &'static str;
 
+    /// The address that a client asks from, if it has one.
+    fn client(stream: &Self::Stream) -> Option<IpAddr>;
+
     /// The next client.
     fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
@@ -49,6 +53,10 @@ pub(super) trait Listen: 'static {
 impl Listen for UnixListener {
     type Stream = UnixStream;
     const NAME: &'static str = "the control socket";
+
+    fn client(_: &UnixStream) -> Option<IpAddr> {
+        None
+    }
 
     async fn next(&self) -> io::Result<UnixStream> {
         Ok(self.accept().await?.0)
@@ -59,21 +67,27 @@ impl Listen for TcpListener {
     type Stream = TcpStream;
     const NAME: &'static str = "director.http";
 
+    fn client(stream: &TcpStream) -> Option<IpAddr> {
+        stream.peer_addr().ok().map(|address| address.ip().to_canonical())
+    }
+
     async fn next(&self) -> io::Result<TcpStream> {
         Ok(self.accept().await?.0)
     }
 }
 
-/// Who is awaited.
+/// Who it is with, and who is awaited.
 #[derive(Debug)]
 pub(super) struct Standing {
+    /// The client's address, if it has one.
+    pub(super) client: Option<IpAddr>,
     /// Since when the client keeps the daemon waiting, if it does.
     awaited: Mutex<Option<Instant>>,
 }
 
 impl Standing {
-    fn new() -> Self {
-        Self { awaited: Mutex::new(Some(now())) }
+    fn new(client: Option<IpAddr>) -> Self {
+        Self { client, awaited: Mutex::new(Some(now())) }
     }
 
     /// The client has to send or to take something.
@@ -144,7 +158,7 @@ pub(super) async fn ended(stopping: &mut watch::Receiver<bool>) {
 
 impl Connections {
     fn begin<L: Listen>(&mut self, stream: L::Stream, router: Router, stopping: watch::Receiver<bool>) {
-        let standing = Arc::new(Standing::new());
+        let standing = Arc::new(Standing::new(L::client(&stream)));
         let stream = Patient::new(stream, Arc::clone(&standing), self.limits.write);
         let serving = one::<L>(stream, router, Arc::clone(&standing), self.limits.header, stopping);
         self.standings.push((self.tasks.spawn(serving), standing));

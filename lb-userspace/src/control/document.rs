@@ -17,22 +17,24 @@ use super::routes::{Access, operations};
 use super::server::Shared;
 
 const DESCRIPTION: &str = "The API of lb, an XDP load balancer: HTTP on the socket `director.control_socket`, \
-for root, and what changes nothing and reveals no secret also at `director.http`, for whoever reaches it. \
+for root, and what changes nothing and reveals no secret also at `director.http`, for whoever reaches it; weights \
+are changed there by administrators, if `director.http_admin_file` says so. \
 Requests are checked as the configuration file is. A connection serves one request.";
 
 /// `GET /v1/openapi.json`.
 pub(super) async fn described(shared: Arc<Shared>) -> Result<Value, Failure> {
-    let document = serde_json::to_value(document(shared.access));
+    let document = serde_json::to_value(document(shared.access, shared.is_administered()));
     document.map_err(|error| Failure::bad_request(error.to_string()))
 }
 
 /// What there is for those who are served so.
-pub(super) fn document(access: Access) -> OpenApi {
+pub(super) fn document(access: Access, is_administered: bool) -> OpenApi {
     let mut components = ComponentsBuilder::new();
     let mut paths = PathsBuilder::new();
     let problem = Described::of::<Problem>();
     components = components.schemas_from_iter(problem.schemas);
-    for operation in operations().into_iter().filter(|operation| access.allows(operation)) {
+    let allowed = |operation: &Operation| access.allows(operation.effect, is_administered);
+    for operation in operations().into_iter().filter(allowed) {
         let (path, method) = (operation.path, operation.method.clone());
         let (described, schemas) = describe(operation, &problem.name);
         paths = paths.path(path, PathItem::new(method, described));

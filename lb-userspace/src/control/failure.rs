@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::http::{Method, StatusCode};
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::api::Problem;
@@ -15,11 +16,16 @@ use crate::state::{ChangeError, NameError, Refused, ReloadError};
 
 /// Why, as a status and in words.
 #[derive(Debug)]
-pub(super) struct Failure(StatusCode, Problem);
+pub(super) struct Failure {
+    status: StatusCode,
+    problem: Problem,
+    /// When it makes sense to ask again, if that is known.
+    retry_after: Option<Duration>,
+}
 
 impl Failure {
     fn new(status: StatusCode, kind: &str, error: String) -> Self {
-        Self(status, Problem { error, kind: kind.to_owned(), change: None })
+        Self { status, problem: Problem { error, kind: kind.to_owned(), change: None }, retry_after: None }
     }
 
     pub(super) fn bad_request(reason: String) -> Self {
@@ -56,6 +62,42 @@ impl Failure {
             shortened(host)
         );
         Self::new(StatusCode::MISDIRECTED_REQUEST, "wrong_host", reason)
+    }
+
+    /// Who asks has not signed in, or that was too long ago.
+    pub(super) fn signed_out() -> Self {
+        let reason = "nobody is signed in here, or the session has ended: sign in on the status page, or send the secret of \
+                      director.http_admin_file in the header Authorization: Bearer";
+        Self::new(StatusCode::UNAUTHORIZED, "signed_out", reason.to_owned())
+    }
+
+    /// Who asks does not know the administrators' secret.
+    pub(super) fn wrong_secret() -> Self {
+        let reason = "this is not the secret; it is what the file has that director.http_admin_file names on the director";
+        Self::new(StatusCode::UNAUTHORIZED, "wrong_secret", reason.to_owned())
+    }
+
+    /// Nobody's secret is looked at for so long.
+    pub(super) fn too_many_attempts(retry_after: Duration) -> Self {
+        let reason = format!(
+            "too many wrong secrets came; try again in {} s, or use `lb weight` on the director",
+            retry_after.as_secs() + 1
+        );
+        let failure = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", reason);
+        Self { retry_after: Some(retry_after), ..failure }
+    }
+
+    /// A browser sent this for a page of somebody else.
+    pub(super) fn other_origin() -> Self {
+        let reason = "this does not come from the status page of this director; a reverse proxy has to hand on Host as the \
+                      browser sent it, and programs send Authorization: Bearer without cookies";
+        Self::new(StatusCode::FORBIDDEN, "other_origin", reason.to_owned())
+    }
+
+    /// It has a cookie, and not what only the page knows.
+    pub(super) fn no_csrf_token() -> Self {
+        let reason = "the header X-CSRF-Token has not the session's token, which GET /v1/session tells; load the page anew";
+        Self::new(StatusCode::FORBIDDEN, "no_csrf_token", reason.to_owned())
     }
 
     pub(super) fn not_json() -> Self {
@@ -107,7 +149,7 @@ fn shortened(text: &str) -> String {
 
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.1.error)
+        formatter.write_str(&self.problem.error)
     }
 }
 
@@ -151,8 +193,8 @@ impl From<ChangeError> for Failure {
 
 impl From<Refused> for Failure {
     fn from(Refused { change, problem }: Refused) -> Self {
-        let Self(status, problem) = Self::from(problem);
-        Self(status, Problem { change, ..problem })
+        let failure = Self::from(problem);
+        Self { problem: Problem { change, ..failure.problem }, ..failure }
     }
 }
 
@@ -168,6 +210,16 @@ impl From<ReloadError> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        (self.0, Json(self.1)).into_response()
+        let Self { status, problem, retry_after } = self;
+        let mut response = (status, Json(problem)).into_response();
+        if let Some(after) = retry_after {
+            // Whole seconds (RFC 9110, section 10.2.3), of which none is too early.
+            response.headers_mut().insert(RETRY_AFTER, (after.as_secs() + 1).into());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            // It has to say how (RFC 9110, section 15.5.2); no browser asks its user for such a one.
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"lb\""));
+        }
+        response
     }
 }

@@ -1,5 +1,5 @@
-//! `director.http`: the same API for everybody who reaches an address of this machine, where nothing can be changed and
-//! no secret is told.
+//! `director.http`: the same API for everybody who reaches an address of this machine, where no secret is told and nothing
+//! can be changed, except weights by administrators, if there are any.
 //!
 //! It has its own bounds, so that nobody here takes anything from whoever is at the control socket. An address that
 //! cannot be had is tried again and again, and keeps nothing else from being done: it may be a virtual one, which this
@@ -109,7 +109,7 @@ async fn hold(address: Option<SocketAddr>, parts: &Parts, seen: &Seen, mut stopp
         Some(address) => listen(address, &mut stopping).await,
     };
     let Some(listener) = listener else { return ended(&mut stopping).await };
-    let (limits, access) = (Limits::for_anybody(), Access::ReadOnly);
+    let (limits, access) = (Limits::for_anybody(), Access::Anybody);
     let shared = Arc::new(Shared::new(parts.clone(), seen.clone(), access, limits, stopping.clone()));
     tokio::select! {
         () = serve(listener, router(Arc::clone(&shared), access), limits, stopping) => {}

@@ -89,6 +89,7 @@ async fn overview(shared: &Arc<Shared>) -> Result<api::Overview, Failure> {
     let reasons = Reason::ALL.iter().map(counted).collect();
     Ok(api::Overview {
         time: time(now()),
+        admin: shared.is_administered(),
         reasons,
         virtual_servers: virtual_servers(Arc::clone(shared), api::ListOptions::default())
             .await?

@@ -16,7 +16,7 @@ mod sync;
 mod vrrp;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
@@ -38,7 +38,8 @@ pub(super) async fn metrics(shared: Arc<Shared>) -> Result<String, Failure> {
     let sync = super::sync::sync(Arc::clone(&shared)).await?;
     super::director::reading(&shared, move |shared| {
         let services = super::director::list(shared, None)?;
-        Ok(Scrape { director, services, vrrp, sync }.into_text())
+        let sign_in_failures = shared.sessions.lock().unwrap_or_else(PoisonError::into_inner).failed();
+        Ok(Scrape { director, services, vrrp, sync, sign_in_failures }.into_text())
     })
     .await
 }
@@ -50,6 +51,8 @@ pub(super) struct Scrape {
     pub(super) services: api::VirtualServers,
     pub(super) vrrp: api::Vrrp,
     pub(super) sync: SyncStatus,
+    /// At `director.http`.
+    pub(super) sign_in_failures: u64,
 }
 
 impl Scrape {
@@ -69,7 +72,12 @@ impl Collector for Scrape {
         director::encode(&mut families, &self.director)?;
         services::encode(&mut families, &self.services)?;
         vrrp::encode(&mut families, &self.vrrp)?;
-        sync::encode(&mut families, &self.sync)
+        sync::encode(&mut families, &self.sync)?;
+        families.counter(
+            "http_sign_in_failures".into(),
+            "Wrong secrets that came to director.http, since the daemon began.",
+            [([], self.sign_in_failures)],
+        )
     }
 }
 

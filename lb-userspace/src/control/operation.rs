@@ -6,15 +6,18 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Query, Request, State as Extract};
-use axum::http::Uri;
-use axum::http::header::CONTENT_TYPE;
-use axum::routing::{MethodRouter, get, post};
+use axum::http::header::{CONTENT_TYPE, SET_COOKIE};
+use axum::http::{HeaderValue, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, delete, get, post};
+use cookie::Cookie;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::openapi::path::{HttpMethod, Parameter, ParameterIn};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, ToSchema};
 
+use super::admin::{Administrator, Asker};
 use super::failure::Failure;
 use super::request::{Size, read};
 use super::server::Shared;
@@ -43,6 +46,28 @@ pub(super) enum Effect {
     Reveals,
     /// It changes something.
     Changes,
+    /// It changes something that administrators at `director.http` may change too: the only ones are a drain and other
+    /// changes of a weight.
+    Administers,
+    /// Something about who asks, at `director.http`.
+    Proves,
+}
+
+/// An answer for one client only.
+pub(super) struct Personal<A> {
+    /// By what their browser shows next time who they are.
+    pub(super) cookie: Option<Cookie<'static>>,
+    pub(super) answer: A,
+}
+
+impl<A: Serialize> IntoResponse for Personal<A> {
+    fn into_response(self) -> Response {
+        let mut response = Json(self.answer).into_response();
+        if let Some(cookie) = self.cookie.and_then(|cookie| HeaderValue::try_from(cookie.to_string()).ok()) {
+            response.headers_mut().insert(SET_COOKIE, cookie);
+        }
+        response
+    }
 }
 
 /// What an answer is.
@@ -204,15 +229,86 @@ impl Operation {
         A: Serialize + ToSchema,
         R: Future<Output = Result<A, Failure>> + Send + 'static,
     {
-        let route = post(move |Extract(shared): Extract<Arc<Shared>>, request: Request| async move {
+        Self::changing(path, summary, size, move |shared, _, asked| answer(shared, asked))
+    }
+
+    /// The same for administrators too, of whom it is told.
+    pub(super) fn administer<Q, A, R>(
+        path: &'static str,
+        summary: &'static str,
+        answer: fn(Arc<Shared>, Option<Administrator>, Q) -> R,
+    ) -> Self
+    where
+        Q: DeserializeOwned + ToSchema + Send + 'static,
+        A: Serialize + ToSchema,
+        R: Future<Output = Result<A, Failure>> + Send + 'static,
+    {
+        let effect = Effect::Administers;
+        Self { effect, ..Self::changing(path, summary, Size::Small, answer) }
+    }
+
+    fn changing<Q, A, R>(
+        path: &'static str,
+        summary: &'static str,
+        size: Size,
+        answer: impl Fn(Arc<Shared>, Option<Administrator>, Q) -> R + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        Q: DeserializeOwned + ToSchema + Send + 'static,
+        A: Serialize + ToSchema,
+        R: Future<Output = Result<A, Failure>> + Send + 'static,
+    {
+        let route = post(move |Extract(shared): Extract<Arc<Shared>>, mut request: Request| async move {
+            let administrator = request.extensions_mut().remove::<Administrator>();
             let sent = read(request, size, &shared.turns, &shared.limits).await?;
             let _turn = shared.turns.change(&shared.limits).await?;
-            let done = answer(Arc::clone(&shared), sent.asked).await;
+            let done = answer(Arc::clone(&shared), administrator, sent.asked).await;
             drop(sent.permit);
             done.map(Json)
         });
         let new = Self::new(HttpMethod::Post, path, summary, Described::of::<A>(), route);
         Self { question: Some(Described::of::<Q>()), effect: Effect::Changes, ..new }
+    }
+
+    /// One about whoever asks.
+    pub(super) fn of_asker<A, R>(
+        method: HttpMethod,
+        path: &'static str,
+        summary: &'static str,
+        answer: fn(Arc<Shared>, Asker) -> R,
+    ) -> Self
+    where
+        A: Serialize + ToSchema,
+        R: Future<Output = Result<Personal<A>, Failure>> + Send + 'static,
+    {
+        let route = move |Extract(shared): Extract<Arc<Shared>>, request: Request| {
+            answer(shared, Asker::of(&request))
+        };
+        let route = match method {
+            HttpMethod::Delete => delete(route),
+            _ => get(route),
+        };
+        Self { effect: Effect::Proves, ..Self::new(method, path, summary, Described::of::<A>(), route) }
+    }
+
+    /// One for whoever says who they are.
+    pub(super) fn prove<Q, A, R>(
+        path: &'static str,
+        summary: &'static str,
+        answer: fn(Arc<Shared>, Asker, Q) -> R,
+    ) -> Self
+    where
+        Q: DeserializeOwned + ToSchema + Send + 'static,
+        A: Serialize + ToSchema,
+        R: Future<Output = Result<Personal<A>, Failure>> + Send + 'static,
+    {
+        let route = post(move |Extract(shared): Extract<Arc<Shared>>, request: Request| async move {
+            let asker = Asker::of(&request);
+            let sent = read(request, Size::Small, &shared.turns, &shared.limits).await?;
+            answer(shared, asker, sent.asked).await
+        });
+        let new = Self::new(HttpMethod::Post, path, summary, Described::of::<A>(), route);
+        Self { question: Some(Described::of::<Q>()), effect: Effect::Proves, ..new }
     }
 
     /// One that changes something and needs to be told nothing.
@@ -250,6 +346,7 @@ impl Operation {
     pub(super) fn method_name(&self) -> &'static str {
         match self.method {
             HttpMethod::Post => "POST",
+            HttpMethod::Delete => "DELETE",
             _ => "GET",
         }
     }

@@ -30,10 +30,11 @@ struct File {
 /// A program of the page, in modules.
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-static FILES: [File; 6] = [
+static FILES: [File; 7] = [
     File { path: "/", media: "text/html; charset=utf-8", content: include_str!("page/page.html") },
     File { path: "/page.css", media: "text/css; charset=utf-8", content: include_str!("page/page.css") },
     File { path: "/page.js", media: SCRIPT, content: include_str!("page/page.js") },
+    File { path: "/admin.js", media: SCRIPT, content: include_str!("page/admin.js") },
     File { path: "/director.js", media: SCRIPT, content: include_str!("page/director.js") },
     File { path: "/elements.js", media: SCRIPT, content: include_str!("page/elements.js") },
     File { path: "/icon.svg", media: "image/svg+xml", content: include_str!("page/icon.svg") },

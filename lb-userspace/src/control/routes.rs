@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{Method, Uri};
+use axum::middleware::from_fn_with_state;
+use utoipa::openapi::path::HttpMethod;
 
 use super::document::described;
 use super::failure::Failure;
@@ -13,7 +15,8 @@ use super::page::with_page;
 use super::request::Size;
 use super::server::Shared;
 use super::{
-    acl, api, change, configuration, connections, director, events, health, live, metrics, sync, trace, vrrp,
+    acl, admin, api, change, configuration, connections, director, events, health, live, metrics, sync,
+    trace, vrrp,
 };
 
 /// Who is served.
@@ -22,14 +25,20 @@ pub(super) enum Access {
     /// Root, on the control socket.
     Full,
     /// Anybody: changes are refused, and so is what holds secrets (the configuration's text may have passwords) or
-    /// tells of clients.
-    ReadOnly,
+    /// tells of clients. Some changes are for whoever proves to be an administrator.
+    Anybody,
 }
 
 impl Access {
-    /// Whether this one may.
-    pub(super) fn allows(self, operation: &Operation) -> bool {
-        self == Self::Full || operation.effect == Effect::Reads
+    /// Whether this one may do that; `is_administered` says whether anybody may prove to be an administrator.
+    pub(super) fn allows(self, effect: Effect, is_administered: bool) -> bool {
+        match (effect, self) {
+            (Effect::Reads, _) | (Effect::Reveals | Effect::Changes | Effect::Administers, Self::Full) => {
+                true
+            }
+            (Effect::Reveals | Effect::Changes, Self::Anybody) | (Effect::Proves, Self::Full) => false,
+            (Effect::Administers | Effect::Proves, Self::Anybody) => is_administered,
+        }
     }
 }
 
@@ -65,7 +74,7 @@ pub(super) fn operations() -> Vec<Operation> {
             Size::Small,
             change::set_timeouts,
         ),
-        Operation::change("/v1/weight", "Changes a real server's weight.", Size::Small, change::set_weight),
+        Operation::administer("/v1/weight", "Changes a real server's weight.", change::set_weight),
         Operation::change("/v1/zero", "Has counters begin anew.", Size::Small, change::zero),
         Operation::get("/v1/health", "Health checks, and what they found.", health::health),
         Operation::ask(
@@ -111,13 +120,35 @@ pub(super) fn operations() -> Vec<Operation> {
             configuration::reload,
         ),
         Operation::order("/v1/confirm", "Keeps what the last reload did.", configuration::confirm),
+        Operation::of_asker(
+            HttpMethod::Get,
+            "/v1/session",
+            "Whether whoever asks has signed in at `director.http`.",
+            admin::shown,
+        ),
+        Operation::prove(
+            "/v1/session",
+            "Signs in at `director.http`: a cookie is the session.",
+            admin::sign_in,
+        ),
+        Operation::of_asker(HttpMethod::Delete, "/v1/session", "Signs out.", admin::sign_out),
     ]
 }
 
 /// What answers.
 pub(super) fn router(shared: Arc<Shared>, access: Access) -> Router {
     let route = |router: Router<Arc<Shared>>, operation: Operation| {
-        let route = if access.allows(&operation) { operation.route.clone() } else { operation.forbidden() };
+        let route = match (access, operation.effect) {
+            (Access::Full, Effect::Proves) => return router,
+            (Access::Full, _) | (Access::Anybody, Effect::Reads) => operation.route,
+            (Access::Anybody, Effect::Reveals | Effect::Changes) => operation.forbidden(),
+            (Access::Anybody, Effect::Administers) => {
+                operation.route.route_layer(from_fn_with_state(Arc::clone(&shared), admin::prove))
+            }
+            (Access::Anybody, Effect::Proves) => {
+                operation.route.route_layer(from_fn_with_state(Arc::clone(&shared), admin::if_any))
+            }
+        };
         router.route(operation.path, route)
     };
     let none = |uri: Uri| async move { Failure::no_such_path(uri.path()) };
@@ -126,7 +157,7 @@ pub(super) fn router(shared: Arc<Shared>, access: Access) -> Router {
         operations().into_iter().fold(Router::new(), route).fallback(none).method_not_allowed_fallback(wrong);
     let router = match access {
         Access::Full => router,
-        Access::ReadOnly => guarded(with_page(router), &shared),
+        Access::Anybody => guarded(with_page(router), &shared),
     };
     router.with_state(shared)
 }

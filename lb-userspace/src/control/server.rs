@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::{fs, os::unix::net::UnixStream as StdUnixStream};
 
 use thiserror::Error;
@@ -19,6 +19,7 @@ use super::live::{self, Live};
 use super::rates::{PERIOD, Rates};
 use super::request::Turns;
 use super::routes::{Access, router};
+use super::session::Sessions;
 use super::since::Since;
 use crate::dataplane::{Explainer, Observer, Tracer};
 use crate::health::Board;
@@ -91,6 +92,8 @@ pub(super) struct Shared {
     pub(super) reloads: mpsc::Sender<ReloadOrder>,
     pub(super) rates: Arc<Rates>,
     pub(super) since: Arc<Since>,
+    /// Of administrators at `director.http`.
+    pub(super) sessions: Arc<Mutex<Sessions>>,
     pub(super) live: Live,
     pub(super) events: EventLog,
     pub(super) health: Board,
@@ -103,8 +106,13 @@ pub(super) struct Shared {
     pub(super) stopping: watch::Receiver<bool>,
 }
 
-/// What is seen while the daemon runs, whoever asks.
-pub(super) type Seen = (Arc<Rates>, Arc<Since>);
+/// What is known while the daemon runs, whoever asks.
+#[derive(Clone, Default)]
+pub(super) struct Seen {
+    pub(super) rates: Arc<Rates>,
+    pub(super) since: Arc<Since>,
+    pub(super) sessions: Arc<Mutex<Sessions>>,
+}
 
 /// What the daemon that answers is made of.
 #[derive(Clone)]
@@ -176,11 +184,9 @@ impl Server {
         let Self { listener, place } = self;
         let (stopped, stopping) = watch::channel(false);
         let events = parts.events.clone();
-        let rates = Arc::new(Rates::default());
-        let since = Arc::new(Since::default());
-        let seen = (Arc::clone(&rates), Arc::clone(&since));
-        let for_all = tokio::spawn(http::keep(parts.clone(), seen, stopping.clone()));
-        let shared = Arc::new(Shared::new(parts, (rates, since), Access::Full, limits, stopping.clone()));
+        let seen = Seen::default();
+        let for_all = tokio::spawn(http::keep(parts.clone(), seen.clone(), stopping.clone()));
+        let shared = Arc::new(Shared::new(parts, seen, Access::Full, limits, stopping.clone()));
         let followed = Arc::clone(&shared);
         let following = tokio::spawn(async move {
             let (published, health) = (followed.published.clone(), followed.health.clone());
@@ -203,7 +209,7 @@ impl Server {
 impl Shared {
     pub(super) fn new(
         parts: Parts,
-        (rates, since): Seen,
+        Seen { rates, since, sessions }: Seen,
         access: Access,
         limits: Limits,
         stopping: watch::Receiver<bool>,
@@ -238,12 +244,18 @@ impl Shared {
             reloads,
             rates,
             since,
+            sessions,
             live: Live::default(),
             access,
             limits,
             turns,
             stopping,
         }
+    }
+
+    /// Whether there are administrators at `director.http`.
+    pub(super) fn is_administered(&self) -> bool {
+        self.configs.borrow().config().director.http_admin_file.is_some()
     }
 }
 

@@ -1,5 +1,6 @@
 //! A server on a data plane in this process: everything but the programs is the daemon's.
 
+mod admin;
 mod described;
 mod hostile;
 mod live;

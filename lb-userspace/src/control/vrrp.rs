@@ -13,7 +13,7 @@ use crate::vrrp::{Cause, RouterStatus, Version};
 pub(super) async fn vrrp(shared: Arc<Shared>) -> Result<api::Vrrp, Failure> {
     let statuses = shared.vrrp.statuses().await;
     let mut instances: Vec<api::VrrpInstance> = statuses.iter().map(instance).collect();
-    if shared.access == Access::ReadOnly {
+    if shared.access == Access::Anybody {
         // Arguments may be passwords.
         let scripts = instances.iter_mut().flat_map(|instance| &mut instance.track_scripts);
         scripts.for_each(|script| script.command.truncate(1));

@@ -118,6 +118,19 @@ pub enum Happening {
         /// What it is.
         after: u32,
     },
+    /// It was an administrator at `director.http` who gave a real server another weight.
+    AdminChange {
+        /// The administrator's address, or that of the proxy in front.
+        client: String,
+        /// The virtual server's name.
+        service: String,
+        /// The real server's address.
+        server: String,
+        /// The weight that it had.
+        before: u32,
+        /// The weight that it has.
+        after: u32,
+    },
     /// A real server has another MAC.
     RealServerMac {
         /// The virtual server's name.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::{PAGE, browser, complaints, director};
 
 /// Every text whose contrast to what is behind it is too low (WCAG 2.2, 1.4.3: 4.5, or 3 for large text).
-const CONTRASTS: &str = "
+pub(crate) const CONTRASTS: &str = "
   const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
   const linear = (part) => part / 255 <= 0.04045 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4;
   const luminance = ([red, green, blue]) => 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test that is surprised fails")]
 
+mod admin;
 mod basics;
 mod many;
 mod support;

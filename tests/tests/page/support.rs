@@ -2,10 +2,12 @@
 
 use std::env;
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lb_lab::{Browser, Director, Lab, Result};
+use lb_lab::{Browser, Director, Lab, Result, TestResult};
 use serde_json::Value;
 
 /// Where the page is, in the director's network.
@@ -20,11 +22,28 @@ pub(crate) fn director(lab: &Lab, config: impl fmt::Display) -> Result<Director>
     Director::on(&lab.director()).setting("http", "\"127.0.0.1:9811\"").config(config).start()
 }
 
+/// What administrators know.
+pub(crate) const SECRET: &str = "correct horse battery staple";
+
+/// A daemon with a page at this address and port that administrators may use.
+pub(crate) fn administered(lab: &Lab, http: &str, config: impl fmt::Display) -> Result<Director> {
+    let key = lab.directory().join("admin.key");
+    fs::write(&key, format!("{SECRET}\n")).expect("the lab has a directory");
+    fs::set_permissions(&key, Permissions::from_mode(0o600)).expect("it is there");
+    let director = Director::on(&lab.director()).setting("http", format!("\"{http}\""));
+    director.setting("http_admin_file", format!("{key:?}")).config(config).start()
+}
+
 /// A browser that shows it.
 pub(crate) fn browser(lab: &Lab) -> Result<Browser> {
+    browser_at(lab, PAGE)
+}
+
+/// The same for a page that is elsewhere.
+pub(crate) fn browser_at(lab: &Lab, page: &str) -> Result<Browser> {
     let browser = Browser::start(&lab.director(), &lab.directory())?;
     browser.look(1280, 860, "light")?;
-    browser.open(PAGE)?;
+    browser.open(page)?;
     browser.wait_for("the page shows something", "return document.body.dataset.shown ?? null")?;
     Ok(browser)
 }
@@ -35,7 +54,7 @@ pub(crate) fn rows(browser: &Browser) -> Result<Vec<Value>> {
         "const text = (row, name) => row.querySelector(name)?.textContent.trim() ?? '';
          return [...document.querySelectorAll('tr.server')].map((row) => ({
            service: row.parentElement.querySelector('.name').textContent, address: text(row, '.address'),
-           mac: text(row, 'th small'), state: text(row, '.state'), weight: text(row, '.of-weight'),
+           mac: text(row, 'th small'), state: text(row, '.state'), weight: text(row, '.of-weight span'),
            active: text(row, '.of-active'), inactive: text(row, '.of-inactive'), check: text(row, '.of-check'),
            since: text(row, '.of-since'), share: text(row, '.of-share'),
          }));",
@@ -52,4 +71,12 @@ pub(crate) fn complaints(browser: &Browser) -> Result<Vec<Value>> {
 /// Where a picture is to be kept, if pictures are wanted.
 pub(crate) fn picture(name: &str) -> Option<PathBuf> {
     Some(PathBuf::from(env::var_os(PICTURES)?).join(name))
+}
+
+/// Keeps what the browser shows, for the documentation.
+pub(crate) fn keep(lab: &Lab, browser: &Browser, file: &Path) -> TestResult {
+    let write = format!("base64 -d > '{}'", file.display());
+    lab.director().command("sh").args(["-c", &write]).input(browser.screenshot()?).run()?.success()?;
+    assert!(fs::metadata(file)?.len() < 150_000, "{} is too large for a document", file.display());
+    Ok(())
 }

@@ -1,11 +1,9 @@
 //! The page shows what is, as it becomes so.
 
-use std::fs;
-
 use lb_lab::{Browser, Lab, Load, Result, TestResult, VirtualServer, wait_until};
 use serde_json::{Value, json};
 
-use crate::support::{PAGE, SOON, browser, complaints, director, picture, rows};
+use crate::support::{PAGE, SOON, browser, complaints, director, keep, picture, rows};
 
 const CHECK: &str = "health_check = { interval = \"500ms\", timeout = \"400ms\", retries = 1, retry_delay = \"50ms\", \
                      http = { path = \"/\", status = [200] } }";
@@ -154,9 +152,7 @@ fn pictures(lab: &Lab, browser: &Browser) -> TestResult {
     )?;
     for (file, scheme) in [(light, "light"), (dark, "dark")] {
         browser.look(1280, 800, scheme)?;
-        let write = format!("base64 -d > '{}'", file.display());
-        lab.director().command("sh").args(["-c", &write]).input(browser.screenshot()?).run()?.success()?;
-        assert!(fs::metadata(&file)?.len() < 150_000, "{} is too large for a document", file.display());
+        keep(lab, browser, &file)?;
     }
     load.stop();
     load.finish()?;

@@ -51,7 +51,7 @@ const SERVICE: &str = "[[virtual_server]]\naddresses = [\"192.168.2.240:80\"]\n[
 
 const DIRECTOR: Described = Described {
     header: "[director]",
-    is: "The director itself: its interfaces, where its programs and its socket are. All but `on_exit`, `manage_vips`, `peers`, `vlan_offload`, `http` and `http_names` count from the next start on.",
+    is: "The director itself: its interfaces, where its programs and its socket are. All but `on_exit`, `manage_vips`, `peers`, `vlan_offload`, `http`, `http_names` and `http_admin_file` count from the next start on.",
     base: "",
     keys: &[
         key(
@@ -95,6 +95,13 @@ const DIRECTOR: Described = Described {
             "`[]`",
             r#"["lb.example.net"]"#,
             "names by which browsers may ask for it, besides its address and this machine's own name",
+        ),
+        key(
+            "http_admin_file",
+            "absolute path",
+            "off",
+            r#""/etc/lb/admin.key""#,
+            "a file with the secret that opens the status page's buttons: drain, enable and weight, and nothing else. At least 16 bytes, readable by root only",
         ),
         key(
             "max_connections",
@@ -502,7 +509,7 @@ fn excluded(header: &str, key: &str) -> &'static [&'static str] {
 /// What has to be there besides.
 fn needed(header: &str, key: &str) -> &'static str {
     match (header, key) {
-        ("[director]", "http_names") => "http = \"127.0.0.1:9811\"",
+        ("[director]", "http_names" | "http_admin_file") => "http = \"127.0.0.1:9811\"",
         ("[sync]", "port") => "peers = [\"192.168.2.211:8848\"]",
         ("[[virtual_server]]", "scheduler_flags") => "scheduler = \"sh\"",
         ("[[virtual_server]]", "mh_table_size") => "scheduler = \"mh\"",

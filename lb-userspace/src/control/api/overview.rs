@@ -22,6 +22,9 @@ pub enum LiveEvent {
 pub struct Overview {
     /// The moment; RFC 3339, UTC.
     pub time: String,
+    /// Whether those who sign in at `director.http` may change weights (`director.http_admin_file`).
+    #[serde(default)]
+    pub admin: bool,
     /// The daemon.
     pub director: Director,
     /// In the order of the configuration.

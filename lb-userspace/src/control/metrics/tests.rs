@@ -59,7 +59,8 @@ fn scrape(servers: usize) -> Scrape {
     fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
         serde_json::from_value(value).expect("it is what the daemon answers")
     }
-    Scrape { director: read(director), services: read(services), vrrp: read(vrrp), sync }
+    let (director, services, vrrp) = (read(director), read(services), read(vrrp));
+    Scrape { director, services, vrrp, sync, sign_in_failures: 3 }
 }
 
 #[test]
@@ -78,6 +79,7 @@ fn a_director_that_has_nothing_tells_as_much() {
         services: api::VirtualServers { virtual_servers: Vec::new() },
         vrrp: api::Vrrp { instances: Vec::new() },
         sync: SyncStatus::default(),
+        sign_in_failures: 0,
     };
     let text = nothing.into_text();
     assert!(text.contains("lb_sync_state{state=\"off\"} 1\n"), "{text}");

@@ -116,6 +116,7 @@ const SAID = {
   real_server_removed: (it) => `${it.service}: ${it.server} is gone`,
   real_server_state: (it) => `${it.service}: ${it.server} is ${it.after}, was ${it.before}${it.reason ? ` (${it.reason})` : ""}`,
   real_server_weight: (it) => `${it.service}: ${it.server} has weight ${it.after}, had ${it.before}`,
+  admin_change: (it) => `${it.service}: ${it.client} gave ${it.server} weight ${it.after} at director.http`,
   real_server_mac: (it) => `${it.service}: ${it.server} has MAC ${it.after ?? "none"}, had ${it.before ?? "none"}`,
   quorum_reached: (it) => `${it.service} has enough real servers`,
   quorum_lost: (it) => `${it.service} has too few real servers`,

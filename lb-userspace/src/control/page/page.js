@@ -2,6 +2,7 @@
 // the daemon is written as text.
 
 import { attribute, bits, byId, count, draw, element, lasting, mark, moment, rate, remember, trend, write } from "./elements.js";
+import { adminControls, allow, changeButton, reconnected, refresh, remember as rememberWeight } from "./admin.js";
 import { EVENTS, forgetEvents, happened, showFacts, showReasons, showSync, showVrrp } from "./director.js";
 
 const STATES = ["up", "down", "draining", "unresolved", "unknown"];
@@ -40,7 +41,7 @@ function roles(row) {
   for (const cell of row.children) attribute(cell, "role", cell.scope === "col" ? "columnheader" : cell.scope ? "rowheader" : "cell");
 }
 
-function serverRow(address, isSorry) {
+function serverRow(service, address, isSorry) {
   const row = element("tr", { class: "server" });
   const name = element("span", { class: "address" }, address);
   const mac = element("small");
@@ -61,12 +62,16 @@ function serverRow(address, isSorry) {
   cells.error = element("span", { class: "error" });
   cells.asked = element("small");
   cells.check.append(cells.result, " ", cells.error, cells.asked);
+  cells.weighs = element("span");
+  cells.weight.append(cells.weighs);
   cells.bar = element("span");
   cells.share.append(cells.bar);
   cells.line = trend();
   cells.trend.append(cells.line.svg);
   roles(row);
   const made = { row, cells, place: 0, server: null, isSkipped: false };
+  // A sorry server has no weight of its own.
+  if (!isSorry) cells.weight.append(changeButton(service, address, () => made.server));
   // A trend that nobody sees is not drawn.
   row.addEventListener("contentvisibilityautostatechange", (event) => {
     made.isSkipped = event.skipped;
@@ -86,7 +91,7 @@ function showServer(found, server, ofService, now, isNew) {
   write(cells.result, last ? `${last.latency_ms.toFixed(1)} ms, ${lasting(last.time, now)} ago` : health ? health.state : "no check");
   write(cells.error, last?.error ?? "");
   write(cells.asked, health ? health.check : "");
-  write(cells.weight, count(server.weight));
+  write(cells.weighs, count(server.weight));
   write(cells.active, count(server.active_connections));
   write(cells.inactive, count(server.inactive_connections));
   const share = ofService > 0 ? live(server) / ofService : 0;
@@ -153,7 +158,7 @@ function showService(group, service, now, isNew) {
     const key = `${server.address} ${isSorry}`;
     seen.add(key);
     let row = group.servers.get(key);
-    if (!row) { row = serverRow(server.address, isSorry); group.servers.set(key, row); }
+    if (!row) { row = serverRow(service.name, server.address, isSorry); group.servers.set(key, row); }
     row.place = place;
     showServer(row, server, total, now, isNew);
   });
@@ -311,21 +316,28 @@ function show(overview) {
   showVrrp(overview.vrrp, now);
   showSync(overview.sync);
   showReasons(overview.reasons, now);
+  allow(overview.admin);
+  refresh();
   document.body.dataset.shown = overview.time;
 }
 
 controls();
+adminControls();
 let shown = "";
 function connect() {
   const source = new EventSource(`v1/live?last=${EVENTS}`);
-  source.addEventListener("open", forgetEvents);
+  source.addEventListener("open", () => { forgetEvents(); reconnected(); });
   source.addEventListener("snapshot", (event) => {
     const overview = JSON.parse(event.data);
     shown = overview.time;
     show(overview);
     status("live", "live");
   });
-  source.addEventListener("happened", (event) => happened(JSON.parse(event.data)));
+  source.addEventListener("happened", (event) => {
+    const it = JSON.parse(event.data);
+    happened(it);
+    rememberWeight(it);
+  });
   source.addEventListener("error", () => {
     status("lost", shown ? `no connection; as of ${moment(shown)} UTC` : "no connection");
     // After another answer than that, a browser does not come back by itself: there was no room, or a proxy answered.
