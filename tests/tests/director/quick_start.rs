@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
+use lb_lab::page::{blocks, command};
 use lb_lab::{Director, Host, HostSpec, Lab, Result, TestResult};
 
 use crate::support::PATIENCE;
@@ -20,15 +21,6 @@ const ELSEWHERE: [&str; 3] = ["cargo xtask build", "scp ", "lb top\n"];
 /// `lb drain` waits for connections, and those that have ended are remembered for two minutes.
 const SHORT: &str = "[timeouts]\ntcp_fin = \"1s\"\n";
 
-/// A page's blocks in backquotes: what stands before, the language, and the text.
-fn blocks(page: &str) -> Vec<(&str, &str, &str)> {
-    let parts: Vec<&str> = page.split("```").collect();
-    let pairs = parts.chunks_exact(2);
-    pairs
-        .filter_map(|pair| pair[1].split_once('\n').map(|(language, text)| (pair[0], language, text)))
-        .collect()
-}
-
 /// Where the README's reader sits, after what it says before a block.
 fn places(before: &str) -> &'static [&'static str] {
     if before.contains("On each real server") {
@@ -38,13 +30,6 @@ fn places(before: &str) -> &'static [&'static str] {
     } else {
         &["director"]
     }
-}
-
-/// A command, and where it is typed: `director# lb list`.
-fn command(line: &str) -> (&str, &str) {
-    let prompt = |sign: &'static str| line.split_once(sign).filter(|(host, _)| !host.contains(' '));
-    let found = prompt("# ").or_else(|| prompt("$ "));
-    found.unwrap_or_else(|| panic!("{line:?} does not begin with a host and a prompt"))
 }
 
 /// The page's addresses, and those of the lab.
