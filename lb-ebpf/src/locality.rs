@@ -48,12 +48,44 @@ impl Member {
     }
 }
 
-/// What a server of a set has to do, and can.
+/// What a server of a set has to do, and can: its overhead (41 bits), its weight (16 bits), and the highest bit if it has
+/// more active connections than its weight stands for. In one word, or two of them would not fit on the stack below the
+/// callers' parts: before Linux 6.8 each counts in steps of 32 bytes (`check_max_stack_depth` of kernel/bpf/verifier.c; 6.1:
+/// "combined stack size of 4 calls is 544. Too large").
 #[derive(Clone, Copy)]
-struct Burden {
-    active: u64,
-    overhead: u64,
-    weight: u64,
+struct Burden(u64);
+
+impl Burden {
+    const NONE: Self = Self(0);
+    const FULL: u64 = 1 << 63;
+
+    #[inline(always)]
+    const fn new(active: u32, inactive: u32, weight: u64) -> Self {
+        let overhead = ((active as u64) << 8) + inactive as u64;
+        let full = if active as u64 > weight { Self::FULL } else { 0 };
+        Self(full | overhead << 16 | weight)
+    }
+
+    #[inline(always)]
+    const fn overhead(self) -> u64 {
+        (self.0 & !Self::FULL) >> 16
+    }
+
+    #[inline(always)]
+    const fn weight(self) -> u64 {
+        self.0 & 0xffff
+    }
+
+    #[inline(always)]
+    const fn is_full(self) -> bool {
+        self.0 & Self::FULL != 0
+    }
+
+    /// Whether it has more to do than another, for its weight.
+    #[inline(always)]
+    const fn is_above(self, other: Self) -> bool {
+        self.overhead() * other.weight() > other.overhead() * self.weight()
+    }
 }
 
 /// What the server number `number` of a virtual server has to do; `None` if it takes no connections, or if its number was
@@ -68,32 +100,33 @@ fn burden<T: Tables>(service: u32, number: u32, tables: &T) -> Option<Burden> {
         return None;
     }
     let counts = load.counts();
-    let active = u64::from(counts.active);
-    Some(Burden { active, overhead: (active << 8) + u64::from(counts.inactive), weight })
+    Some(Burden::new(counts.active, counts.inactive, weight))
 }
 
 /// The least loaded of the servers that an address had (`ip_vs_dest_set_min`). A set that did not change for a day
 /// loses the most loaded (`ip_vs_dest_set_max`), unless it is not to be touched.
 #[inline(always)]
 pub fn member<T: Tables>(service: u32, address: u64, touch: bool, tables: &T) -> Member {
-    let (key, now) = (LocalityKey::new(service, address), tables.now());
-    let Some(mut members) = tables.members(&key).filter(|members| !members.is_forgotten(now)) else {
+    let key = LocalityKey::new(service, address);
+    let before = tables.now();
+    let Some(mut members) = tables.members(&key).filter(|members| !members.is_forgotten(before)) else {
         return Member(NO_DESTINATION.into());
     };
     let (mut least, mut most) = (NO_DESTINATION, 0);
-    let mut lowest = Burden { active: 0, overhead: 0, weight: 0 };
-    let mut highest = lowest;
+    let (mut lowest, mut highest) = (Burden::NONE, Burden::NONE);
     for i in 0..members.servers.len() {
         let Some(burden) = burden(service, members.servers[i], tables) else { continue };
-        if least == NO_DESTINATION || lowest.overhead * burden.weight > burden.overhead * lowest.weight {
+        if least == NO_DESTINATION || lowest.is_above(burden) {
             least = members.servers[i];
             lowest = burden;
         }
-        if highest.weight == 0 || highest.overhead * burden.weight < burden.overhead * highest.weight {
+        if highest.weight() == 0 || burden.is_above(highest) {
             most = i;
             highest = burden;
         }
     }
+    // Asked for again: what was kept over the loop would lie on the stack, see `Burden`.
+    let now = tables.now();
     let is_set = members.servers[1] != NO_DESTINATION;
     let is_stale = is_set && age(now, members.modified) >= SET_SECONDS;
     if is_stale {
@@ -110,7 +143,7 @@ pub fn member<T: Tables>(service: u32, address: u64, touch: bool, tables: &T) ->
         members.used = now;
         tables.remember_members(&key, &members);
     }
-    let full = if lowest.active > lowest.weight { Member::FULL } else { 0 };
+    let full = if lowest.is_full() { Member::FULL } else { 0 };
     Member(full | u64::from(least))
 }
 

@@ -49,6 +49,7 @@ mod nobody;
 mod open;
 mod openmetrics;
 mod packet;
+pub mod page;
 mod place;
 mod plane;
 mod process;

@@ -112,6 +112,7 @@ and, only when they are named:
   vm         fixtures and the director's labs on Debian 12's kernel 6.1, in a virtual machine without a
              network: QEMU with KVM, or emulated. Fetches both from Debian's packages, once (some 90 MB),
              into $XDG_CACHE_HOME/lb-build; installs nothing. Emulated, it leaves out tests of speed and load.
+             Only here: `migration`, the commands of docs/migration.md with real keepalived and the kernel's IPVS.
   ipvs       more than 10,000 random flows to random sh, mh and dh services, by the product and by the kernel's
              IPVS: Debian's user-mode Linux, a program that needs no root, fetched like the above (some 45 MB).
              Says how many it compared, and with which seed; LB_SEED repeats one.
@@ -126,6 +127,7 @@ Examples:
   cargo xtask test unit scheduler
   cargo xtask test labs -- --nocapture
   cargo xtask test vm restart
+  cargo xtask test vm migration
   cargo xtask test ipvs -- --nocapture    # with the number of flows",
     },
     Topic {

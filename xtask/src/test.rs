@@ -26,6 +26,8 @@ use report::{Counts, LevelReport};
 /// The integration tests of lb-tests that are levels of their own.
 const FIXTURES: &str = "fixtures";
 const IPVS: &str = "ipvs";
+/// The one that needs a kernel with IPVS, which that of the level `vm` is.
+const MIGRATION: &str = "migration";
 
 const COLOR: &str = "--color=always";
 
@@ -120,7 +122,7 @@ impl LevelRun<'_> {
     }
 
     fn labs(&mut self, privilege: &Privilege) -> Outcome {
-        let labs = self.integration_tests(&[FIXTURES, IPVS]);
+        let labs = self.integration_tests(&[FIXTURES, IPVS, MIGRATION]);
         let mut targets = Vec::new();
         for lab in &labs {
             targets.extend(["--test", lab]);

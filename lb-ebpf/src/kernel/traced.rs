@@ -22,6 +22,7 @@ const PASSED_OVER: u64 = 0;
 const COUNTED: u64 = 1;
 /// Its bytes have been copied.
 const COPIED: u64 = 2;
+const _: () = assert!(MAX_SNAP.is_power_of_two());
 
 /// [`balance`](super::balance), and a sample.
 #[inline(always)]
@@ -80,8 +81,10 @@ extern "C" fn lb_trace_begin(context: *mut xdp_md) -> u32 {
     // SAFETY: the helpers read the context, and write no more than there is room for.
     let (length, snap) = unsafe {
         let length = bpf_xdp_get_buff_len(context);
-        // The verifier of 6.1 takes no other bounds than those of the very number that the helper is given.
-        let snap = length.min(watch.snap.load()).clamp(1, u64::from(MAX_SNAP));
+        // At least one byte is wanted, and at most MAX_SNAP. The verifier of 6.1 takes no other bounds than those of the very
+        // number that the helper is given, and learns nothing from a comparison with 0, which `max(1)` becomes.
+        let wanted = length.min(watch.snap.load());
+        let snap = (wanted.wrapping_sub(1) & u64::from(MAX_SNAP - 1)) + 1;
         let failed = bpf_xdp_load_bytes(context, 0, frame.as_mut_ptr().cast(), snap as u32);
         (length, if failed == 0 { snap } else { 0 })
     };

@@ -2,6 +2,7 @@
 
 mod extents;
 mod loads;
+mod stack;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};

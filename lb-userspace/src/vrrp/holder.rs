@@ -55,6 +55,17 @@ pub(super) struct Holding {
     pub(super) lifetime: Duration,
 }
 
+impl Holding {
+    /// Whether its interface was looked at and has not all of the addresses. keepalived takes them with it when it ends,
+    /// also those that were its own on the machine on which lb takes its place.
+    fn is_missing_in(&self, seen: &HashMap<u32, Vec<Address>>) -> bool {
+        let Some(present) = seen.get(&self.index) else { return false };
+        let is_there =
+            |wanted: &InterfaceAddress| present.iter().any(|present| present.address == wanted.address);
+        !self.addresses.iter().all(is_there)
+    }
+}
+
 /// How interfaces are.
 #[derive(Debug)]
 pub(super) struct Seen {
@@ -195,6 +206,10 @@ impl Holder {
         }
         self.present.clone_from(&addresses);
         self.clean(&links).await;
+        // Somebody has taken it away: at once, for a client that asks for it now is to have an answer.
+        for held in self.held.values_mut().filter(|held| held.wanted.is_missing_in(&addresses)) {
+            held.refresh_at = now();
+        }
         Some(Seen { links, addresses })
     }
 
@@ -300,5 +315,37 @@ impl Held {
 fn report(result: Result<(), NetError>) {
     if let Err(error) = result {
         tracing::error!("{error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_somebody_took_away_is_missing() {
+        let vips = ["192.0.2.240", "192.0.2.241"].map(|vip| vip.parse::<IpAddr>().unwrap());
+        let holding = Holding {
+            name: "VI_1".to_owned(),
+            index: 2,
+            mac: None,
+            addresses: vips.map(|address| InterfaceAddress { address, prefix: 32 }).to_vec(),
+            lifetime: REFRESH,
+        };
+        let on = |index: u32, addresses: &[IpAddr]| {
+            // keepalived's, that is.
+            let address = |address: &IpAddr| Address {
+                address: *address,
+                prefix: 24,
+                is_ours: false,
+                is_limited: false,
+                is_of_host_scope: false,
+            };
+            HashMap::from([(index, addresses.iter().map(address).collect())])
+        };
+        assert!(!holding.is_missing_in(&on(2, &vips)), "whoever added them");
+        assert!(holding.is_missing_in(&on(2, &vips[..1])));
+        assert!(holding.is_missing_in(&on(2, &[])));
+        assert!(!holding.is_missing_in(&on(3, &[])), "its interface was not looked at");
     }
 }

@@ -8,6 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lb_lab::page::{blocks, command};
 use lb_lab::{Director, Host, HostSpec, Lab, Result, TestResult, wait_until};
 use nix::sys::signal::Signal;
 use toml::{Table, Value};
@@ -21,22 +22,6 @@ const ENDLESS: [&str; 3] = ["lb top", "lb events --last 20", "curl --unix-socket
 
 /// `lb drain` waits for connections, and those that have ended are remembered for two minutes.
 const SHORT: &str = "[timeouts]\ntcp_fin = \"1s\"\n";
-
-/// A page's blocks in backquotes: what stands before, the language, and the text.
-pub(crate) fn blocks(page: &str) -> Vec<(&str, &str, &str)> {
-    let parts: Vec<&str> = page.split("```").collect();
-    let pairs = parts.chunks_exact(2);
-    pairs
-        .filter_map(|pair| pair[1].split_once('\n').map(|(language, text)| (pair[0], language, text)))
-        .collect()
-}
-
-/// A command, and where it is typed: `director# lb list`.
-pub(crate) fn command(line: &str) -> (&str, &str) {
-    let prompt = |sign: &'static str| line.split_once(sign).filter(|(host, _)| !host.contains(' '));
-    let found = prompt("# ").or_else(|| prompt("$ "));
-    found.unwrap_or_else(|| panic!("{line:?} does not begin with a host and a prompt"))
-}
 
 /// A file with what an excerpt has in place of it, or besides: the first virtual server is the same one in both.
 fn merged(mut file: Table, excerpt: Table) -> Table {

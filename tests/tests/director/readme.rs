@@ -10,9 +10,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use lb_lab::page::{blocks, command};
 use lb_lab::{Result, TestResult, wait_until};
 
-use crate::quick_start::{Reader, blocks, command};
+use crate::quick_start::Reader;
 use crate::support::{OpenConnection, PATIENCE};
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");

@@ -14,6 +14,7 @@ pub(crate) struct Program {
 const PROGRAMS: &[Program] = &[
     Program { name: "nginx", debian: "nginx-light", fedora: "nginx", arch: "nginx" },
     Program { name: "keepalived", debian: "keepalived", fedora: "keepalived", arch: "keepalived" },
+    Program { name: "ipvsadm", debian: "ipvsadm", fedora: "ipvsadm", arch: "ipvsadm" },
     Program { name: "curl", debian: "curl", fedora: "curl", arch: "curl" },
     Program { name: "tcpdump", debian: "tcpdump", fedora: "tcpdump", arch: "tcpdump" },
     Program { name: "ip", debian: "iproute2", fedora: "iproute", arch: "iproute2" },

@@ -24,6 +24,13 @@ pub(super) fn collect(kernel: &Path, modules: &[&str], into: &Path) -> io::Resul
     Ok(())
 }
 
+/// Whether the files of a directory that [`collect`] made are, among others, these modules.
+pub(super) fn are_all_in(files: &[String], modules: &[&str]) -> bool {
+    let name = |file: &String| Some(file.strip_suffix(".ko")?.split_once('-')?.1.to_owned());
+    let names: Vec<String> = files.iter().filter_map(name).collect();
+    modules.iter().all(|module| names.iter().any(|name| name == module))
+}
+
 fn find(directory: &Path, files: &mut HashMap<String, PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -68,7 +75,7 @@ fn depends(module: &[u8]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{depends, in_order};
+    use super::{are_all_in, depends, in_order};
 
     #[test]
     fn modules_come_after_what_they_depend_on() {
@@ -83,6 +90,14 @@ mod tests {
             in_order(&["9pnet_virtio", "9p"], depends).unwrap(),
             ["9pnet", "virtio", "9pnet_virtio", "netfs", "9p"]
         );
+    }
+
+    #[test]
+    fn a_directory_of_modules_that_lacks_one_is_not_complete() {
+        let files = ["09-9p.ko", "17-ip_vs.ko", "18-ip_vs_rr.ko"].map(str::to_owned);
+        assert!(are_all_in(&files, &["9p", "ip_vs"]));
+        assert!(!are_all_in(&files, &["9p", "ip_vs_wrr"]));
+        assert!(!are_all_in(&[], &["9p"]));
     }
 
     #[test]

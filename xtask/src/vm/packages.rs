@@ -21,8 +21,23 @@ use crate::workspace::cache;
 const KERNEL: (&str, &str) = ("linux-image-6.1.0-", "-amd64");
 const QEMU: &str = "qemu-system-x86_64";
 
-/// Modules of what Debian's kernel does not have built in: the way to this machine's files, then what labs use.
-const MODULES: [&str; 7] = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "veth", "bridge", "macvlan"];
+/// Modules of what Debian's kernel does not have built in: the way to this machine's files, then what labs use. libcrc32c asks
+/// for a crc32c when it is loaded, which is no dependency that it names.
+const MODULES: [&str; 13] = [
+    "virtio_pci",
+    "9pnet_virtio",
+    "9p",
+    "overlay",
+    "veth",
+    "bridge",
+    "macvlan",
+    "crc32c_generic",
+    "ip_vs",
+    "ip_vs_rr",
+    "ip_vs_wrr",
+    "ip_vs_wlc",
+    "ip_vs_sh",
+];
 
 /// Where the parts are.
 pub(super) struct Parts {
@@ -93,11 +108,11 @@ fn qemu(cache: &Path) -> Outcome<PathBuf> {
     Ok(ready)
 }
 
-/// The newest of Debian 12's kernels that was fetched, or else that there is.
+/// The newest of Debian 12's kernels that was fetched with all modules, or else that there is.
 fn guest(cache: &Path) -> Outcome<PathBuf> {
-    let fetched = fs::read_dir(cache).into_iter().flatten().flatten();
-    let fetched: Vec<String> = fetched.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    if let Some(kernel) = newest_kernel(fetched.iter().map(String::as_str)) {
+    let fetched = names(cache);
+    let has_all = |kernel: &&str| modules::are_all_in(&names(&cache.join(kernel).join("modules")), &MODULES);
+    if let Some(kernel) = newest_kernel(fetched.iter().map(String::as_str).filter(has_all)) {
         return Ok(cache.join(kernel));
     }
     known("linux-image-amd64")?;
@@ -111,8 +126,19 @@ fn guest(cache: &Path) -> Outcome<PathBuf> {
     assemble(&unpacked, kernel)
         .and_then(|()| keep_only(&unpacked, &["vmlinuz", "busybox", "modules"]))
         .map_err(|error| Failure::new(format!("unpack {kernel} in {}: {error}", unpacked.display())))?;
+    if ready.is_dir() {
+        // Fetched when labs used fewer modules.
+        fs::remove_dir_all(&ready)
+            .map_err(|error| Failure::new(format!("remove {}: {error}", ready.display())))?;
+    }
     rename(&unpacked, &ready)?;
     Ok(ready)
+}
+
+/// The names of a directory's entries; none if it is not there.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 /// Puts the few files of a machine into the unpacked packages' root.
