@@ -21,8 +21,8 @@ use crate::wait::try_wait_until;
 
 /// The variable that names the program.
 const VARIABLE: &str = "LB_BINARY";
-/// Time for the daemon to be ready.
-const TIME_TO_START: Duration = Duration::from_secs(10);
+/// Time for the daemon to be ready: on an emulated processor the verifier alone takes longer than 10 s.
+const TIME_TO_START: Duration = Duration::from_secs(60);
 
 /// What tells that the daemon is ready.
 #[derive(Debug, Clone)]
@@ -95,7 +95,7 @@ impl DirectorBuilder {
         self
     }
 
-    /// How long to wait for that; 10 s if not given.
+    /// How long to wait for that; 60 s if not given.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
