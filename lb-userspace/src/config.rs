@@ -55,7 +55,7 @@ pub use model::{
     Acl, Config, Director, OnExit, Peer, Persistence, Protocol, RealServer, Timeouts, VirtualServer,
     VlanOffload, XdpMode,
 };
-pub use secret::{MAKE_SECRET, SecretError, read_secret};
+pub use secret::{MAKE_SECRET, SecretError, read_secret, read_typed_secret};
 pub use source::{Located, Span};
 pub(crate) use suggest::nearest;
 pub use sync::{SYNC_KEY, Sync};

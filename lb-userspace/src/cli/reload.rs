@@ -77,13 +77,16 @@ fn told(reloaded: &Reloaded, confirm_within: Option<Duration>) -> String {
     for change in &reloaded.changes {
         let _ = writeln!(text, "{}", told::change(change));
     }
+    for other in &reloaded.others {
+        let _ = writeln!(text, "~ {other}");
+    }
     for key in &reloaded.at_restart {
         let _ = writeln!(text, "! director.{key} is different; it counts when the daemon is restarted");
     }
     for problem in &reloaded.forgotten {
         let _ = writeln!(text, "! a change that was made while the daemon ran is forgotten: {problem}");
     }
-    let _ = match reloaded.changes.len() {
+    let _ = match reloaded.changes.len() + reloaded.others.len() {
         0 => writeln!(text, "reloaded: nothing is different"),
         changes => writeln!(text, "reloaded: {}", count(changes, "change")),
     };

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::Checked;
 use super::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
-use super::secret::{MAKE_SECRET, SecretError, read_secret};
+use super::secret::{MAKE_SECRET, SecretError, read_secret, read_typed_secret};
 use super::source::Located;
 use super::suggest::quoted;
 
@@ -62,8 +62,8 @@ pub fn check_files(checked: &Checked, severity: Severity) -> Diagnostics {
         Need::File => file(what, readable(Path::new(&what.value)), "a file to read"),
         Need::Address => address(what),
         Need::Interface => None,
-        Need::Secret => secret(what, ""),
-        Need::SharedSecret => secret(what, ", the same on all directors"),
+        Need::Secret => secret(what, read_typed_secret, ""),
+        Need::SharedSecret => secret(what, read_secret, ", the same on all directors"),
     });
     Diagnostics::new(missing.map(|diagnostic| Diagnostic { severity, ..diagnostic }).collect())
 }
@@ -104,8 +104,12 @@ fn file(what: &Located<String>, found: Result<(), String>, kind: &str) -> Option
     Some(Diagnostic::new(Code::UnusableFile, &what.span, message).help(help))
 }
 
-fn secret(what: &Located<String>, which: &str) -> Option<Diagnostic> {
-    let error = read_secret(Path::new(&what.value)).err()?;
+fn secret(
+    what: &Located<String>,
+    read: fn(&Path) -> Result<Vec<u8>, SecretError>,
+    which: &str,
+) -> Option<Diagnostic> {
+    let error = read(Path::new(&what.value)).err()?;
     let message = error.to_string();
     let create = format!("create it: {MAKE_SECRET}{which}, and chmod 600");
     // What has to be done stands behind what is wrong.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -42,9 +42,18 @@ pub enum SecretError {
         /// The file.
         path: PathBuf,
     },
-    /// Others than its owner may read it.
+    /// It cannot be typed, nor sent in a header.
     #[error(
-        "others than its owner may read the key {path}, and do with it what only you may: chmod 600 {path}",
+        "the key {path} cannot be typed into a page: write one line of ASCII letters, digits and signs: {MAKE_SECRET} > {path}",
+        path = path.display()
+    )]
+    Untypeable {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Others than its owner may read or write it.
+    #[error(
+        "others than its owner may read or write the key {path}, and do with it what only you may: chmod 600 {path}",
         path = path.display()
     )]
     Open {
@@ -59,9 +68,13 @@ pub enum SecretError {
 /// [`SecretError`].
 pub fn read_secret(path: &Path) -> Result<Vec<u8>, SecretError> {
     let failed = |cause| SecretError::Read { path: path.to_owned(), cause };
-    let file = fs::File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.permissions().mode();
-    if mode & 0o044 != 0 {
+    // A pipe or a device would keep whoever opens it waiting.
+    let file = fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(failed(io::Error::other("it is no regular file")));
+    }
+    if metadata.permissions().mode() & 0o066 != 0 {
         return Err(SecretError::Open { path: path.to_owned() });
     }
     let mut secret = Vec::new();
@@ -77,6 +90,16 @@ pub fn read_secret(path: &Path) -> Result<Vec<u8>, SecretError> {
     Ok(secret)
 }
 
+/// [`read_secret`], of one that people type and programs send in a header.
+///
+/// # Errors
+/// [`SecretError`].
+pub fn read_typed_secret(path: &Path) -> Result<Vec<u8>, SecretError> {
+    let secret = read_secret(path)?;
+    let is_line = secret.iter().all(|byte| (b' '..=b'~').contains(byte)) && secret.first() != Some(&b' ');
+    if is_line { Ok(secret) } else { Err(SecretError::Untypeable { path: path.to_owned() }) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +110,29 @@ mod tests {
         fs::write(&path, content)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
         Ok((directory, path))
+    }
+
+    #[test]
+    fn what_is_typed_is_a_line_of_ascii() -> io::Result<()> {
+        let (_first, line) = write(0o600, b"correct horse battery staple\n")?;
+        assert_eq!(read_typed_secret(&line).expect("it is one"), b"correct horse battery staple");
+        for other in ["\u{fc}ber sechzehn Bytes", "two lines of it\nand more", " begins with a blank"] {
+            let (_directory, path) = write(0o600, other.as_bytes())?;
+            assert!(read_secret(&path).is_ok(), "{other:?}");
+            let error = read_typed_secret(&path).expect_err(other).to_string();
+            assert!(error.contains("cannot be typed"), "{error}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_would_keep_its_reader_waiting_is_no_key() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR)?;
+        let error = read_secret(&path).expect_err("a pipe").to_string();
+        assert!(error.contains("no regular file"), "{error}");
+        Ok(())
     }
 
     #[test]
@@ -106,6 +152,7 @@ mod tests {
             (0o600, &b"short\n"[..], "has 5 bytes; write at least 16: head -c 32 /dev/urandom"),
             (0o644, b"0123456789abcdef", "chmod 600"),
             (0o640, b"0123456789abcdef", "chmod 600"),
+            (0o622, b"0123456789abcdef", "chmod 600"),
             (0o600, &long, "is it a key?"),
         ] {
             let (_directory, path) = write(mode, content)?;

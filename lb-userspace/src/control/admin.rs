@@ -15,7 +15,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
@@ -24,6 +24,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use cookie::{Cookie, SameSite};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::api;
 use super::connection::Standing;
@@ -31,7 +32,7 @@ use super::failure::Failure;
 use super::operation::Personal;
 use super::server::Shared;
 use super::session::{Refused, SessionId, Sessions};
-use crate::config::read_secret;
+use crate::config::read_typed_secret;
 
 /// Whether a request comes from a page of this server, says the browser (<https://www.w3.org/TR/fetch-metadata/>).
 const SITE: &str = "sec-fetch-site";
@@ -39,6 +40,10 @@ const SITE: &str = "sec-fetch-site";
 const PROTOCOL: &str = "x-forwarded-proto";
 /// What only this server's page knows.
 const CSRF_TOKEN: &str = "x-csrf-token";
+/// So long the file may take, also while others wait for it: it may lie on a file system whose server is gone.
+const READING: Duration = Duration::from_secs(2);
+/// So many cookies of its name are looked at: another port of this address may have set some.
+const MOST_COOKIES: usize = 8;
 
 /// Somebody who has proved to be an administrator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,11 +93,22 @@ impl Asker {
         port.map_or_else(|| "lb_session".to_owned(), |port| format!("lb_session_{port}"))
     }
 
-    fn session(&self) -> Option<SessionId> {
+    /// What may be sessions.
+    fn sessions(&self) -> Vec<SessionId> {
         let name = self.cookie_name();
         let headers = self.headers.get_all(COOKIE).iter().filter_map(|header| header.to_str().ok());
-        let mut cookies = headers.flat_map(Cookie::split_parse).flatten();
-        cookies.find(|cookie| cookie.name() == name).and_then(|cookie| SessionId::parse(cookie.value()))
+        let cookies = headers.flat_map(Cookie::split_parse).flatten().filter(|cookie| cookie.name() == name);
+        cookies.filter_map(|cookie| SessionId::parse(cookie.value())).take(MOST_COOKIES).collect()
+    }
+
+    /// The session whose token came along; or another, whose did not.
+    fn session(&self) -> Option<SessionId> {
+        let ids = self.sessions();
+        ids.iter().find(|id| self.has_token(id)).or(ids.first()).copied()
+    }
+
+    fn has_token(&self, id: &SessionId) -> bool {
+        self.header(CSRF_TOKEN).is_some_and(|token| id.has_csrf_token(token))
     }
 
     fn bearer(&self) -> Option<&str> {
@@ -105,9 +121,7 @@ impl Asker {
         if !self.is_own_page() {
             return Err(Failure::other_origin());
         }
-        let has_token =
-            |id: &SessionId| self.header(CSRF_TOKEN).is_some_and(|token| id.has_csrf_token(token));
-        if id.is_none_or(has_token) { Ok(()) } else { Err(Failure::no_csrf_token()) }
+        if id.is_none_or(|id| self.has_token(id)) { Ok(()) } else { Err(Failure::no_csrf_token()) }
     }
 
     /// A cookie that ends with the browser.
@@ -131,12 +145,17 @@ pub(super) async fn prove(State(shared): State<Arc<Shared>>, mut request: Reques
 }
 
 async fn proved(shared: &Shared, asker: &Asker) -> Result<Administrator, Failure> {
-    let secret = secret(shared).await?;
+    if !shared.is_administered() {
+        return Err(Failure::read_only());
+    }
+    // What can be refused without the file is.
     if let Some(id) = asker.session() {
         asker.check_origin(Some(&id))?;
+        let secret = secret(shared).await?;
         let used = sessions(shared).use_of(&id, &secret, now());
         used.ok_or_else(Failure::signed_out)?;
     } else if let Some(token) = asker.bearer() {
+        let secret = secret(shared).await?;
         attempt(shared, asker, &secret, token)?;
     } else {
         return Err(Failure::signed_out());
@@ -151,8 +170,13 @@ pub(super) async fn if_any(State(shared): State<Arc<Shared>>, request: Request, 
 
 /// `GET /v1/session`.
 pub(super) async fn shown(shared: Arc<Shared>, asker: Asker) -> Result<Personal<api::Session>, Failure> {
+    let ids = asker.sessions();
+    if ids.is_empty() {
+        return Ok(Personal { cookie: None, answer: api::Session::default() });
+    }
     let secret = secret(&shared).await?;
-    let found = asker.session().and_then(|id| Some((id, sessions(&shared).find(&id, &secret, now())?)));
+    let mut known = sessions(&shared);
+    let found = ids.into_iter().find_map(|id| Some((id, known.find(&id, &secret, now())?)));
     let session = found.map(|(id, left)| session(&id, left.as_secs()));
     Ok(Personal { cookie: None, answer: session.unwrap_or_default() })
 }
@@ -192,7 +216,11 @@ fn session(id: &SessionId, expires_in: u64) -> api::Session {
 async fn secret(shared: &Shared) -> Result<Vec<u8>, Failure> {
     let path = shared.configs.borrow().config().director.http_admin_file.clone();
     let path = path.ok_or_else(Failure::read_only)?;
-    let read = spawn_blocking(move || read_secret(&path)).await.map_err(|_| Failure::stopping())?;
+    let slow = |_| Failure::failed("director.http_admin_file takes too long to be read".to_owned());
+    // One at a time, until it has been read: whoever asks and goes away leaves no more than one thread behind.
+    let turn = timeout(READING, Arc::clone(&shared.reading).acquire_owned()).await.map_err(slow)?;
+    let reading = spawn_blocking(move || (read_typed_secret(&path), turn));
+    let (read, _) = timeout(READING, reading).await.map_err(slow)?.map_err(|_| Failure::stopping())?;
     let mut sessions = sessions(shared);
     let has_told = std::mem::replace(&mut sessions.has_told, read.is_err());
     read.map_err(|error| {

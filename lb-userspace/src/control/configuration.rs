@@ -52,9 +52,10 @@ pub(super) async fn reload(shared: Arc<Shared>, asked: api::Reload) -> Result<ap
     let order = ReloadOrder { confirm_within, saved, done };
     shared.reloads.send(order).await.map_err(|_| Failure::stopping())?;
     let (reloaded, warnings) = answer.await.map_err(|_| Failure::stopping())??;
-    let Reloaded { changes, at_restart, forgotten } = reloaded;
+    let Reloaded { changes, others, at_restart, forgotten } = reloaded;
     Ok(api::Reloaded {
         changes,
+        others,
         at_restart: at_restart.into_iter().map(str::to_owned).collect(),
         forgotten: forgotten.into_iter().map(|(_, refused)| refused.to_string()).collect(),
         warnings: warnings.to_string(),

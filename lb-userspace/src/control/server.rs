@@ -8,7 +8,7 @@ use std::{fs, os::unix::net::UnixStream as StdUnixStream};
 
 use thiserror::Error;
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::configuration::ReloadOrder;
 use super::connection::serve;
@@ -94,6 +94,8 @@ pub(super) struct Shared {
     pub(super) since: Arc<Since>,
     /// Of administrators at `director.http`.
     pub(super) sessions: Arc<Mutex<Sessions>>,
+    /// Whose turn it is to read what administrators know.
+    pub(super) reading: Arc<Semaphore>,
     pub(super) live: Live,
     pub(super) events: EventLog,
     pub(super) health: Board,
@@ -245,6 +247,7 @@ impl Shared {
             rates,
             since,
             sessions,
+            reading: Arc::new(Semaphore::new(1)),
             live: Live::default(),
             access,
             limits,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::change::{Change, ChangeError, Keys, Refused};
-use super::difference::{Differences, completed, completed_server, difference};
+use super::difference::{Differences, completed, completed_server, difference, others};
 use super::document::{Document, SERVERS, address};
 use crate::config::{Config, Director};
 
@@ -69,6 +69,8 @@ pub struct Remembered {
 pub struct Reloaded {
     /// What is different now.
     pub changes: Vec<Change>,
+    /// What else is, by name: sections of VRRP, and keys of `[director]` that count at once.
+    pub others: Vec<String>,
     /// Keys of `[director]` that are different in the file, and count from the next start on.
     pub at_restart: Vec<&'static str>,
     /// Changes made while the daemon ran that make no sense any more, and were forgotten.
@@ -211,11 +213,11 @@ impl Configuration {
     #[must_use]
     pub fn reload(&self, file: Document) -> (Self, Reloaded) {
         let (new, forgotten) = Self::new(&self.path, file, &self.runtime);
-        let reloaded = Reloaded {
-            changes: difference(&self.current, &new.current),
-            at_restart: at_restart(&self.config().director, &new.config().director),
-            forgotten,
-        };
+        let at_restart = at_restart(&self.config().director, &new.config().director);
+        let mut others = others(&self.current, &new.current);
+        others.retain(|other| other.strip_prefix("director.").is_none_or(|key| !at_restart.contains(&key)));
+        let changes = difference(&self.current, &new.current);
+        let reloaded = Reloaded { changes, others, at_restart, forgotten };
         (new, reloaded)
     }
 

@@ -1,6 +1,6 @@
 //! What makes one configuration of another, as changes: what a reload does, and what was changed while the daemon ran.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,6 +14,32 @@ use crate::forms::Prefix;
 #[must_use]
 pub fn difference(from: &Document, to: &Document) -> Vec<Change> {
     Differences::default().between(from, to)
+}
+
+/// What else differs, by name: VRRP's sections, and keys of `[director]`.
+pub(super) fn others(from: &Document, to: &Document) -> Vec<String> {
+    let mut others = Vec::new();
+    for header in ["vrrp_instance", "vrrp_sync_group"] {
+        let (old, new) = (sections(from, header), sections(to, header));
+        let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        let differing = names.into_iter().filter(|name| old.get(*name) != new.get(*name));
+        others.extend(differing.map(|name| format!("[[{header}]] {name}")));
+    }
+    let director =
+        |document: &Document| document.root().get("director").map(section_keys).unwrap_or_default();
+    let keys = changed_keys(&director(from), &director(to));
+    others.extend(keys.keys().map(|key| format!("director.{key}")));
+    others
+}
+
+/// The sections of an array, by their names.
+fn sections(document: &Document, header: &str) -> BTreeMap<String, Keys> {
+    let item = document.root().get(header);
+    let tables = item.and_then(Item::as_array_of_tables).into_iter().flatten().map(|table| keys(table));
+    let array = item.and_then(Item::as_array).into_iter().flatten();
+    let inline = array.filter_map(|value| value.as_inline_table()).map(|table| keys(table));
+    let name = |keys: &Keys| keys.get("name").and_then(|name| name.as_str()).unwrap_or_default().to_owned();
+    tables.chain(inline).map(|keys| (name(&keys), keys)).collect()
 }
 
 /// Differences that are asked for again and again while little changes.

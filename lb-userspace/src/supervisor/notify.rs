@@ -1,6 +1,6 @@
 //! Who is told of what happens to real servers: the log, the commands that virtual servers name, and mail.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use crate::notify::{Commands, Mailer};
 use crate::state::{Event, EventLog, Followed, Happening, Published, ServerState};
 use crate::vrrp::Handle as VrrpHandle;
 
+/// The state of an instance that has ended.
+const STOPPED: &str = "stopped";
 /// How long the daemon's end waits for commands that are told of it.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -102,11 +104,28 @@ impl Notifier {
 
     /// Tells of instances whose state is not what was told. What is told of them next ends with that state.
     async fn look_at_instances(&mut self) {
+        let mut there = HashSet::new();
         for router in self.routers.statuses().await {
             let (name, status) = (router.config.name, router.status);
             let state = status.state.name();
             if self.instances.get(&name).map(|told| told.state.as_str()) != Some(state) {
                 self.instance(&name, state, &status.reason.to_string(), status.priority);
+            }
+            there.insert(name);
+        }
+        let is_gone = |name: &&String| !there.contains(*name);
+        let gone: Vec<String> = self.instances.keys().filter(is_gone).cloned().collect();
+        for name in gone {
+            self.instance(&name, STOPPED, "a reload removed it", 0);
+        }
+    }
+
+    /// Whoever is told next of an instance is told as the file says now; of one that it no longer has, as it said.
+    fn follow_instances(&mut self) {
+        let config = self.config();
+        for instance in &config.vrrp_instances {
+            if let Some(told) = self.instances.get_mut(&instance.name) {
+                told.notify.clone_from(&instance.notify);
             }
         }
     }
@@ -128,6 +147,7 @@ impl Notifier {
                     self.mailer.send(mail, format!("VRRP instance {instance} - SPLIT BRAIN"), found.clone());
                 }
             }
+            Happening::Reloaded { .. } => self.follow_instances(),
             Happening::VrrpGroupState { group, state } => self.group(group, state),
             _ => {}
         }
@@ -141,7 +161,7 @@ impl Notifier {
         // One that a reload removed still tells of its end.
         let notify = instance.map(|instance| instance.notify.clone()).or(before.map(|told| told.notify));
         let Some(notify) = notify else { return };
-        if instance.is_some() || state != "stopped" {
+        if instance.is_some() || state != STOPPED {
             let told = ToldOfInstance { state: state.to_owned(), notify: notify.clone() };
             self.instances.insert(name.to_owned(), told);
         }
@@ -238,7 +258,7 @@ fn as_keepalived(state: &str) -> Option<&'static str> {
         "master" => Some("MASTER"),
         "backup" => Some("BACKUP"),
         "fault" => Some("FAULT"),
-        "stopped" => Some("STOP"),
+        STOPPED => Some("STOP"),
         _ => None,
     }
 }

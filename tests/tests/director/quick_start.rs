@@ -170,7 +170,10 @@ impl Reader {
             let mut running = bash.spawn()?;
             wait_until(&format!("{words} prints something"), PATIENCE, || !running.log().is_empty());
             running.signal(Signal::SIGINT)?;
-            running.wait(PATIENCE)?;
+            let status = running.wait(PATIENCE)?;
+            // An error ends with 1, 2 or 3.
+            let is_fine = [None, Some(0), Some(130)].contains(&status.code());
+            assert!(is_fine, "{words}: {status}\n{}", running.log());
             return Ok(running.log());
         }
         bash.timeout(Duration::from_secs(60)).run()?.success()

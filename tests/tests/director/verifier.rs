@@ -5,7 +5,7 @@ use std::process::Command;
 use lb_lab::TestResult;
 
 #[test]
-fn the_verifier_walks_less_than_a_tenth_of_its_limit() -> TestResult {
+fn the_verifier_walks_less_than_an_eighth_of_its_limit() -> TestResult {
     let output = Command::new(env!("CARGO_BIN_EXE_verifier")).output()?;
     let (lines, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{lines}{errors}");

@@ -193,14 +193,17 @@ fn a_session_that_has_ended_is_said_to_have_and_can_be_begun_anew() -> TestResul
         "it is still there",
         "return !window.isOld && (document.querySelector('#sign-out')?.checkVisibility() ?? false)",
     )?;
+    browser.click("#filter")?;
     director.restart()?;
+    said(&browser, "Your session has ended")?;
     browser.wait_for(
-        "the next daemon knows no sessions",
-        "const it = document.querySelector('#sign-in-dialog');
-         return it.open && it.textContent.includes('Your session has ended')",
+        "the next daemon knows no sessions, and nobody who types is interrupted",
+        "return !document.querySelector('dialog[open]') && document.activeElement.id === 'filter'",
     )?;
+    browser.click("#sign-in")?;
     browser.type_into("#secret", &format!("{SECRET}{ENTER}"))?;
     said(&browser, "Signed in")?;
+    browser.wait_for("the focus is somewhere", "return document.activeElement.id === 'sign-out'")?;
     browser.click(".change")?;
     std::fs::write(lab.directory().join("admin.key"), "another secret altogether\n")?;
     browser.click("#server-dialog [type=submit]")?;

@@ -56,6 +56,10 @@ pub struct Reload {
 pub struct Reloaded {
     /// What is different now.
     pub changes: Vec<Change>,
+    /// What else is, by name: sections of VRRP (`[[vrrp_instance]] VI_1`), and keys of `[director]` that count at once
+    /// (`director.peers`).
+    #[serde(default)]
+    pub others: Vec<String>,
     /// Keys of `[director]` that count from the next start on.
     pub at_restart: Vec<String>,
     /// What was changed while the daemon ran, makes no sense any more, and was forgotten: why, in words.

@@ -9,7 +9,7 @@ let endsBy = 0;
 
 // ---- asking ----
 
-async function ask(method, path, question) {
+async function ask(method, path, question, isAgain = false) {
   const headers = { "X-CSRF-Token": token };
   if (question) headers["Content-Type"] = "application/json";
   const body = question && JSON.stringify(question);
@@ -17,8 +17,13 @@ async function ask(method, path, question) {
     throw new Error("The director does not answer. Try again when the page is live.");
   });
   const said = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw Object.assign(new Error(said.error ?? `The director answers ${answer.status}.`), { kind: said.kind });
-  return said;
+  if (answer.ok) return said;
+  if (said.kind === "no_csrf_token" && !isAgain) {
+    // Somebody has signed in anew in another tab, whose cookie this one has too.
+    await look();
+    return ask(method, path, question, true);
+  }
+  throw Object.assign(new Error(said.error ?? `The director answers ${answer.status}.`), { kind: said.kind });
 }
 
 // Has a dialog's controls wait until something is done, and says there why it cannot be.
@@ -30,8 +35,12 @@ async function within(dialog, act) {
   try {
     return await act();
   } catch (error) {
-    if (error.kind === "signed_out") hasEnded();
-    else write(problem, error.message);
+    if (error.kind === "signed_out") {
+      hasEnded();
+      openSignIn("Your session has ended. Sign in again to go on.");
+    } else if (dialog.open) write(problem, error.message);
+    // Closed by Escape meanwhile.
+    else say(error.message);
     return null;
   } finally {
     for (const control of controls) control.disabled = false;
@@ -54,10 +63,11 @@ function signedIn(session) {
   byId("sign-out").hidden = token === "";
 }
 
+// Nothing opens by itself: whoever types something else at this moment types it there.
 function hasEnded() {
   signedIn({});
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
-  openSignIn("Your session has ended. Sign in again to go on.");
+  say("Your session has ended.");
 }
 
 // Whether this browser is signed in, as the director knows.
@@ -89,6 +99,8 @@ async function signIn(event) {
   if (!session) return;
   signedIn(session);
   dialog.close();
+  // The button that opened the dialog is hidden now.
+  byId("sign-out").focus();
   say("Signed in.");
 }
 
@@ -152,11 +164,12 @@ const connections = ({ active_connections: active, inactive_connections: inactiv
 export function refresh() {
   if (!chosen) return;
   const { service, address } = chosen, server = chosen.server(), isDrained = server.weight === 0;
-  const back = before.get(keyOf(service, address)) || 1;
+  const back = before.get(keyOf(service, address));
   write(byId("server-title"), `${address} of ${service}`);
   write(byId("server-state"), `It is ${server.state}, has weight ${server.weight} and ${connections(server)}.`);
   byId("drain").hidden = isDrained;
-  byId("enable").hidden = !isDrained;
+  // Without one that this page knows of, whoever enables it has to say with which.
+  byId("enable").hidden = !isDrained || !back;
   byId("enable").dataset.weight = back;
   write(byId("enable"), `Enable with weight ${back}`);
   write(byId("drain-title"), `Drain ${address} of ${service}?`);
@@ -190,7 +203,8 @@ export function adminControls() {
   byId("server-dialog").querySelector("form").addEventListener("submit", (event) => {
     event.preventDefault();
     const weight = byId("weight").valueAsNumber;
-    if (weight === 0 && chosen.server().weight !== 0) openDrain();
+    // Also if it seems to be drained: what this page knows of it may be a second old.
+    if (weight === 0) openDrain();
     else setWeight(byId("server-dialog"), weight);
   });
   byId("server-dialog").addEventListener("close", () => { chosen = null; });

@@ -257,6 +257,37 @@ fn a_file_that_denies_more_denies_it_beside_what_was_denied_by_command() {
     assert_eq!(reloaded.runtime().len(), 2);
 }
 
+/// "Nothing is different" was said of these.
+#[test]
+fn a_reload_names_what_is_different_beside_virtual_servers() {
+    let instance = |name: &str, priority: u8| {
+        format!(
+            "[[vrrp_instance]]\nname = \"{name}\"\ninterface = \"eth0\"\nvirtual_router_id = 51\npriority = {priority}\n\
+                 virtual_addresses = [\"192.0.2.240\"]\n"
+        )
+    };
+    let file = |director: &str, sections: &str| {
+        let text = FILE.replacen("[director]", &format!("[director]\n{director}"), 1) + sections;
+        Document::parse("lb.toml", &text).expect("it is valid")
+    };
+    let before = file("", &instance("VI_1", 100));
+    let path = std::path::Path::new("lb.toml");
+    let (configuration, _) = Configuration::new(path, before.clone(), &[]);
+    let others = |after: Document| configuration.reload(after).1.others;
+    assert_eq!(others(before), Vec::<String>::new());
+    // Where it stands makes no difference.
+    assert_eq!(others(file("# a line more", &instance("VI_1", 100))), Vec::<String>::new());
+    assert_eq!(others(file("", &instance("VI_1", 150))), ["[[vrrp_instance]] VI_1"]);
+    assert_eq!(
+        others(file("", &instance("VI_2", 100))),
+        ["[[vrrp_instance]] VI_1", "[[vrrp_instance]] VI_2"]
+    );
+    let reloaded = configuration
+        .reload(file("peers = [\"192.0.2.7\"]\nbpffs = \"/sys/fs/bpf/x\"", &instance("VI_1", 100)))
+        .1;
+    assert_eq!((reloaded.others, reloaded.at_restart), (vec!["director.peers".to_owned()], vec!["bpffs"]));
+}
+
 /// They were taken for others, for the address of one is written in brackets.
 #[test]
 fn real_servers_are_those_that_the_reader_of_the_file_finds() {
