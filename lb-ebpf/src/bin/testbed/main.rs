@@ -243,15 +243,7 @@ fn vary(context: &XdpContext) {
         let factor = u32::from(unsafe { (order as *const u16).read_unaligned() });
         set_source(context, |address| address.wrapping_mul(factor).wrapping_add(1));
     }
-    let (address, port) =
-        (context.data() + SOURCE_AT.load() as usize, context.data() + PORT_AT.load() as usize);
-    if address + 4 <= context.data_end() && port + 2 <= context.data_end() {
-        // SAFETY: as above.
-        unsafe {
-            let low = ((address + 2) as *const u16).read_unaligned();
-            (port as *mut u16).write_unaligned(low ^ FIRST_PORT.load().to_be());
-        }
-    }
+    set_port(context);
 }
 
 /// Sets the source address to the next of `SOURCE_MASK + 1`: for many frames that take turns.
@@ -264,6 +256,21 @@ fn vary_from_counter(context: &XdpContext) {
             *generated
         };
         set_source(context, |_| number);
+        set_port(context);
+    }
+}
+
+/// Sets the source port to what belongs to the source address.
+#[inline(always)]
+fn set_port(context: &XdpContext) {
+    let (address, port) =
+        (context.data() + SOURCE_AT.load() as usize, context.data() + PORT_AT.load() as usize);
+    if address + 4 <= context.data_end() && port + 2 <= context.data_end() {
+        // SAFETY: the verifier has just seen that the bytes lie in the frame.
+        unsafe {
+            let low = ((address + 2) as *const u16).read_unaligned();
+            (port as *mut u16).write_unaligned(low ^ FIRST_PORT.load().to_be());
+        }
     }
 }
 
