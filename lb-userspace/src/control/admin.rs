@@ -14,7 +14,7 @@
 //! The file is read whenever a proof is looked at: another secret counts at once, and ends what was begun with the last one.
 
 use std::net::IpAddr;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
@@ -31,7 +31,7 @@ use super::connection::Standing;
 use super::failure::Failure;
 use super::operation::Personal;
 use super::server::Shared;
-use super::session::{Refused, SessionId, Sessions};
+use super::session::{Refused, SessionId};
 use crate::config::read_typed_secret;
 
 /// Whether a request comes from a page of this server, says the browser (<https://www.w3.org/TR/fetch-metadata/>).
@@ -145,14 +145,11 @@ pub(super) async fn prove(State(shared): State<Arc<Shared>>, mut request: Reques
 }
 
 async fn proved(shared: &Shared, asker: &Asker) -> Result<Administrator, Failure> {
-    if !shared.is_administered() {
-        return Err(Failure::read_only());
-    }
     // What can be refused without the file is.
     if let Some(id) = asker.session() {
         asker.check_origin(Some(&id))?;
         let secret = secret(shared).await?;
-        let used = sessions(shared).use_of(&id, &secret, now());
+        let used = shared.sessions().use_of(&id, &secret, now());
         used.ok_or_else(Failure::signed_out)?;
     } else if let Some(token) = asker.bearer() {
         let secret = secret(shared).await?;
@@ -163,7 +160,7 @@ async fn proved(shared: &Shared, asker: &Asker) -> Result<Administrator, Failure
     Ok(asker.administrator())
 }
 
-/// Lets through what has to do with sessions if there are administrators.
+/// Lets through what is for administrators only, or to become one, if there are any.
 pub(super) async fn if_any(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     if shared.is_administered() { next.run(request).await } else { Failure::read_only().into_response() }
 }
@@ -175,7 +172,7 @@ pub(super) async fn shown(shared: Arc<Shared>, asker: Asker) -> Result<Personal<
         return Ok(Personal { cookie: None, answer: api::Session::default() });
     }
     let secret = secret(&shared).await?;
-    let mut known = sessions(&shared);
+    let mut known = shared.sessions();
     let found = ids.into_iter().find_map(|id| Some((id, known.find(&id, &secret, now())?)));
     let session = found.map(|(id, left)| session(&id, left.as_secs()));
     Ok(Personal { cookie: None, answer: session.unwrap_or_default() })
@@ -192,7 +189,7 @@ pub(super) async fn sign_in(
     let secret = secret(&shared).await?;
     attempt(&shared, &asker, &secret, &asked.token)?;
     let id = SessionId::random().map_err(|error| Failure::failed(format!("make a session: {error}")))?;
-    let left = sessions(&shared).begin(&id, &secret, now());
+    let left = shared.sessions().begin(&id, &secret, now());
     tracing::info!("an administrator has signed in at director.http from {}", asker.client());
     let answer = session(&id, left.as_secs());
     Ok(Personal { cookie: Some(asker.cookie(id.text())), answer })
@@ -202,7 +199,7 @@ pub(super) async fn sign_in(
 pub(super) async fn sign_out(shared: Arc<Shared>, asker: Asker) -> Result<Personal<api::SignedOut>, Failure> {
     let id = asker.session();
     asker.check_origin(id.as_ref())?;
-    let signed_out = id.is_some_and(|id| sessions(&shared).end(&id));
+    let signed_out = id.is_some_and(|id| shared.sessions().end(&id));
     let mut cookie = asker.cookie(String::new());
     cookie.make_removal();
     Ok(Personal { cookie: Some(cookie), answer: api::SignedOut { signed_out } })
@@ -216,12 +213,12 @@ fn session(id: &SessionId, expires_in: u64) -> api::Session {
 async fn secret(shared: &Shared) -> Result<Vec<u8>, Failure> {
     let path = shared.configs.borrow().config().director.http_admin_file.clone();
     let path = path.ok_or_else(Failure::read_only)?;
-    let slow = |_| Failure::failed("director.http_admin_file takes too long to be read".to_owned());
+    let slow = || Failure::failed("director.http_admin_file takes too long to be read".to_owned());
     // One at a time, until it has been read: whoever asks and goes away leaves no more than one thread behind.
-    let turn = timeout(READING, Arc::clone(&shared.reading).acquire_owned()).await.map_err(slow)?;
+    let turn = shared.turns.secret(READING).await.map_err(|_| slow())?;
     let reading = spawn_blocking(move || (read_typed_secret(&path), turn));
-    let (read, _) = timeout(READING, reading).await.map_err(slow)?.map_err(|_| Failure::stopping())?;
-    let mut sessions = sessions(shared);
+    let (read, _) = timeout(READING, reading).await.map_err(|_| slow())?.map_err(|_| Failure::stopping())?;
+    let mut sessions = shared.sessions();
     let has_told = std::mem::replace(&mut sessions.has_told, read.is_err());
     read.map_err(|error| {
         if !has_told {
@@ -233,7 +230,7 @@ async fn secret(shared: &Shared) -> Result<Vec<u8>, Failure> {
 
 /// Whether somebody knows the secret.
 fn attempt(shared: &Shared, asker: &Asker, secret: &[u8], said: &str) -> Result<(), Failure> {
-    let tried = sessions(shared).attempt(secret, said.as_bytes().trim_ascii_end(), now());
+    let tried = shared.sessions().attempt(secret, said.as_bytes().trim_ascii_end(), now());
     tried.map_err(|refused| match refused {
         Refused::Wrong => {
             // As many in a minute as are looked at.
@@ -242,10 +239,6 @@ fn attempt(shared: &Shared, asker: &Asker, secret: &[u8], said: &str) -> Result<
         }
         Refused::TooMany { retry_after } => Failure::too_many_attempts(retry_after),
     })
-}
-
-fn sessions(shared: &Shared) -> MutexGuard<'_, Sessions> {
-    shared.sessions.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is who drives sessions")]

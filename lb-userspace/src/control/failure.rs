@@ -19,8 +19,8 @@ use crate::state::{ChangeError, NameError, Refused, ReloadError};
 pub(super) struct Failure {
     status: StatusCode,
     problem: Problem,
-    /// When it makes sense to ask again, if that is known.
-    retry_after: Option<Duration>,
+    /// In how many seconds it makes sense to ask again, if that is known.
+    retry_after: Option<u64>,
 }
 
 impl Failure {
@@ -79,12 +79,13 @@ impl Failure {
 
     /// Nobody's secret is looked at for so long.
     pub(super) fn too_many_attempts(retry_after: Duration) -> Self {
+        // Whole seconds (RFC 9110, section 10.2.3), of which none is too early.
+        let seconds = retry_after.as_secs() + 1;
         let reason = format!(
-            "too many wrong secrets came; try again in {} s, or use `lb weight` on the director",
-            retry_after.as_secs() + 1
+            "too many wrong secrets came; try again in {seconds} s, or use `lb weight` on the director"
         );
         let failure = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", reason);
-        Self { retry_after: Some(retry_after), ..failure }
+        Self { retry_after: Some(seconds), ..failure }
     }
 
     /// A browser sent this for a page of somebody else.
@@ -212,9 +213,8 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let Self { status, problem, retry_after } = self;
         let mut response = (status, Json(problem)).into_response();
-        if let Some(after) = retry_after {
-            // Whole seconds (RFC 9110, section 10.2.3), of which none is too early.
-            response.headers_mut().insert(RETRY_AFTER, (after.as_secs() + 1).into());
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
         if status == StatusCode::UNAUTHORIZED {
             // It has to say how (RFC 9110, section 15.5.2); no browser asks its user for such a one.

@@ -16,7 +16,7 @@ mod sync;
 mod vrrp;
 
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
@@ -38,7 +38,7 @@ pub(super) async fn metrics(shared: Arc<Shared>) -> Result<String, Failure> {
     let sync = super::sync::sync(Arc::clone(&shared)).await?;
     super::director::reading(&shared, move |shared| {
         let services = super::director::list(shared, None)?;
-        let sign_in_failures = shared.sessions.lock().unwrap_or_else(PoisonError::into_inner).failed();
+        let sign_in_failures = shared.sessions().failed();
         Ok(Scrape { director, services, vrrp, sync, sign_in_failures }.into_text())
     })
     .await

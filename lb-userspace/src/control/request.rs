@@ -1,6 +1,7 @@
 //! What comes with a request: so many bytes, within so much time, and each kind in its turn.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -32,6 +33,7 @@ pub(super) struct Turns {
     readings: Arc<Semaphore>,
     followers: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
+    secrets: Arc<Semaphore>,
 }
 
 impl Turns {
@@ -43,17 +45,23 @@ impl Turns {
             readings: of(limits.readings),
             followers: of(limits.followers),
             listeners: of(limits.listeners),
+            secrets: of(1),
         }
     }
 
     /// The right to change something.
     pub(super) async fn change(&self, limits: &Limits) -> Result<OwnedSemaphorePermit, Failure> {
-        turn(&self.changes, limits).await
+        turn(&self.changes, limits.turn).await
     }
 
     /// The right to read many records.
     pub(super) async fn reading(&self, limits: &Limits) -> Result<OwnedSemaphorePermit, Failure> {
-        turn(&self.readings, limits).await
+        turn(&self.readings, limits.turn).await
+    }
+
+    /// The right to read what administrators know, one at a time, within so long.
+    pub(super) async fn secret(&self, patience: Duration) -> Result<OwnedSemaphorePermit, Failure> {
+        turn(&self.secrets, patience).await
     }
 
     /// The right to follow events; nobody waits for those who may follow for days.
@@ -67,8 +75,8 @@ impl Turns {
     }
 }
 
-async fn turn(turns: &Arc<Semaphore>, limits: &Limits) -> Result<OwnedSemaphorePermit, Failure> {
-    let turn = timeout(limits.turn, Arc::clone(turns).acquire_owned()).await;
+async fn turn(turns: &Arc<Semaphore>, patience: Duration) -> Result<OwnedSemaphorePermit, Failure> {
+    let turn = timeout(patience, Arc::clone(turns).acquire_owned()).await;
     turn.map_err(|_| Failure::busy())?.map_err(|_| Failure::stopping())
 }
 
@@ -139,7 +147,7 @@ async fn collect(
             return Err(Failure::too_large(most));
         }
         if permit.is_none() && bytes.len() + data.len() > limits.small_body {
-            permit = Some(turn(&turns.large_bodies, limits).await?);
+            permit = Some(turn(&turns.large_bodies, limits.turn).await?);
         }
         bytes.extend_from_slice(&data);
     }

@@ -142,9 +142,11 @@ pub(super) fn router(shared: Arc<Shared>, access: Access) -> Router {
             (Access::Full, Effect::Proves) => return router,
             (Access::Full, _) | (Access::Anybody, Effect::Reads) => operation.route,
             (Access::Anybody, Effect::Reveals | Effect::Changes) => operation.forbidden(),
-            (Access::Anybody, Effect::Administers) => {
-                operation.route.route_layer(from_fn_with_state(Arc::clone(&shared), admin::prove))
-            }
+            // The layer that is added last comes first.
+            (Access::Anybody, Effect::Administers) => operation
+                .route
+                .route_layer(from_fn_with_state(Arc::clone(&shared), admin::prove))
+                .route_layer(from_fn_with_state(Arc::clone(&shared), admin::if_any)),
             (Access::Anybody, Effect::Proves) => {
                 operation.route.route_layer(from_fn_with_state(Arc::clone(&shared), admin::if_any))
             }

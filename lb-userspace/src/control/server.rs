@@ -3,12 +3,12 @@
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fs, os::unix::net::UnixStream as StdUnixStream};
 
 use thiserror::Error;
 use tokio::net::UnixListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::configuration::ReloadOrder;
 use super::connection::serve;
@@ -93,9 +93,7 @@ pub(super) struct Shared {
     pub(super) rates: Arc<Rates>,
     pub(super) since: Arc<Since>,
     /// Of administrators at `director.http`.
-    pub(super) sessions: Arc<Mutex<Sessions>>,
-    /// Whose turn it is to read what administrators know.
-    pub(super) reading: Arc<Semaphore>,
+    sessions: Arc<Mutex<Sessions>>,
     pub(super) live: Live,
     pub(super) events: EventLog,
     pub(super) health: Board,
@@ -247,13 +245,17 @@ impl Shared {
             rates,
             since,
             sessions,
-            reading: Arc::new(Semaphore::new(1)),
             live: Live::default(),
             access,
             limits,
             turns,
             stopping,
         }
+    }
+
+    /// Those who have signed in at `director.http`.
+    pub(super) fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there are administrators at `director.http`.

@@ -77,6 +77,14 @@ pub struct Reloaded {
     pub forgotten: Vec<(Change, Refused)>,
 }
 
+impl Reloaded {
+    /// How much is different now.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.changes.len() + self.others.len()
+    }
+}
+
 impl Configuration {
     /// What the file of this name says, and what was changed since. What of that makes no sense with the file is
     /// forgotten, and returned.

@@ -153,7 +153,7 @@ fn happening(
 ) -> Happening {
     match reloaded {
         Ok((reloaded, _)) => Happening::Reloaded {
-            changes: reloaded.changes.len() + reloaded.others.len(),
+            changes: reloaded.count(),
             at_restart: reloaded.at_restart.iter().map(|key| (*key).to_owned()).collect(),
             forgotten: reloaded.forgotten.len(),
             awaits_confirmation,
@@ -178,7 +178,7 @@ fn log(reloaded: &Result<(Reloaded, Diagnostics), ReloadError>) {
             for key in &reloaded.at_restart {
                 tracing::warn!("director.{key} is different in the file; it counts when lb is restarted");
             }
-            tracing::info!(changes = reloaded.changes.len() + reloaded.others.len(), "reloaded");
+            tracing::info!(changes = reloaded.count(), "reloaded");
         }
         Err(error) => tracing::error!("not reloaded, everything is as before: {error}"),
     }

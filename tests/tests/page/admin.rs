@@ -11,7 +11,9 @@ use lb_lab::{Browser, Director, Host, Lab, Load, Result, TestResult, VirtualServ
 use serde_json::Value;
 
 use crate::basics::CONTRASTS;
-use crate::support::{SECRET, SOON, administered, browser, browser_at, complaints, director, keep, picture};
+use crate::support::{
+    SECRET, SOON, administered, browser, browser_at, complaints, director, keep, picture, told,
+};
 
 const TAB: &str = "\u{e004}";
 const ENTER: &str = "\u{e007}";
@@ -57,10 +59,15 @@ fn sign_in(browser: &Browser) -> TestResult {
         "there are administrators",
         "return document.querySelector('#sign-in').checkVisibility()",
     )?;
-    browser.click("#sign-in")?;
-    browser.type_into("#secret", &format!("{SECRET}{ENTER}"))?;
+    type_secret(browser)?;
     browser
         .wait_for("somebody is signed in", "return document.querySelector('#sign-out').checkVisibility()")?;
+    Ok(())
+}
+
+fn type_secret(browser: &Browser) -> TestResult {
+    browser.click("#sign-in")?;
+    browser.type_into("#secret", &format!("{SECRET}{ENTER}"))?;
     Ok(())
 }
 
@@ -132,11 +139,8 @@ fn an_administrator_drains_enables_and_weighs_by_keyboard() -> TestResult {
         "the page shows it",
         "return document.querySelector('tr.server .state').textContent === 'draining'",
     )?;
-    let told = browser.wait_for(
-        "it is told who it was",
-        "return [...document.querySelectorAll('#events li')].find((it) => it.textContent.includes('127.0.0.1 gave'))?.textContent",
-    )?;
-    assert!(told.as_str().expect("text").contains("weight 0 at director.http"), "{told}");
+    let told = told(&browser, "127.0.0.1 gave")?;
+    assert!(told.contains("weight 0 at director.http"), "{told}");
 
     browser.press(ENTER)?;
     tab_to(&browser, "it.id === 'enable'")?;
@@ -200,8 +204,7 @@ fn a_session_that_has_ended_is_said_to_have_and_can_be_begun_anew() -> TestResul
         "the next daemon knows no sessions, and nobody who types is interrupted",
         "return !document.querySelector('dialog[open]') && document.activeElement.id === 'filter'",
     )?;
-    browser.click("#sign-in")?;
-    browser.type_into("#secret", &format!("{SECRET}{ENTER}"))?;
+    type_secret(&browser)?;
     said(&browser, "Signed in")?;
     browser.wait_for("the focus is somewhere", "return document.activeElement.id === 'sign-out'")?;
     browser.click(".change")?;

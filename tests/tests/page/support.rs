@@ -62,6 +62,15 @@ pub(crate) fn rows(browser: &Browser) -> Result<Vec<Value>> {
     Ok(rows.as_array().cloned().unwrap_or_default())
 }
 
+/// The event that the page shows with these words in it, once it does.
+pub(crate) fn told(browser: &Browser, words: &str) -> Result<String> {
+    let script = format!(
+        "return [...document.querySelectorAll('#events li')].find((it) => it.textContent.includes({words:?}))?.textContent"
+    );
+    let told = browser.wait_for(&format!("it is told of: {words}"), &script)?;
+    Ok(told.as_str().expect("text").to_owned())
+}
+
 /// Whether the browser has complained of anything.
 pub(crate) fn complaints(browser: &Browser) -> Result<Vec<Value>> {
     let said = browser.console()?;

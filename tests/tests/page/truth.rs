@@ -3,7 +3,7 @@
 use lb_lab::{Browser, Lab, Load, Result, TestResult, VirtualServer, wait_until};
 use serde_json::{Value, json};
 
-use crate::support::{PAGE, SOON, browser, complaints, director, keep, picture, rows};
+use crate::support::{PAGE, SOON, browser, complaints, director, keep, picture, rows, told};
 
 const CHECK: &str = "health_check = { interval = \"500ms\", timeout = \"400ms\", retries = 1, retry_delay = \"50ms\", \
                      http = { path = \"/\", status = [200] } }";
@@ -89,11 +89,8 @@ fn it_shows_what_lb_list_shows_and_follows_it() -> TestResult {
         "const row = document.querySelector('tr.server');
          return row.querySelector('.state').textContent === 'down' && row.textContent.includes('refused')",
     )?;
-    let told = browser.wait_for(
-        "it is told of",
-        "return [...document.querySelectorAll('#events li')].find((it) => it.textContent.includes('is down'))?.textContent",
-    )?;
-    assert!(told.as_str().expect("text").contains("web: "), "{told}");
+    let told = told(&browser, "is down")?;
+    assert!(told.contains("web: "), "{told}");
     wait_until("the page shows what is listed", SOON, agree);
     assert_eq!(browser.run("return window.isTheSame")?, true, "it was not loaded anew");
     assert!(complaints(&browser)?.is_empty(), "{:?}", complaints(&browser)?);

@@ -8,7 +8,7 @@ use aya_ebpf::programs::XdpContext;
 use lb_common::Word;
 use lb_ebpf::kernel;
 
-use crate::FIRST_PORT;
+use crate::set_port;
 
 /// What the benchmark says: [`Order`]s by their places.
 #[map]
@@ -45,8 +45,7 @@ const FLOODING: u32 = 20 << 24;
 // Where it lies in a frame without tags or options.
 const PROTOCOL: usize = 14 + 9;
 const SOURCE: usize = 14 + 12;
-const SOURCE_PORT: usize = 14 + 20;
-const PORT: usize = SOURCE_PORT + 2;
+const PORT: usize = 14 + 20 + 2;
 const FLAGS: usize = 14 + 20 + 13;
 
 const TCP: u64 = 6;
@@ -96,11 +95,9 @@ fn write(context: &XdpContext, source: u32, kind: u64) -> bool {
     unsafe {
         *((start + PROTOCOL) as *mut u8) = kind as u8;
         ((start + SOURCE) as *mut u32).write_unaligned(source.to_be());
-        // As the sources of established flows have it.
-        let source_port = FIRST_PORT.load() ^ source as u16;
-        ((start + SOURCE_PORT) as *mut u16).write_unaligned(source_port.to_be());
         ((start + PORT) as *mut u16).write_unaligned(((kind >> 16) as u16).to_be());
         *((start + FLAGS) as *mut u8) = (kind >> 8) as u8;
     }
+    set_port(context);
     true
 }
