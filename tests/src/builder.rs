@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::lab::{Lab, Remover};
+use crate::packet;
 use crate::place::Place;
 use crate::spec::HostSpec;
 
@@ -156,6 +157,7 @@ impl LabBuilder {
 
     /// Makes the lab. Real servers answer when it is ready.
     pub fn build(mut self) -> Result<Lab> {
+        packet::note_times()?;
         if self.vips.is_empty() {
             self = self.vips(1);
         }

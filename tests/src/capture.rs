@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -139,12 +139,11 @@ fn receive(
         let mut sources = [ready(socket.as_fd()), ready(stopped.as_fd())];
         poll(&mut sources, PollTimeout::NONE).doing(doing)?;
         let stop = sources[1].any().unwrap_or(true);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        if stop {
+            socket.take_no_more().doing(doing)?;
+        }
         while let Some(received) = socket.receive(&mut buffer).doing(doing)? {
             let captured = Captured::from(received);
-            if stop && captured.at > now {
-                break;
-            }
             if filter(captured.direction, &captured.bytes) {
                 locked(frames).push(captured);
             }

@@ -3,6 +3,7 @@
 use std::io::{self, IoSliceMut};
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
@@ -11,6 +12,7 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeSpec;
+use socket2::{SockFilter, SockRef};
 
 use crate::error::{Doing, Result};
 use crate::namespace::Namespace;
@@ -24,6 +26,19 @@ const RECEIVE_BUFFER: usize = 64 << 20;
 /// Where a VLAN tag sits in a frame: behind both Ethernet addresses.
 const TAG_OFFSET: usize = 12;
 
+/// Has the kernel note when frames pass. It begins a moment after the machine's first socket asks for it
+/// (`net_enable_timestamp`), and gives those before the time at which they are received: this one asks before a capture does,
+/// and for as long as the process lives.
+pub(crate) fn note_times() -> Result<()> {
+    static ASKS: OnceLock<OwnedFd> = OnceLock::new();
+    if ASKS.get().is_none() {
+        let asks = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
+            .and_then(|asks| setsockopt(&asks, sockopt::ReceiveTimestampns, &true).map(|()| asks));
+        _ = ASKS.set(asks.doing(|| "ask for frames' times".into())?);
+    }
+    Ok(())
+}
+
 /// A socket for one interface.
 pub(crate) struct PacketSocket(OwnedFd);
 
@@ -31,7 +46,7 @@ pub(crate) struct PacketSocket(OwnedFd);
 pub(crate) struct Received {
     pub(crate) bytes: Vec<u8>,
     pub(crate) outgoing: bool,
-    /// Since the epoch, as the kernel measured it.
+    /// Since the epoch, as the kernel noted it ([`note_times`]).
     pub(crate) at: TimeSpec,
 }
 
@@ -108,6 +123,12 @@ impl PacketSocket {
             bytes.splice(TAG_OFFSET..TAG_OFFSET, tag);
         }
         Ok(Some(Received { bytes, outgoing, at }))
+    }
+
+    /// Takes no frame from now on; those that have arrived can still be received.
+    pub(crate) fn take_no_more(&self) -> io::Result<()> {
+        let nothing = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
+        SockRef::from(&self.0).attach_filter(&[nothing])
     }
 
     /// How many frames found no room in the socket since the last call.
