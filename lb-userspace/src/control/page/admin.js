@@ -1,6 +1,6 @@
 // For administrators (director.http_admin_file): signing in and out, draining and enabling real servers, and weights.
 
-import { byId, count, element, write } from "./elements.js";
+import { byId, element, several, write } from "./elements.js";
 
 // What requests of this session have to have; without one, nobody is signed in.
 let token = "";
@@ -155,10 +155,8 @@ export function changeButton(service, address, server) {
   return button;
 }
 
-const connections = ({ active_connections: active, inactive_connections: inactive }) => {
-  const all = active + inactive;
-  return all === 1 ? "1 connection" : `${count(all)} connections`;
-};
+const connections = ({ active_connections: active, inactive_connections: inactive }) =>
+  several(active + inactive, "connection");
 
 // What an open dialog says, as it changes.
 export function refresh() {

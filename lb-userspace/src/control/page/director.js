@@ -1,6 +1,6 @@
 // The director itself: virtual routers, shared connections, reasons, and what happened.
 
-import { byId, count, element, lasting, mark, moment, rate, write } from "./elements.js";
+import { byId, count, element, lasting, mark, moment, rate, several, write } from "./elements.js";
 
 export const EVENTS = 100;
 
@@ -107,7 +107,7 @@ export function showReasons(reasons, time) {
 // ---- what happened ----
 
 const SAID = {
-  daemon_started: (it) => `lb ${it.version} has begun with ${it.virtual_servers} virtual servers`,
+  daemon_started: (it) => `lb ${it.version} has begun with ${several(it.virtual_servers, "virtual server")}`,
   daemon_stopping: () => "the daemon ends",
   virtual_server_added: (it) => `${it.service} is new`,
   virtual_server_removed: (it) => `${it.service} is gone`,
@@ -122,7 +122,7 @@ const SAID = {
   quorum_lost: (it) => `${it.service} has too few real servers`,
   timeouts_changed: (it) => `timeouts are tcp ${it.tcp} s, tcp_fin ${it.tcp_fin} s, udp ${it.udp} s`,
   acl_changed: (it) => `${it.service ?? "rules for all clients"}: ${[...it.added.map((rule) => `+ ${rule}`), ...it.removed.map((rule) => `- ${rule}`)].join(", ")}`,
-  reloaded: (it) => `reloaded, ${it.changes} changes`,
+  reloaded: (it) => `reloaded, ${several(it.changes, "change")}`,
   reload_refused: (it) => `not reloaded: ${it.reason}`,
   reload_undone: () => "the reload was undone: nobody confirmed it",
   reload_confirmed: () => "the reload was confirmed",

@@ -6,6 +6,7 @@ const REMEMBERED = 60; // points of a trend: two minutes
 
 const whole = new Intl.NumberFormat("en");
 export const count = (number) => whole.format(number);
+export const several = (number, thing) => `${count(number)} ${thing}${number === 1 ? "" : "s"}`;
 export const rate = (number) => number >= 100 ? count(Math.round(number)) : number.toFixed(1);
 
 export function bits(bytes) {
