@@ -298,7 +298,8 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
         tasks.spawn(watchdog.run().map(|()| "watchdog"));
     }
     let followers = Followers { vips: vips.clone(), offload: offload.clone(), wanted, inputs, networks };
-    let mut following = tokio::spawn(topology.follow(events, followers));
+    // With the error comes what others wait for: who saw it gone before would end, and be blamed.
+    let mut following = tokio::spawn(async move { (topology.follow(events, &followers).await, followers) });
 
     tracing::info!(
         virtual_servers = config.virtual_servers.len(),
@@ -317,7 +318,7 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
             tracing::info!("{name}: stopping");
             Ok(())
         }
-        ended = &mut following => Err(ended.unwrap_or(RunError::Ended("link watcher"))),
+        ended = &mut following => Err(ended.map_or(RunError::Ended("link watcher"), |(error, _)| error)),
         Some(name) = tasks.join_next() => Err(RunError::Ended(name.unwrap_or("task that panicked"))),
         _ = &mut reconciling => Err(RunError::Ended("reconciler")),
         _ = &mut sweeping => Err(RunError::Ended("sweeper")),

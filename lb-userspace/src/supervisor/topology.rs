@@ -131,7 +131,7 @@ impl Topology {
     }
 
     /// Follows what changes; returns when one of the interfaces is gone, or nothing can be followed any more.
-    pub(super) async fn follow(mut self, mut events: Events, followers: Followers) -> RunError {
+    pub(super) async fn follow(mut self, mut events: Events, followers: &Followers) -> RunError {
         let mut look_at: Option<Instant> = None;
         loop {
             let event = tokio::select! {
@@ -141,7 +141,7 @@ impl Topology {
                         return RunError::Ended("reconciler");
                     }
                     let config = Arc::clone(self.configs.borrow_and_update().config());
-                    if let Err(error) = self.look_for(Look::ForNew, &followers).await {
+                    if let Err(error) = self.look_for(Look::ForNew, followers).await {
                         return error;
                     }
                     followers.vips.follow_config(&config).await;
@@ -149,7 +149,7 @@ impl Topology {
                 }
                 () = tokio::time::sleep_until(look_at.unwrap_or_else(now).into()), if look_at.is_some() => {
                     look_at = None;
-                    if let Err(error) = self.look_for(Look::Anew, &followers).await {
+                    if let Err(error) = self.look_for(Look::Anew, followers).await {
                         return error;
                     }
                     followers.vips.mend().await;
@@ -179,7 +179,7 @@ impl Topology {
             };
             look_at.get_or_insert_with(|| now() + SETTLE);
             for link in &changed {
-                if let Err(error) = self.handle_link(link, &followers).await {
+                if let Err(error) = self.handle_link(link, followers).await {
                     return error;
                 }
             }
