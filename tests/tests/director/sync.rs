@@ -335,12 +335,17 @@ fn who_is_not_believed_is_counted_by_cause_and_changes_nothing() -> TestResult {
     let sections = format!("{}\n{}", web(&lab, "rr"), sync(&lab, GROUP, "other"));
     b.change_config(&sections)?;
     b.cli(["reload"])?;
-    let later = open(&lab, 2)?;
-    wait_until("another key is refused", PATIENCE, || {
-        let status = status(&b);
-        if status["refused"]["key"].as_u64() > Some(0) { Ok(()) } else { Err(status.to_string()) }
-    });
+    let another_key_is_refused = |b: &Director, more_than| {
+        wait_until("another key is refused", PATIENCE, || {
+            let refused = count(b, "/refused/key");
+            if refused > more_than { Ok(()) } else { Err(refused) }
+        });
+    };
+    // Who sends and receives has the new key a moment after the reload.
+    another_key_is_refused(&b, 0);
     assert!(b.process()?.log().contains("compare sync.key_file on both"));
+    let later = open(&lab, 2)?;
+    another_key_is_refused(&b, count(&b, "/refused/key"));
     for (connection, _) in &later {
         let client = connection.client()?.to_string();
         assert!(known(&b, "connection").iter().all(|(known, _)| *known != client));
