@@ -99,7 +99,7 @@ pub trait Tables: Sized {
     /// Changes a connection's entry to `next`. Lost to another CPU that saw the same flow: as good.
     #[inline(always)]
     fn change(&self, entry: Entry<'_>, next: Meta) {
-        if entry.change(next) {
+        if next != entry.meta && entry.change(next) {
             self.account(entry.meta, next);
         }
     }

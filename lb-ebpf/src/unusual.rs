@@ -7,11 +7,11 @@ use lb_common::service::NO_SERVICE;
 use lb_common::settings::Settings;
 use network_types::eth::EtherType;
 
-use crate::forward::to_destination;
+use crate::forward::{forward, to_destination};
 use crate::match_service::{Addressed, match_service};
 use crate::network::{TRUNCATED, is_vlan, link};
 use crate::tables::{Families, Family};
-use crate::track::settle;
+use crate::track::{Tracked, settle, track};
 use crate::{Frame, Packet, Verdict};
 
 /// Decides about a frame that is for this director, whatever is in it.
@@ -60,6 +60,14 @@ where
     let service = match_service(&packet, settings, tables);
     if service == NO_SERVICE {
         return Verdict::pass(Reason::PassNotAVip);
+    }
+    // Those of a flow that changes nothing need no more than plain ones. An error is not the flow's own, and of a first
+    // fragment more is to be remembered.
+    if !packet.is_error()
+        && !parsed.is_first_fragment()
+        && let Tracked::Established(number, destination) = track(&packet, tables)
+    {
+        return forward(frame, number, destination, packet.length(), tables);
     }
     match settle(&packet, service, true, tables).into_result() {
         Ok(number) => {
