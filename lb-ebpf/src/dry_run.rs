@@ -101,8 +101,10 @@ impl<T: Tables> Tables for DryRun<'_, T> {
     fn add_member(&self, _service: u32, _address: u64, _destination: u32, _is_one_of_several: bool) {}
 
     #[inline(always)]
-    fn change(&self, _entry: Entry<'_>, next: Meta) {
-        self.note(Note::Changed, next.word());
+    fn change(&self, entry: Entry<'_>, next: Meta) {
+        if next != entry.meta {
+            self.note(Note::Changed, next.word());
+        }
     }
 
     #[inline(always)]

@@ -68,8 +68,8 @@ pub(crate) fn track<'a, const K: usize, const W: usize, T: Family<K, W>>(
 
 /// Decides about every other packet: a new flow, one to confirm, one to bring up to date, one to reschedule.
 ///
-/// `service` is the number of the virtual server that the packet is for; `is_known` whether the main table has
-/// an entry for it. `chosen` is where a new flow goes by its client's template, or [`NO_DESTINATION`]: then a template is
+/// `service` is the number of the virtual server that the packet is for; `is_known` whether the main table may
+/// have an entry for it. `chosen` is where a new flow goes by its client's template, or [`NO_DESTINATION`]: then a template is
 /// looked for, and if there is none but is to be one, the decision is to make it first.
 #[inline(always)]
 pub fn decide<const K: usize, const W: usize, T: Family<K, W>>(

@@ -61,15 +61,17 @@ where
     if service == NO_SERVICE {
         return Verdict::pass(Reason::PassNotAVip);
     }
-    // Those of a flow that changes nothing need no more than plain ones. An error is not the flow's own, and of a first
-    // fragment more is to be remembered.
-    if !packet.is_error()
-        && !parsed.is_first_fragment()
-        && let Tracked::Established(number, destination) = track(&packet, tables)
-    {
-        return forward(frame, number, destination, packet.length(), tables);
-    }
-    match settle(&packet, service, true, tables).into_result() {
+    // An error is not the flow's own, and of a first fragment more is to be remembered.
+    let is_known = packet.is_error()
+        || parsed.is_first_fragment()
+        || match track(&packet, tables) {
+            Tracked::Established(number, destination) => {
+                return forward(frame, number, destination, packet.length(), tables);
+            }
+            Tracked::Known => true,
+            Tracked::Unknown => false,
+        };
+    match settle(&packet, service, is_known, tables).into_result() {
         Ok(number) => {
             if parsed.is_first_fragment() {
                 tables.remember_fragment(&packet, parsed.datagram(), number);

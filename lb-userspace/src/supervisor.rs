@@ -352,6 +352,8 @@ pub async fn run(file: &Path, checked: Checked, log_flows: bool) -> Result<(), R
     drop(routers);
     // Whoever sends goes first, then those who receive end by themselves.
     following.abort();
+    // Should it have ended by itself meanwhile, what it followed with ends here.
+    drop(following);
     tasks.shutdown().await;
     let _ = (stop_server.send(()), sweep_orders.send(SweepOrder::Stop), drop(stop_holding));
     let all = async { tokio::join!(control, reconciling, sweeping, holding) };

@@ -17,6 +17,8 @@ use crate::wait::try_wait_until;
 
 /// The longest frame: 64 KiB of IP and its headers.
 const LONGEST_FRAME: usize = 66_000;
+/// Frames that are received before it is asked whether the capture is to end.
+const FRAMES_AT_ONCE: usize = 1024;
 /// Frames that an error shows at most.
 const SHOWN: usize = 20;
 
@@ -142,7 +144,10 @@ fn receive(
         if stop {
             socket.take_no_more().doing(doing)?;
         }
-        while let Some(received) = socket.receive(&mut buffer).doing(doing)? {
+        // However fast they come, whoever wants it to end is heard.
+        let at_once = if stop { usize::MAX } else { FRAMES_AT_ONCE };
+        for _ in 0..at_once {
+            let Some(received) = socket.receive(&mut buffer).doing(doing)? else { break };
             let captured = Captured::from(received);
             if filter(captured.direction, &captured.bytes) {
                 locked(frames).push(captured);

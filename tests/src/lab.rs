@@ -272,11 +272,11 @@ impl Lab {
     fn create_host(&self, spec: HostSpec, address: Ipv4Addr) -> Result<Host> {
         let mut settings = self.settings.clone();
         let mut vips = Vec::new();
+        if spec.role == Role::RealServer && Path::new("/proc/sys/net").join(ONE_CPU.0).exists() {
+            settings.push(ONE_CPU);
+        }
         if spec.serves {
             settings.extend(SILENT_ABOUT_VIPS);
-            if Path::new("/proc/sys/net/").join(ONE_CPU.0).exists() {
-                settings.push(ONE_CPU);
-            }
             vips = spec.vips.clone().unwrap_or_else(|| self.vips.clone());
         }
         let beside = |address: &Ipv4Addr| self.ipv6.then(|| self.subnet.beside(*address));

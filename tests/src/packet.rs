@@ -104,8 +104,8 @@ impl PacketSocket {
         let message = match recvmsg::<LinkAddr>(self.0.as_raw_fd(), &mut parts, Some(&mut control), flags) {
             Ok(message) => message,
             Err(Errno::EAGAIN) => return Ok(None),
-            // The interface was taken down: nothing comes until it is up again.
-            Err(Errno::ENETDOWN) => return Ok(None),
+            // The interface was taken down, which is said once, and before what had come until then.
+            Err(Errno::ENETDOWN) => return self.receive(buffer),
             Err(error) => return Err(error.into()),
         };
         let outgoing = message.address.is_some_and(|address| address.pkttype() == libc::PACKET_OUTGOING);

@@ -35,7 +35,7 @@ Usage: cargo xtask build-ebpf [--release]
 Builds the objects `lb-ebpf` (the product) and `testbed` (for labs and benchmarks) into
 <target>/bpf/bpfel-unknown-none/release, always with optimisation, and verifies that they hold their
 programs. `cargo build` embeds the first of them in `lb`. Run by root it also loads the product's programs, and
-shows how many instructions the kernel's verifier walked; more than a tenth of its limit is an error.
+shows how many instructions the kernel's verifier walked; more than an eighth of its limit is an error.
 
 Examples:
   cargo xtask build-ebpf",

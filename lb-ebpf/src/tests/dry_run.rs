@@ -4,6 +4,7 @@ use std::vec::Vec;
 
 use etherparse::{PacketBuilder, TcpHeader, VlanId};
 use lb_common::connection::Meta;
+use lb_common::destination::Detour;
 use lb_common::persistence::Persistence;
 use lb_common::trace::{Note, Trace};
 use proptest::collection::vec;
@@ -137,4 +138,23 @@ fn the_notes_say_which_table_knew_the_flow() {
     assert_eq!(ask(ACK), [true, false, false, true], "it would be confirmed");
     director.tcp(1000, WEB, ACK);
     assert_eq!(ask(ACK), [false, true, false, false], "established");
+}
+
+#[test]
+fn an_entry_that_stays_as_it_is_is_not_said_to_change() {
+    let director = Director::new();
+    let changes = |flags| {
+        let trace = Trace::default();
+        director.rehearse(&tcp(1000, WEB, flags), &trace);
+        trace.get(Note::Changed).is_some()
+    };
+    director.tcp(1000, WEB, SYN);
+    assert!(!changes(SYN), "the same SYN again");
+    director.wait(1);
+    assert!(changes(SYN), "it was seen later than before");
+    director.tcp(1000, WEB, ACK);
+    assert!(!changes(ACK));
+    assert!(changes(ACK | FIN), "it would close");
+    (0..3).for_each(|server| director.detour(server, Detour::local()));
+    assert!(!changes(ACK), "nor by a frame that takes the long way");
 }

@@ -1,6 +1,6 @@
 //! What the verifier makes of the product's programs: how many instructions it walked, of how many it would.
 //!
-//! Fails where that is more than a tenth of its limit: other kernels walk more, and a program grows.
+//! Fails where that is more than an eighth of its limit: other kernels walk more, and a program grows.
 
 use std::path::Path;
 use std::process::ExitCode;
