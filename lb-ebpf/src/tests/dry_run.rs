@@ -106,13 +106,19 @@ proptest! {
     }
 }
 
+/// What is noted of a segment from this port that is not sent.
+fn rehearsed(director: &Director, port: u16, flags: u8) -> Trace {
+    let trace = Trace::default();
+    director.rehearse(&tcp(port, WEB, flags), &trace);
+    trace
+}
+
 #[test]
 fn the_notes_say_what_a_template_decides() {
     let director = Director::new();
     director.persist(Persistence::new(60, 32));
     let ask = |port, flags| {
-        let trace = Trace::default();
-        director.rehearse(&tcp(port, WEB, flags), &trace);
+        let trace = rehearsed(&director, port, flags);
         let template = trace.get(Note::Template).map(|word| Meta::from_word(word).destination());
         let noted = [Note::Templated, Note::Slot, Note::Connection].map(|note| trace.get(note).is_some());
         (template, noted)
@@ -128,8 +134,7 @@ fn the_notes_say_what_a_template_decides() {
 fn the_notes_say_which_table_knew_the_flow() {
     let director = Director::new();
     let ask = |flags| {
-        let trace = Trace::default();
-        director.rehearse(&tcp(1000, WEB, flags), &trace);
+        let trace = rehearsed(&director, 1000, flags);
         [Note::HalfOpen, Note::Established, Note::Slot, Note::Recorded].map(|note| trace.get(note).is_some())
     };
     assert_eq!(ask(SYN), [false, false, true, true], "a new connection");
@@ -143,11 +148,7 @@ fn the_notes_say_which_table_knew_the_flow() {
 #[test]
 fn an_entry_that_stays_as_it_is_is_not_said_to_change() {
     let director = Director::new();
-    let changes = |flags| {
-        let trace = Trace::default();
-        director.rehearse(&tcp(1000, WEB, flags), &trace);
-        trace.get(Note::Changed).is_some()
-    };
+    let changes = |flags| rehearsed(&director, 1000, flags).get(Note::Changed).is_some();
     director.tcp(1000, WEB, SYN);
     assert!(!changes(SYN), "the same SYN again");
     director.wait(1);
